@@ -1,0 +1,34 @@
+/* map.h -- byte string -> pointer, open addressing, keys copied. Hashing is
+ * keyed with a secret of this process, so nobody outside can aim at it. */
+#ifndef BASE_MAP_H
+#define BASE_MAP_H
+
+#include "base/base.h"
+
+struct map_entry {
+    char *key; /* NUL-terminated copy; NULL: free, (char *)-1: deleted */
+    uint32_t key_len;
+    uint32_t hash;
+    void *value;
+};
+
+struct map {
+    struct map_entry *entries;
+    uint32_t capacity; /* 0 or a power of two */
+    uint32_t count;
+    uint32_t filled; /* with the deleted ones */
+};
+
+void map_init(struct map *m);
+void map_fini(struct map *m); /* frees keys, not values */
+void *map_get(const struct map *m, const char *key, size_t len);
+/* `value` is not NULL. 0, or ERR_NOMEM (nothing changed): keys come from
+ * outside. Replaces the value of a key that is there. */
+int map_put(struct map *m, const char *key, size_t len, void *value) NODISCARD;
+/* The value that was there, or NULL. */
+void *map_remove(struct map *m, const char *key, size_t len);
+/* Iterates in no order: start with *at = 0; NULL at the end. The map must not
+ * change meanwhile, but for map_remove of the entry just returned. */
+const struct map_entry *map_next(const struct map *m, uint32_t *at);
+
+#endif

@@ -1,0 +1,33 @@
+/* mem.h -- the only road to malloc.
+ *
+ * Two families, named apart. mem_*: what the core itself needs; when the
+ * machine has no memory left these log one line and abort. quota_*: anything
+ * whose size or number a peer or an app chose; these may say no (NULL) and
+ * every caller has an answer for that. Sizes have been judged by a limit
+ * before they come here (I6).
+ *
+ * Torture: with mem_fail_at(n) the n-th quota_* call from now on fails, and
+ * those after it succeed again; 0 switches it off. The environment variable
+ * MEM_FAIL_AT sets it at start. */
+#ifndef BASE_MEM_H
+#define BASE_MEM_H
+
+#include "base/base.h"
+
+void *mem_alloc(size_t size) NODISCARD;
+void *mem_zalloc(size_t size) NODISCARD;
+void *mem_realloc(void *p, size_t size) NODISCARD;
+void *mem_dup(const void *p, size_t size) NODISCARD;
+/* A NUL-terminated copy of the first `len` bytes. */
+char *mem_strndup(const char *s, size_t len) NODISCARD;
+void mem_free(void *p);
+
+void *quota_alloc(size_t size) NODISCARD;
+void *quota_realloc(void *p, size_t size) NODISCARD;
+void quota_free(void *p);
+
+void mem_fail_at(uint64_t n);
+/* quota_* calls made so far by this thread; torture tests count with it. */
+uint64_t mem_quota_calls(void);
+
+#endif

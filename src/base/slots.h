@@ -1,0 +1,41 @@
+/* slots.h -- id <-> pointer table with generations: a stale id finds nobody.
+ *
+ * Slots are dense and reused, so other tables can run parallel to this one;
+ * a slot's generation grows each time it is given out, and starts at 1. */
+#ifndef BASE_SLOTS_H
+#define BASE_SLOTS_H
+
+#include "base/base.h"
+
+#define SLOT_NONE UINT32_MAX
+
+struct slots {
+    struct slot_entry *entries;
+    uint32_t capacity; /* entries allocated */
+    uint32_t used;     /* slots in use */
+    uint32_t free_head;
+};
+
+struct slot_entry {
+    void *ptr;           /* NULL: free */
+    uint32_t generation; /* of the present or the last owner */
+    uint32_t next_free;
+};
+
+void slots_init(struct slots *s);
+void slots_fini(struct slots *s); /* frees the table, not what it points to */
+/* Takes a slot for `ptr` (not NULL); never fails. */
+uint32_t slots_add(struct slots *s, void *ptr, uint32_t *generation);
+/* Frees the slot; ids of it are stale from now on. */
+void slots_retire(struct slots *s, uint32_t slot);
+
+static inline void *slots_get(
+    const struct slots *s, uint32_t slot, uint32_t generation)
+{
+    if (slot >= s->capacity || s->entries[slot].generation != generation) {
+        return NULL;
+    }
+    return s->entries[slot].ptr;
+}
+
+#endif

@@ -1,0 +1,136 @@
+/* hub.h -- who is there, who is in which room, and who gets what.
+ *
+ * One hub per app, on the app's home loop. It holds membership; output goes
+ * to lanes and outboxes in net, encoded once per broadcast (net/tape). Names
+ * are bytes, judged by the callers' limits before they come here.
+ *
+ * A member is a client as the hub sees it; the app embeds it in its own
+ * struct. Members of a room are kept in the order of their slots, which is
+ * close to the order of accepting: the kernel's memory and the lanes are then
+ * walked in order, worth 10-16 % of a fan-out.
+ *
+ * Laws: I1, I2; the order of broadcasts to a room is the same at every
+ * member, and a member that is addressed in two ways gets one copy. */
+#ifndef HUB_HUB_H
+#define HUB_HUB_H
+
+#include "base/map.h"
+#include "net/net.h"
+#include "proto/frame.h"
+
+struct hub;
+struct room;
+
+struct membership {
+    struct room *room;
+    uint32_t index; /* our place in the room's arrays */
+};
+
+struct member {
+    struct hub *hub;      /* NULL: not in a hub */
+    struct conn_id conn;
+    uint64_t id;          /* the client's number */
+    struct membership *rooms; /* [0] is the room of everybody */
+    uint32_t room_count;
+    uint32_t room_cap;
+    struct user_entry *user; /* NULL: anonymous */
+    struct list user_node;
+    uint64_t stamp;       /* of the last broadcast that addressed us */
+};
+
+struct hub_config {
+    struct net *net;
+    struct meter *meter;      /* taken by reference */
+    enum outbox_policy policy; /* where no room rule says otherwise */
+    uint32_t rooms_max;
+    uint32_t rooms_per_client;
+};
+
+struct hub *hub_new(const struct hub_config *config) NODISCARD;
+/* Every member must have left. */
+void hub_free(struct hub *h);
+/* New defaults from a reload. */
+void hub_set_policy(struct hub *h, enum outbox_policy policy);
+
+/* A client opened: it can be found and addressed from now on. `user` may be
+ * NULL. 0 or ERR_NOMEM. */
+int hub_enter(struct hub *h, struct member *m, uint64_t id,
+    struct conn_id conn, const char *user, size_t user_len) NODISCARD;
+/* Leaves the hub and all its rooms; harmless twice. */
+void hub_leave(struct member *m);
+struct member *hub_find(struct hub *h, uint64_t id);
+uint32_t hub_count(const struct hub *h);
+/* The member's user name, or NULL. */
+const char *member_user(const struct member *m, size_t *len);
+
+/* 0 (also if it is in already), ERR_FULL (the room's max_clients), ERR_QUOTA
+ * (rooms per client or per app), ERR_CLOSED, ERR_NOMEM. A room exists while
+ * it has members. */
+int hub_join(struct member *m, const char *room, size_t len) NODISCARD;
+/* True if it was in. */
+bool hub_part(struct member *m, const char *room, size_t len);
+bool hub_is_in(const struct member *m, const char *room, size_t len);
+
+struct room *hub_room(struct hub *h, const char *name, size_t len);
+uint32_t room_count(const struct room *r);
+const char *room_name(const struct room *r, size_t *len);
+/* The rooms in no order; *at starts at 0. */
+struct room *hub_next_room(struct hub *h, uint32_t *at);
+/* Copies at most `cap` members' ids, in order; returns how many there are.
+ * `r` NULL: everybody. */
+uint32_t room_ids(
+    const struct hub *h, const struct room *r, uint64_t *ids, uint32_t cap);
+/* The same for a user's clients. */
+uint32_t user_ids(struct hub *h, const char *user, size_t len, uint64_t *ids,
+    uint32_t cap);
+
+/* Rules by room name; a pattern ends in "*" or is the name itself; the first
+ * that matches holds for a room when it is made. 0, ERR_QUOTA (too many
+ * rules), ERR_NOMEM. Rules are replaced as a whole at a reload:
+ * hub_clear_rules() first. */
+struct room_rule {
+    bool has_policy;
+    enum outbox_policy policy;
+    uint32_t max_clients; /* 0: no bound of its own */
+};
+int hub_define(struct hub *h, const char *pattern, size_t len,
+    const struct room_rule *rule) NODISCARD;
+void hub_clear_rules(struct hub *h);
+
+struct hub_message {
+    enum frame_opcode op; /* FRAME_TEXT or FRAME_BINARY */
+    const void *data;
+    size_t len;
+    const char *key; /* NULL: none */
+    size_t key_len;
+};
+
+/* To one client. 0, ERR_CLOSED, ERR_FULL. */
+int hub_send(struct member *m, const struct hub_message *msg) NODISCARD;
+
+struct hub_name {
+    const char *p;
+    size_t len;
+};
+
+struct hub_target {
+    /* Nothing set: everybody. Rooms and users add up; unknown ones are
+     * empty. `ids`, if not NULL, is the list itself (room_ids() with a
+     * filter) and rooms and users are not looked at. */
+    const struct hub_name *rooms;
+    size_t room_count;
+    const struct hub_name *users;
+    size_t user_count;
+    const uint64_t *ids;
+    size_t id_count;
+    const uint64_t *except_ids;
+    size_t except_count;
+    const struct hub_name *except_users;
+    size_t except_user_count;
+};
+
+/* Encoded once, queued for every member addressed. */
+void hub_broadcast(struct hub *h, const struct hub_target *to,
+    const struct hub_message *msg, uint32_t *queued, uint32_t *dropped);
+
+#endif

@@ -1,0 +1,135 @@
+/* conn.h -- one connection's life.
+ *
+ * A conn never leaves its loop (I1) and its state only moves forward:
+ *
+ *   HTTP      reads request heads; answers; may go round (keep-alive)
+ *   UPGRADING a WebSocket was asked for; the handler thinks; reading rests
+ *   OPEN      messages both ways
+ *   CLOSING   our Close is queued or sent, the peer's has not come; its
+ *             messages are read over
+ *   FLUSHING  both have closed, or the peer broke the rules: the rest of the
+ *             outbox leaves, then FIN, then we read on until the peer's FIN
+ *   DEAD      unlinked, memory goes at the end of the turn
+ *
+ * on_closed is called exactly once for each conn_upgrade(), when the conn
+ * leaves OPEN: from then on its id finds nobody, while the conn itself
+ * sees the close handshake through. There is one way out, conn_kill(); every
+ * error of every system call ends there. */
+#ifndef NET_CONN_H
+#define NET_CONN_H
+
+#include "net/net.h"
+#include "net/outbox.h"
+#include "proto/http.h"
+
+enum conn_state {
+    CONN_HTTP,
+    CONN_UPGRADING,
+    CONN_OPEN,
+    CONN_CLOSING,
+    CONN_FLUSHING,
+    CONN_DEAD
+};
+
+/* Frozen per app (or per listener before routing); must outlive its conns. */
+struct conn_settings {
+    uint32_t message_bytes;
+    uint32_t ping_ms;
+    uint32_t pong_ms;
+    uint32_t close_ms;
+    struct outbox_limits outbox;
+    enum outbox_policy policy;
+};
+
+/* Callbacks of an open WebSocket. None may free or kill the conn directly;
+ * conn_close() and conn_fail() are fine from all but on_closed. */
+struct conn_handler {
+    /* Asked before each message is parsed: false pauses reading (I2), until
+     * conn_resume(). */
+    bool (*can_take)(void *user);
+    /* `data` is lent for the call. Text is valid UTF-8. */
+    void (*on_message)(
+        void *user, const uint8_t *data, size_t len, bool is_binary);
+    /* The end, exactly once. `code` as a browser would see it: the peer's, or
+     * ours if we began, 1005 if a Close had none, 1006 without any. */
+    void (*on_closed)(
+        void *user, uint16_t code, const char *reason, size_t reason_len);
+    /* The outbox crossed its high mark (half a bound), or fell below its low
+     * mark (an eighth) again. */
+    void (*on_slow)(void *user);
+    void (*on_drain)(void *user);
+};
+
+/* What answers requests: given to the listener (server/route). */
+struct conn_router {
+    /* A whole request head came. Must lead to exactly one of conn_upgrade(),
+     * conn_reply() or conn_reply_body() -- now, or later by id: until then
+     * reading rests. `r` is lent for the call. */
+    void (*on_request)(
+        void *user, struct conn *c, const struct http_request *r);
+    void *user;
+};
+
+/* Takes over a connected non-blocking socket (the listener's inherited options
+ * are set). NULL, fd closed, if it cannot be watched. */
+struct conn *conn_new(struct net *n, int fd, const struct conn_router *router,
+    const struct conn_settings *defaults) NODISCARD;
+
+struct conn_id conn_get_id(const struct conn *c);
+struct net *conn_net(const struct conn *c);
+enum conn_state conn_get_state(const struct conn *c);
+/* Numeric address of the peer, NUL-terminated. */
+#define CONN_IP_BYTES 46
+void conn_ip(const struct conn *c, char out[CONN_IP_BYTES]);
+
+/* Queues the 101 response (as handshake_response() wrote it) and opens the
+ * WebSocket. Bytes that came with the handshake are read once control is
+ * back in the conn, after this call. `settings` must outlive the conn. */
+void conn_upgrade(struct conn *c, const char *response, size_t len,
+    const struct conn_handler *handler, void *user,
+    const struct conn_settings *settings);
+/* Another handler and user from the next event on (a reload). */
+void conn_set_handler(
+    struct conn *c, const struct conn_handler *handler, void *user);
+
+/* A queued part of an HTTP body that is made as the socket drains. */
+struct conn_body {
+    /* Fills p[0..n); bytes made, 0 at the end, or an error: the connection
+     * is then cut. */
+    ssize_t (*read)(struct conn_body *b, uint8_t *p, size_t n);
+    void (*close)(struct conn_body *b); /* exactly once */
+};
+/* Queues a complete response (head and small body). `keep_alive` as the
+ * response's Connection header says; else FIN follows. */
+void conn_reply(
+    struct conn *c, const void *response, size_t len, bool keep_alive);
+/* The same with a body to follow; takes `body`. */
+void conn_reply_body(struct conn *c, const void *head, size_t len,
+    struct conn_body *body, bool keep_alive);
+
+/* Begins the close handshake: on_closed(code, reason) is called now, a Close
+ * frame goes out behind what is queued. `code` must be valid on the wire or
+ * 1005 (a Close without a body); reason <= LIMIT_CLOSE_REASON bytes of UTF-8.
+ * Does nothing unless OPEN. */
+void conn_close(
+    struct conn *c, uint16_t code, const char *reason, size_t len);
+/* Ends a peer that broke a rule or lags: as conn_close(), but input is read
+ * over from now on. `drop_queue`: data not begun is dropped first, so that
+ * the Close reaches a reader that lags. */
+void conn_fail(struct conn *c, uint16_t code, const char *reason,
+    bool drop_queue);
+/* The end without ceremony (errors, shutdown): on_closed(1006) if it is still
+ * due, FIN or RST, memory at the end of the turn. */
+void conn_kill(struct conn *c, bool reset);
+
+/* Reading goes on after can_take() said no. */
+void conn_resume(struct conn *c);
+
+struct conn_queue {
+    uint32_t messages;
+    uint64_t bytes;
+    uint64_t dropped; /* since the conn opened */
+};
+void conn_queue(const struct conn *c, struct conn_queue *out);
+
+#endif

@@ -1,0 +1,23 @@
+/* files.h -- static files below one directory, and nothing else.
+ *
+ * GET and HEAD; content types by extension; ETag (size, mtime, inode) with
+ * If-None-Match -> 304; a directory serves its index.html and never a
+ * listing; "/x" -> "/x/" redirects. A path is walked component by component
+ * with O_NOFOLLOW below an open directory, so neither ".." nor a symbolic
+ * link leaves it; names that begin with a dot are not there. */
+#ifndef NET_FILES_H
+#define NET_FILES_H
+
+#include "net/conn.h"
+
+struct files;
+
+/* NULL if the directory cannot be opened (then there is nothing to serve). */
+struct files *files_open(const char *dir) NODISCARD;
+void files_close(struct files *f); /* NULL is fine; bodies on their way live on */
+/* Answers `r` on `c`: the file, 304, 301, 404 or 405. `path` is the decoded
+ * path below the directory. `f` may be NULL: 404. */
+void files_serve(struct files *f, struct conn *c,
+    const struct http_request *r, const char *path);
+
+#endif

@@ -1,0 +1,26 @@
+/* listener.h -- accepts connections and sheds them when descriptors run out.
+ *
+ * Options that connections inherit are set on the listening socket:
+ * TCP_NODELAY, TCP_NOTSENT_LOWAT (LIMIT_NOTSENT_BYTES: the kernel must not
+ * hide megabytes per slow reader), SO_SNDBUF if configured. On EMFILE/ENFILE
+ * a spare descriptor is given up to accept and close one connection at a
+ * time, and accepting pauses for 100 ms, so that the loop does not spin. */
+#ifndef NET_LISTENER_H
+#define NET_LISTENER_H
+
+#include "net/conn.h"
+
+struct listener;
+
+/* Binds "HOST:PORT" ("127.0.0.1:8080", "[::1]:0", ":8080" for all
+ * addresses, "localhost:8080"). 0, or a negated errno (EADDRINUSE: somebody
+ * listens there already), ERR_SYNTAX for a text that is no address. */
+int listener_open(struct listener **out, struct net *n, const char *address,
+    const struct conn_router *router, const struct conn_settings *defaults)
+    NODISCARD;
+/* The address it is bound to, "127.0.0.1:43210". */
+const char *listener_address(const struct listener *ln);
+/* Stops accepting and closes the port; connections live on. */
+void listener_close(struct listener *ln);
+
+#endif

@@ -1,0 +1,125 @@
+/* net.h -- what all connections of one loop share, and the hot path out.
+ *
+ * A connection's coming output lives in its *lane*: one entry of a dense
+ * array that runs parallel to the table of connections. Most clients, most
+ * of the time, have at most one contiguous stretch of bytes to send in a turn
+ * (a broadcast, or the answers to what they sent), and the lane holds just
+ * that: a fan-out to thousands of members walks 32 bytes each and touches no
+ * connection. What does not fit there -- stretches from two places, a reader
+ * that lags -- spills to the connection's outbox (net/outbox.h), in order.
+ *
+ * The flush at the end of the turn visits each dirty lane once and makes one
+ * send for it (the cork), LIMIT_FLUSH_SLICE lanes at a time with a poll
+ * between the slices; what comes meanwhile merges into lanes not yet served.
+ *
+ * Laws: I1 (lanes and connections belong to this loop), I2. */
+#ifndef NET_NET_H
+#define NET_NET_H
+
+#include "base/blob.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "base/slots.h"
+#include "loop/loop.h"
+
+struct conn;
+struct net;
+
+/* What travels instead of a struct conn *: all one can do with it is ask the
+ * loop that owns it. Generation 0 is nobody. */
+struct conn_id {
+    uint32_t loop;
+    uint32_t slot;
+    uint32_t generation;
+};
+
+enum outbox_policy {
+    OUTBOX_CLOSE,       /* 1013 "slow" */
+    OUTBOX_DROP_OLDEST, /* queued frames make room for new ones */
+    OUTBOX_DROP_NEWEST  /* new frames are refused */
+};
+
+enum lane_flags {
+    LANE_OPEN = 1,  /* takes data: a WebSocket that is not closing */
+    LANE_SLOW = 2,  /* has an outbox: pushes go there */
+    LANE_DIRTY = 4, /* stands in the flush list */
+    LANE_PLAIN = 8  /* plain TCP: the flush may send() by itself */
+};
+
+struct lane {
+    struct blob *blob; /* ref; NULL: nothing pending here */
+    uint32_t off;
+    uint32_t len;
+    uint32_t frames;
+    int fd;
+    uint32_t flags;
+    uint32_t hard_bytes; /* len + frames * overhead beyond this: slow path */
+};
+
+struct net {
+    struct loop *loop;
+    struct slots conns; /* slot -> struct conn * */
+    struct lane *lanes; /* parallel to conns.entries */
+    uint32_t *dirty;    /* ring of slots, each at most once */
+    uint32_t dirty_cap; /* a power of two, >= conns.capacity */
+    uint32_t dirty_head;
+    uint32_t dirty_count;
+    struct list tapes;  /* written to in this turn; see net/tape.h */
+    struct list spare_outboxes;
+    uint32_t spare_outbox_count;
+    struct blob *read_buf; /* loop-wide; replaced while somebody borrows it */
+    struct loop_hook flush_hook;
+    struct list conn_list; /* every living connection */
+    uint32_t conn_count;
+};
+
+struct net *net_new(struct loop *l) NODISCARD;
+/* Every connection must be gone. */
+void net_free(struct net *n);
+
+struct conn *net_find(const struct net *n, struct conn_id id);
+void net_mark_dirty(struct net *n, uint32_t slot);
+/* Writes everything that is pending now, without slicing (shutdown, tests). */
+void net_flush_all(struct net *n);
+
+/* The way around the fast path below: opens an outbox, applies the policy. */
+int net_send_slow(struct net *n, uint32_t slot, const struct range *r,
+    enum outbox_policy policy, const char *key, size_t key_len) NODISCARD;
+
+/* Queues a range of whole frames for the open connection in `slot`. Takes a
+ * reference of its own. Never writes to the socket, so it can be called for
+ * any number of members in a row.
+ *   0           queued
+ *   ERR_CLOSED  not open any more
+ *   ERR_FULL    refused or closed by `policy` (counted)
+ * `key`: a queued frame with the same key that has not begun to leave is
+ * replaced (removed; the new one goes to the tail). NULL: no key. */
+static inline int net_send(struct net *n, uint32_t slot,
+    const struct range *r, enum outbox_policy policy, const char *key,
+    size_t key_len)
+{
+    struct lane *l = &n->lanes[slot];
+    if (LIKELY((l->flags & (LANE_OPEN | LANE_SLOW)) == LANE_OPEN &&
+            (uint64_t)r->len + 64u * (uint64_t)r->frames <= l->hard_bytes)) {
+        if (l->blob == NULL) {
+            l->blob = blob_ref(r->blob);
+            l->off = r->off;
+            l->len = r->len;
+            l->frames = r->frames;
+            if (!(l->flags & LANE_DIRTY)) {
+                net_mark_dirty(n, slot);
+            }
+            return 0;
+        }
+        if (l->blob == r->blob && l->off + l->len == r->off &&
+            (uint64_t)l->len + r->len + 64u * ((uint64_t)l->frames + r->frames) <=
+                l->hard_bytes) {
+            l->len += r->len;
+            l->frames += r->frames;
+            return 0;
+        }
+    }
+    return net_send_slow(n, slot, r, policy, key, key_len);
+}
+
+#endif

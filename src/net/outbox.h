@@ -1,0 +1,68 @@
+/* outbox.h -- what a connection still has to send when its lane is not
+ * enough: a bounded queue of ranges, control frames ahead of it.
+ *
+ * Bounds (I2): `hard_bytes` acts at once, `soft_messages` when it has been
+ * exceeded for soft_ms. A frame counts its bytes plus
+ * LIMIT_FRAME_OVERHEAD_BYTES, in full until its last byte has left: admission
+ * judges by cost. A frame whose first byte has left is never dropped, a
+ * control frame never at all.
+ *
+ * The outbox does no I/O and knows no connection: net/conn owns it, asks it
+ * what to write and tells it what has left. An idle connection has none. */
+#ifndef NET_OUTBOX_H
+#define NET_OUTBOX_H
+
+#include "net/net.h"
+#include <sys/uio.h>
+
+struct outbox;
+
+struct outbox_limits {
+    uint32_t hard_bytes;
+    uint32_t soft_messages;
+    uint32_t soft_ms;
+};
+
+/* What a push did besides queueing. */
+struct outbox_drops {
+    uint32_t oldest;
+    uint32_t newest;
+    uint32_t key;
+};
+
+struct outbox *outbox_new(struct net *n) NODISCARD; /* from the net's spares */
+void outbox_free(struct outbox *o, struct net *n);
+
+/* Queues a range (takes a reference of its own). 0; ERR_FULL: over the hard
+ * bound and `policy` does not make room (the caller closes for OUTBOX_CLOSE);
+ * ERR_NOMEM. `is_over` makes the drop policies hold the queue to
+ * soft_messages as well: the soft bound was exceeded for too long. */
+int outbox_push(struct outbox *o, const struct range *r,
+    const struct outbox_limits *limits, enum outbox_policy policy,
+    bool is_over, const char *key, size_t key_len,
+    struct outbox_drops *drops) NODISCARD;
+/* Queues a control frame (encoded, <= 127 bytes) ahead of all data that has
+ * not begun to leave. A second pong replaces one that waits (5.5.3). */
+void outbox_push_control(
+    struct outbox *o, const uint8_t *frame, size_t len, bool is_pong);
+/* The close frame: behind all data. Nothing can be pushed after it. */
+void outbox_push_close(struct outbox *o, const uint8_t *frame, size_t len);
+/* Drops all data that has not begun to leave; returns the frames dropped. */
+uint32_t outbox_drop_all(struct outbox *o);
+
+/* Up to `max` iovecs of what goes out next, at most max_bytes. */
+int outbox_peek(
+    const struct outbox *o, struct iovec *iov, int max, size_t max_bytes);
+/* So many bytes have left. */
+void outbox_sent(struct outbox *o, size_t n);
+/* Copies what lies in scratch blobs to blobs of the queue's own, charged to
+ * their meter: called when the turn's flush could not send everything. 0 or
+ * ERR_FULL/ERR_NOMEM (the queue is as before). */
+int outbox_detach(struct outbox *o) NODISCARD;
+
+bool outbox_is_empty(const struct outbox *o);
+/* Data frames queued, and their cost in bytes (control frames left out). */
+uint32_t outbox_messages(const struct outbox *o);
+size_t outbox_bytes(const struct outbox *o);
+
+#endif

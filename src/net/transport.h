@@ -1,0 +1,27 @@
+/* transport.h -- how bytes get through a socket: plain TCP now, TLS as a
+ * second table of the same calls. */
+#ifndef NET_TRANSPORT_H
+#define NET_TRANSPORT_H
+
+#include "base/base.h"
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* Results below 0 are negated errno; TRANSPORT_AGAIN: nothing now. */
+#define TRANSPORT_AGAIN (-11)
+
+struct transport {
+    const char *name;
+    /* Bytes read, 0 at the end of the stream, or an error. */
+    ssize_t (*read)(void *state, int fd, void *p, size_t n);
+    ssize_t (*write)(void *state, int fd, const struct iovec *iov, int n);
+    /* Ends our half after everything written has left. */
+    int (*shutdown)(void *state, int fd);
+    void (*close)(void *state, int fd, bool reset);
+    /* Plaintext waits inside the transport: read again without a poll. */
+    bool (*has_buffered)(void *state);
+};
+
+extern const struct transport transport_tcp;
+
+#endif

@@ -1,0 +1,57 @@
+/* message.h -- bytes of an open connection -> whole messages and control
+ * frames: unmasking, fragments, control frames between fragments, UTF-8
+ * fail-fast, size limits (RFC 6455 5.4-5.6, 8.1). No I/O.
+ *
+ * The reader is made to be fast where it matters: a message that lies whole
+ * in the caller's buffer is unmasked where it stands and lent out from there;
+ * only what is split over reads is copied. Between messages a reader holds
+ * no heap. */
+#ifndef PROTO_MESSAGE_H
+#define PROTO_MESSAGE_H
+
+#include "base/base.h"
+
+enum message_kind {
+    MESSAGE_MORE, /* everything was eaten, nothing complete yet */
+    MESSAGE_TEXT,
+    MESSAGE_BINARY,
+    MESSAGE_PING,
+    MESSAGE_PONG,
+    MESSAGE_CLOSE
+};
+
+struct message_part; /* what is kept of a split message or frame */
+
+struct message_reader {
+    struct message_part *part; /* NULL between messages */
+    uint32_t max;              /* bytes of one message */
+    bool allow_rsv1;           /* permessage-deflate was negotiated */
+};
+
+struct message {
+    enum message_kind kind;
+    const uint8_t *data; /* lent until the next call; never NULL */
+    size_t len;
+    uint16_t close_code; /* MESSAGE_CLOSE: 1005 if the frame had none; `data`
+                            is the reason then */
+    bool compressed;     /* RSV1 was set on the first frame */
+    const char *detail;  /* after an error: a static sentence */
+};
+
+void message_reader_init(struct message_reader *r, uint32_t max_bytes);
+void message_reader_fini(struct message_reader *r);
+
+/* Reads from *p, *n, advances both past what was used and hands out at most
+ * one message or control frame. The bytes are written to (unmasking). 0, or
+ *   ERR_PROTOCOL (1002), ERR_UTF8 (1007), ERR_TOO_BIG (1009: the announced
+ *   or summed length is over `max`; found from the header alone),
+ *   ERR_NOMEM (a split message could not be kept)
+ * after which the reader must not be fed again. A split message's buffer
+ * grows with the bytes that arrived, never with what a header announced. */
+int message_read(struct message_reader *r, uint8_t **p, size_t *n,
+    struct message *out) NODISCARD;
+
+/* True in the midst of a message or frame. */
+bool message_is_partial(const struct message_reader *r);
+
+#endif

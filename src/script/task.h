@@ -1,0 +1,65 @@
+/* task.h -- where Lua is entered, and where it waits.
+ *
+ * A job says what to call; a task is a job on its way: a fiber with a Lua
+ * thread of its own, so that it can wait anywhere (inside a sort comparator,
+ * a metamethod, a coroutine) while other tasks of the app run. Fibers and
+ * threads are pooled per vm and keep one protected call open around all
+ * their jobs: starting a job costs a switch and a lua_pcall. */
+#ifndef SCRIPT_TASK_H
+#define SCRIPT_TASK_H
+
+#include "script/vm.h"
+
+struct task;
+
+struct job {
+    /* On the fiber: pushes a function and its arguments, returns how many
+     * arguments; -1: nothing to call after all (done() is then called with
+     * LUA_OK). May raise Lua errors; must not wait. */
+    int (*push)(struct job *j, lua_State *T);
+    /* On the fiber: the call ended; its `n` results, or the error's text with
+     * a traceback (always a string), are on top of T. Raw reads only: must
+     * not raise. May be NULL. */
+    void (*done)(struct job *j, lua_State *T, int status, int n);
+    /* On the loop's stack, last: the job may be freed. May be NULL. */
+    void (*finished)(struct job *j);
+};
+
+enum task_result {
+    TASK_DONE,   /* the job ended, finished() has been called */
+    TASK_PARKED, /* it waits */
+    TASK_IDLE    /* task_resume(): nobody was ready */
+};
+
+/* Runs a job until it ends or waits. ERR_QUOTA: max_tasks are under way or no
+ * stack is to be had (the job was not touched). From the loop's stack. */
+int task_run(struct vm *vm, struct job *j) NODISCARD;
+/* Goes on with the task that has been ready longest. */
+int task_resume(struct vm *vm) NODISCARD;
+bool task_has_ready(const struct vm *vm);
+uint32_t task_count(const struct vm *vm); /* under way: running or parked */
+
+/* What a task waits for; usually a local of the awaiting C function. */
+struct wait {
+    struct task *task; /* set by task_park() */
+    /* The vm is dropped while the task waits: unlink yourself from timers and
+     * queues; do not wake, do not touch Lua. */
+    void (*cancel)(struct wait *w);
+};
+
+/* The task that runs in this vm now; NULL outside of one. */
+struct task *task_current(struct vm *vm);
+/* Its job. */
+struct job *task_job(struct task *t);
+/* From a C function called by Lua: waits until task_wake(). Raises a Lua
+ * error where waiting is refused (see task_forbid). */
+void task_park(lua_State *L, struct wait *w);
+/* Any time later, from the loop's stack or from another fiber of the vm:
+ * makes a parked task ready. Once per park. */
+void task_wake(struct task *t);
+/* Between forbid and allow (they nest) task_park() raises "cannot wait
+ * inside `what`". The count belongs to the running task. */
+void task_forbid(lua_State *L, const char *what);
+void task_allow(lua_State *L);
+
+#endif
