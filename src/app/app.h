@@ -1,0 +1,70 @@
+/* app.h -- one hosted app: its directory, its Lua state, its clients.
+ *
+ * An app lives on its home loop; everything here is called there. The server
+ * routes requests to it (app_connect) and steers it (reload, stop); what the
+ * app's Lua sees is in the api_*.c files.
+ *
+ * Laws: I3 (order of a client's events), I6, I7, I8. */
+#ifndef APP_APP_H
+#define APP_APP_H
+
+#include "net/conn.h"
+#include "net/files.h"
+
+struct app;
+struct sched;
+
+#define APP_ERROR_BYTES 4096
+
+struct app_config {
+    struct loop *loop;
+    struct net *net;
+    struct sched *sched;
+    const char *name; /* [A-Za-z0-9_-]{1,64}, for logs and app.name */
+    const char *dir;
+    bool watch; /* reload by itself when files change */
+    bool quiet; /* a check: nothing runs but the load */
+};
+
+/* Reads, compiles and runs the app at `dir`. 0; or an error with a text for
+ * people in `why` (file:line, traceback), and *out is NULL. on_start is
+ * queued. */
+int app_open(struct app **out, const struct app_config *config, char *why,
+    size_t why_bytes) NODISCARD;
+/* Loads the app aside and throws it away: what `moonwire check` reports.
+ * `handlers` gets a list like "on_open on_message". */
+int app_check(const struct app_config *config, char *why, size_t why_bytes,
+    char *handlers, size_t handlers_bytes) NODISCARD;
+/* Every client must be gone (app_client_count() is 0). */
+void app_close(struct app *a);
+
+const char *app_name(const struct app *a);
+uint32_t app_generation(const struct app *a);
+/* The static files of DIR/public; NULL if there are none. */
+struct files *app_files(const struct app *a);
+
+/* A well-formed WebSocket request (handshake_check() said 0): origin and
+ * limits are judged, on_connect is asked, and the connection is upgraded or
+ * refused, now or later. `r` is lent for the call. */
+void app_connect(struct app *a, struct conn *c, const struct http_request *r);
+
+/* Clients that are open or about to be, or whose on_close has not ended. */
+uint32_t app_client_count(const struct app *a);
+
+/* Loads the files as they are now aside; if good they take over between two
+ * events, with client.data carried; else the present generation goes on and
+ * the log says why (I8). 0, ERR_CHANGED if nothing had changed, or an error. */
+int app_reload(struct app *a);
+
+/* Begins the end: new connections get 503, on_stop(reason) is queued, and
+ * when it has ended (or LIMIT_STOP_HANDLER_MS passed) `on_stopped` is called
+ * from the loop. Once. */
+void app_stop(struct app *a, const char *reason,
+    void (*on_stopped)(void *arg), void *arg);
+/* Closes every client with `code`, spread evenly over spread_ms. */
+void app_close_clients(
+    struct app *a, uint16_t code, const char *reason, uint32_t spread_ms);
+/* Cuts whoever is still connected. */
+void app_kill_clients(struct app *a);
+
+#endif
