@@ -77,8 +77,7 @@ void mem_free(void *p)
     free(p);
 }
 
-/* Counts a call; true: it is the one to fail. */
-static bool is_to_fail(void)
+bool mem_is_to_fail(void)
 {
     quota_calls++;
     uint64_t left = atomic_load_explicit(&calls_to_fail, memory_order_relaxed);
@@ -93,12 +92,12 @@ static bool is_to_fail(void)
 
 void *quota_alloc(size_t size)
 {
-    return is_to_fail() ? NULL : malloc(size != 0 ? size : 1);
+    return mem_is_to_fail() ? NULL : malloc(size != 0 ? size : 1);
 }
 
 void *quota_realloc(void *p, size_t size)
 {
-    return is_to_fail() ? NULL : realloc(p, size != 0 ? size : 1);
+    return mem_is_to_fail() ? NULL : realloc(p, size != 0 ? size : 1);
 }
 
 void quota_free(void *p)

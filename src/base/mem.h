@@ -27,6 +27,9 @@ void *quota_realloc(void *p, size_t size) NODISCARD;
 void quota_free(void *p);
 
 void mem_fail_at(uint64_t n);
+/* For an allocator with a road of its own to memory (script/arena): counts as
+ * one quota_* call; true: this is the one to fail. */
+bool mem_is_to_fail(void);
 /* quota_* calls made so far by this thread; torture tests count with it. */
 uint64_t mem_quota_calls(void);
 
