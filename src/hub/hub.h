@@ -33,6 +33,8 @@ struct member {
     struct membership *rooms; /* [0] is the room of everybody */
     uint32_t room_count;
     uint32_t room_cap;
+    struct membership first; /* where `rooms` points while one is enough, so
+                                a member must not move in memory */
     struct user_entry *user; /* NULL: anonymous */
     struct list user_node;
     uint64_t stamp;       /* of the last broadcast that addressed us */
@@ -53,10 +55,13 @@ void hub_free(struct hub *h);
 void hub_set_policy(struct hub *h, enum outbox_policy policy);
 
 /* A client opened: it can be found and addressed from now on. `user` may be
- * NULL. 0 or ERR_NOMEM. */
+ * NULL. 0 or ERR_NOMEM. `m->hub` must be NULL, the rest of `m` need not be
+ * initialised; no two members of a hub may have the same id. */
 int hub_enter(struct hub *h, struct member *m, uint64_t id,
     struct conn_id conn, const char *user, size_t user_len) NODISCARD;
-/* Leaves the hub and all its rooms; harmless twice. */
+/* Leaves the hub and all its rooms; harmless twice. Due when the conn tells
+ * on_closed: a walk knows its members by slot alone, and the slot will be
+ * somebody else's. */
 void hub_leave(struct member *m);
 struct member *hub_find(struct hub *h, uint64_t id);
 uint32_t hub_count(const struct hub *h);
@@ -86,8 +91,8 @@ uint32_t user_ids(struct hub *h, const char *user, size_t len, uint64_t *ids,
 
 /* Rules by room name; a pattern ends in "*" or is the name itself; the first
  * that matches holds for a room when it is made. 0, ERR_QUOTA (too many
- * rules), ERR_NOMEM. Rules are replaced as a whole at a reload:
- * hub_clear_rules() first. */
+ * rules), ERR_NOMEM. Defining the same pattern again replaces its rule in its
+ * place. Rules are replaced as a whole at a reload: hub_clear_rules() first. */
 struct room_rule {
     bool has_policy;
     enum outbox_policy policy;
