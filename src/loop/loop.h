@@ -26,7 +26,8 @@ void loop_turn(struct loop *l, int wait_ms);
 uint32_t loop_index(const struct loop *l);
 struct uv_loop_s *loop_uv(struct loop *l);
 struct metrics *loop_metrics(struct loop *l);
-/* Monotonic milliseconds, as of the start of this turn's dispatch. */
+/* Monotonic milliseconds, cached: read after this turn's poll (and brought up
+ * to date once more when libuv runs). */
 uint64_t loop_now_ms(const struct loop *l);
 /* Monotonic nanoseconds, read now. */
 uint64_t loop_clock_ns(void);
