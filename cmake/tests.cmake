@@ -1,6 +1,7 @@
 # Unit tests mirror src/: tests/unit/<room>/test_<file>.c links its room (and
 # the floors below) and cmocka, and is one ctest.
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+find_program(PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH)
 
 file(GLOB unit_tests CONFIGURE_DEPENDS
     ${CMAKE_SOURCE_DIR}/tests/unit/*/test_*.c)
@@ -20,3 +21,27 @@ foreach(source ${unit_tests})
     add_test(NAME ${room}/${file} COMMAND ${target})
     set_tests_properties(${room}/${file} PROPERTIES TIMEOUT 120)
 endforeach()
+
+# Every header compiles alone, and twice.
+file(GLOB headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/src
+    ${CMAKE_SOURCE_DIR}/src/*/*.h)
+set(alone_sources "")
+foreach(header ${headers})
+    string(MAKE_C_IDENTIFIER ${header} id)
+    set(alone ${CMAKE_BINARY_DIR}/headers_alone/${id}.c)
+    file(CONFIGURE OUTPUT ${alone} @ONLY CONTENT
+"#include \"@header@\"
+#include \"@header@\"
+typedef int @id@_is_not_empty;
+")
+    list(APPEND alone_sources ${alone})
+endforeach()
+add_library(headers_alone OBJECT ${alone_sources})
+target_link_libraries(headers_alone PRIVATE m_common m_lua m_uv m_llhttp
+    m_mbedcrypto)
+
+# The floors of src/ROOMS hold.
+if(EXISTS ${CMAKE_SOURCE_DIR}/tests/style/check_rooms.py)
+    add_test(NAME style/rooms COMMAND ${PYTHON}
+        ${CMAKE_SOURCE_DIR}/tests/style/check_rooms.py ${CMAKE_SOURCE_DIR})
+endif()

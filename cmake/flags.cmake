@@ -1,0 +1,42 @@
+# What every file of ours is compiled with: the target m_common.
+set(MOONWIRE_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+    -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wwrite-strings
+    -Wformat=2 -Wcast-qual)
+
+add_library(m_common INTERFACE)
+target_include_directories(m_common INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_compile_definitions(m_common INTERFACE _GNU_SOURCE
+    MOONWIRE_VERSION="${PROJECT_VERSION}")
+target_compile_options(m_common INTERFACE -fno-strict-aliasing
+    $<$<COMPILE_LANGUAGE:C>:${MOONWIRE_WARNINGS}>
+    $<$<BOOL:${MOONWIRE_WERROR}>:-Werror>)
+
+if(MOONWIRE_TINY)
+    target_compile_definitions(m_common INTERFACE MOONWIRE_TINY=1)
+endif()
+
+if(MOONWIRE_SANITIZE)
+    target_compile_options(m_common INTERFACE
+        -fsanitize=${MOONWIRE_SANITIZE} -fno-omit-frame-pointer
+        -fno-sanitize-recover=all)
+    target_link_options(m_common INTERFACE -fsanitize=${MOONWIRE_SANITIZE})
+endif()
+
+if(MOONWIRE_COVERAGE)
+    target_compile_options(m_common INTERFACE --coverage)
+    target_link_options(m_common INTERFACE --coverage)
+endif()
+
+# No -fcf-protection: a shadow stack knows nothing of our fibers.
+if(MOONWIRE_HARDEN)
+    include(CheckIPOSupported)
+    check_ipo_supported(RESULT has_lto OUTPUT lto_output LANGUAGES C)
+    set(CMAKE_INTERPROCEDURAL_OPTIMIZATION ${has_lto})
+    include(CheckPIESupported)
+    check_pie_supported(LANGUAGES C)
+    set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+    target_compile_options(m_common INTERFACE
+        $<$<COMPILE_LANGUAGE:C>:-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+        -fstack-protector-strong -fstack-clash-protection>)
+    target_link_options(m_common INTERFACE -Wl,-z,relro,-z,now,-z,noexecstack)
+endif()
