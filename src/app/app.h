@@ -35,7 +35,8 @@ int app_open(struct app **out, const struct app_config *config, char *why,
  * `handlers` gets a list like "on_open on_message". */
 int app_check(const struct app_config *config, char *why, size_t why_bytes,
     char *handlers, size_t handlers_bytes) NODISCARD;
-/* Every client must be gone (app_client_count() is 0). */
+/* No client may be connected any more (app_kill_clients()); handlers that
+ * still wait are dropped, on_close that have not run do not run. */
 void app_close(struct app *a);
 
 const char *app_name(const struct app *a);

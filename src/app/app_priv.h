@@ -20,6 +20,7 @@
 #include "loop/timers.h"
 #include "script/sched.h"
 #include "script/task.h"
+#include <lauxlib.h>
 #include <lua.h>
 
 /* The handlers an app may have: globals, or fields of the table that main.lua
@@ -62,6 +63,7 @@ struct state {
     uint32_t timer_count;
     struct list locks; /* api_task: held or waited for */
     struct list rules; /* api_hub: rooms.define during load */
+    uint32_t calls;    /* queued or under way */
     bool is_loading;   /* hub calls raise, timers do not start */
     bool is_draining;  /* an old generation: no new timers, no new tasks */
     struct timer drain_timer;
@@ -97,8 +99,6 @@ struct client {
     uint32_t event_count;
     bool is_busy;   /* a handler of ours is under way */
     bool is_closed; /* on_closed came: sends say "closed" */
-    bool is_open_due; /* on_open has not run yet */
-    bool is_slow_due;  /* at most one on_slow / on_drain waits */
     bool has_data;  /* state->client_data[id] is set */
     uint64_t connected_at_ms; /* wall clock */
     char *strings;  /* one block: path NUL protocol NUL */
@@ -147,6 +147,7 @@ struct event {
     enum event_kind kind;
     bool owns_data; /* else `data` is lent while the event is young */
     bool is_binary;
+    bool has_failed; /* until done() says otherwise */
     uint16_t code;
 };
 
@@ -167,19 +168,24 @@ struct event *inbox_event(struct app *a, enum event_kind kind) NODISCARD;
 /* Runs the event now if nothing is before it, else queues it. Takes it. For a
  * client's event, or (client NULL) one of the app's own. */
 void inbox_take(struct app *a, struct event *ev);
-/* Queues it; used where Lua must not start now (from inside Lua). */
+/* Queues it; where Lua must not start now (from inside Lua, or from the end
+ * of another event). */
 void inbox_queue(struct app *a, struct event *ev);
+/* Posts the app if it has anything to run. */
+void inbox_post(struct app *a);
 /* Is there room for another message of this client? If not it is noted as
  * paused and resumed later. */
 bool inbox_has_room(struct app *a, struct client *cl);
+/* Drops what is queued and has not begun: calls of one state, or (s NULL)
+ * everything. Nothing is told. */
+void inbox_drop(struct app *a, struct state *s);
 /* sched_unit's run: one job. */
 bool inbox_run(struct sched_unit *u);
 
 /* ---- connect.c ---- */
 
 int connect_push(struct event *ev, lua_State *T);
-void connect_finished(struct event *ev, bool failed);
-void connect_forget(struct event *ev); /* frees `extra`; nothing is answered */
+void connect_finished(struct event *ev);
 
 /* ---- call.c: a Lua function to be called later, with arguments ---- */
 
@@ -190,6 +196,10 @@ struct call {
     void *owner;
 };
 
+/* Queues a call of what lies behind `ref`. `keep`: the ref is borrowed and not
+ * given back at the end. `on_finished` may be NULL. */
+void call_queue(struct state *s, int ref, bool keep,
+    void (*on_finished)(void *owner), void *owner);
 int call_push(struct event *ev, lua_State *T);
 void call_finished(struct event *ev);
 
@@ -224,6 +234,7 @@ struct app {
     struct conn_settings conn_settings; /* of the live state, at one address
                                            for the connections' lives */
     bool is_stopping;
+    bool is_closing; /* app_close() is at work: nothing starts any more */
     void (*on_stopped)(void *arg);
     void *stop_arg;
     char *stop_reason;
@@ -232,10 +243,13 @@ struct app {
     uint64_t close_started_ms;
     uint64_t close_spread_ms;
     uint32_t close_total;
+    uint32_t close_done;
     uint16_t close_code;
     char close_reason[LIMIT_CLOSE_REASON + 1];
 };
 
+/* The on_stop event ended (or its state went). */
+void app_stop_finished(struct app *a);
 /* Log fields for this app. */
 void app_log_fields(
     const struct app *a, const struct state *s, struct log_fields *f);

@@ -1,0 +1,276 @@
+/* app.c -- an app's life: opened with its first generation, reloaded when its
+ * files change, stopped in order. */
+#include "app/app.h"
+#include "app/app_priv.h"
+#include "base/mem.h"
+#include "loop/watch.h"
+#include <stdio.h>
+#include <string.h>
+
+#define CLOSE_STEP_MS 10
+
+void app_log_fields(
+    const struct app *a, const struct state *s, struct log_fields *f)
+{
+    memset(f, 0, sizeof(*f));
+    f->app = a->name;
+    f->gen = s != NULL ? s->generation : 0;
+}
+
+const char *app_name(const struct app *a)
+{
+    return a->name;
+}
+
+uint32_t app_generation(const struct app *a)
+{
+    return a->live->generation;
+}
+
+struct files *app_files(const struct app *a)
+{
+    return a->files;
+}
+
+uint32_t app_client_count(const struct app *a)
+{
+    return a->client_count + a->connecting;
+}
+
+/* ---- open and close ---- */
+
+static void on_files_changed(void *arg)
+{
+    (void)app_reload(arg);
+}
+
+static struct app *new_app(const struct app_config *config)
+{
+    struct app *a = mem_zalloc(sizeof(*a));
+
+    a->name = mem_strndup(config->name, strlen(config->name));
+    a->dir = mem_strndup(config->dir, strlen(config->dir));
+    a->loop = config->loop;
+    a->net = config->net;
+    a->sched = config->sched;
+    a->next_id = 1;
+    sched_unit_init(&a->unit, inbox_run);
+    list_init(&a->draining);
+    list_init(&a->client_list);
+    slots_init(&a->clients);
+    inbox_init(&a->inbox);
+    timer_init(&a->stop_timer, NULL);
+    timer_init(&a->close_timer, NULL);
+    a->meter = meter_new(LIMIT_DEFAULT_APP_OUTBOX_BYTES);
+    struct hub_config hub = {
+        .net = a->net,
+        .meter = a->meter,
+        .policy = OUTBOX_CLOSE,
+        .rooms_max = LIMIT_ROOMS_PER_APP,
+        .rooms_per_client = LIMIT_ROOMS_PER_CLIENT,
+    };
+    a->hub = hub_new(&hub);
+    return a;
+}
+
+static void free_app(struct app *a)
+{
+    /* Nothing may start any more; what is queued goes before the states it
+     * refers to, and the clients after them: a dropped vm still reports its
+     * parked jobs as finished. */
+    a->is_closing = true;
+    if (a->live != NULL) {
+        inbox_drop(a, NULL);
+    }
+    while (!list_is_empty(&a->draining)) {
+        state_free(container_of(a->draining.next, struct state, node));
+    }
+    if (a->live != NULL) {
+        state_free(a->live);
+    }
+    list_each_safe(node, &a->client_list) {
+        struct client *cl = container_of(node, struct client, node);
+        cl->has_data = false; /* its state is gone */
+        client_free(cl);
+    }
+    sched_remove(&a->unit);
+    inbox_fini(&a->inbox);
+    hub_free(a->hub);
+    meter_unref(a->meter);
+    slots_fini(&a->clients);
+    files_close(a->files);
+    timer_stop(&a->stop_timer);
+    timer_stop(&a->close_timer);
+    mem_free(a->stop_reason);
+    mem_free(a->name);
+    mem_free(a->dir);
+    mem_free(a);
+}
+
+static int load_first(struct app *a, char *why, size_t why_bytes)
+{
+    struct snapshot *snap = NULL;
+    int rc = snapshot_read(a->dir, &snap, why, why_bytes);
+
+    if (rc == 0) {
+        rc = state_new(&a->live, a, snap, 1, why, why_bytes);
+    }
+    snapshot_unref(snap);
+    return rc;
+}
+
+static void open_files(struct app *a)
+{
+    char path[4096];
+    int n = snprintf(path, sizeof(path), "%s/public", a->dir);
+
+    if (n > 0 && (size_t)n < sizeof(path)) {
+        a->files = files_open(path);
+    }
+}
+
+int app_open(struct app **out, const struct app_config *config, char *why,
+    size_t why_bytes)
+{
+    struct app *a = new_app(config);
+    int rc = load_first(a, why, why_bytes);
+
+    *out = NULL;
+    if (rc != 0) {
+        free_app(a);
+        return rc;
+    }
+    open_files(a);
+    state_start(a->live);
+    if (config->watch) {
+        a->watch = watch_new(a->loop, a->dir, on_files_changed, a);
+    }
+    if (a->live->handlers[HANDLER_ON_START] != LUA_NOREF) {
+        inbox_queue(a, inbox_event(a, EVENT_START));
+    }
+    *out = a;
+    return 0;
+}
+
+int app_check(const struct app_config *config, char *why, size_t why_bytes,
+    char *handlers, size_t handlers_bytes)
+{
+    struct app *a = new_app(config);
+    int rc = load_first(a, why, why_bytes);
+    size_t at = 0;
+
+    handlers[0] = '\0';
+    for (enum handler h = 0; rc == 0 && h < HANDLER_COUNT; h++) {
+        if (a->live->handlers[h] != LUA_NOREF && at < handlers_bytes) {
+            int n = snprintf(handlers + at, handlers_bytes - at, "%s%s",
+                at != 0 ? " " : "", handler_name(h));
+            at += n > 0 ? (size_t)n : 0;
+        }
+    }
+    free_app(a);
+    return rc;
+}
+
+void app_close(struct app *a)
+{
+    list_each(node, &a->client_list) {
+        ASSERT(container_of(node, struct client, node)->is_closed, "I3");
+    }
+    if (a->watch != NULL) {
+        watch_free(a->watch);
+    }
+    free_app(a);
+}
+
+/* ---- the end ---- */
+
+void app_stop_finished(struct app *a)
+{
+    void (*fn)(void *) = a->on_stopped;
+
+    a->on_stopped = NULL;
+    timer_stop(&a->stop_timer);
+    if (fn != NULL) {
+        fn(a->stop_arg);
+    }
+}
+
+static void on_stop_timer(struct timer *t)
+{
+    app_stop_finished(container_of(t, struct app, stop_timer));
+}
+
+void app_stop(struct app *a, const char *reason, void (*on_stopped)(void *arg),
+    void *arg)
+{
+    if (a->is_stopping) {
+        return;
+    }
+    bool has_handler = a->live->handlers[HANDLER_ON_STOP] != LUA_NOREF;
+
+    a->is_stopping = true;
+    a->on_stopped = on_stopped;
+    a->stop_arg = arg;
+    a->stop_reason = mem_strndup(reason, strlen(reason));
+    if (a->watch != NULL) {
+        watch_free(a->watch);
+        a->watch = NULL;
+    }
+    timer_init(&a->stop_timer, on_stop_timer);
+    timer_start(a->loop, &a->stop_timer,
+        has_handler ? LIMIT_STOP_HANDLER_MS : 0);
+    if (has_handler) {
+        inbox_queue(a, inbox_event(a, EVENT_STOP));
+    }
+}
+
+/* Closes as many as the clock says should be closed by now. */
+static void on_close_timer(struct timer *t)
+{
+    struct app *a = container_of(t, struct app, close_timer);
+    uint64_t passed = loop_now_ms(a->loop) - a->close_started_ms;
+    uint64_t due = a->close_total;
+
+    if (passed < a->close_spread_ms) {
+        due = a->close_total * (passed + CLOSE_STEP_MS) / a->close_spread_ms;
+    }
+    list_each_safe(node, &a->client_list) {
+        struct client *cl = container_of(node, struct client, node);
+        struct conn *c = net_find(a->net, cl->member.conn);
+        if (a->close_done >= due) {
+            break;
+        }
+        if (c != NULL && !cl->is_closed) {
+            a->close_done++;
+            conn_close(c, a->close_code, a->close_reason,
+                strlen(a->close_reason));
+        }
+    }
+    if (passed < a->close_spread_ms && a->close_done < a->close_total) {
+        timer_start(a->loop, &a->close_timer, CLOSE_STEP_MS);
+    }
+}
+
+void app_close_clients(
+    struct app *a, uint16_t code, const char *reason, uint32_t spread_ms)
+{
+    a->close_code = code;
+    a->close_started_ms = loop_now_ms(a->loop);
+    a->close_spread_ms = spread_ms;
+    a->close_total = a->client_count;
+    a->close_done = 0;
+    (void)snprintf(a->close_reason, sizeof(a->close_reason), "%s", reason);
+    timer_init(&a->close_timer, on_close_timer);
+    on_close_timer(&a->close_timer);
+}
+
+void app_kill_clients(struct app *a)
+{
+    list_each_safe(node, &a->client_list) {
+        struct client *cl = container_of(node, struct client, node);
+        struct conn *c = net_find(a->net, cl->member.conn);
+        if (c != NULL) {
+            conn_kill(c, true);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+/* call.c -- a Lua function to be called later, with its arguments.
+ *
+ * Timers and spawned tasks are calls. The function and the arguments lie in a
+ * table in the registry of the state they belong to; the call holds a
+ * reference to it, or borrows the one of a repeating timer. */
+#include "app/app_priv.h"
+#include "base/mem.h"
+
+void call_queue(struct state *s, int ref, bool keep,
+    void (*on_finished)(void *owner), void *owner)
+{
+    struct call *call = mem_alloc(sizeof(*call));
+    struct event *ev = inbox_event(s->app, EVENT_CALL);
+
+    *call = (struct call){ref, keep, on_finished, owner};
+    ev->state = s;
+    ev->extra = call;
+    s->calls++;
+    inbox_queue(s->app, ev);
+}
+
+int call_push(struct event *ev, lua_State *T)
+{
+    struct call *call = ev->extra;
+
+    lua_rawgeti(T, LUA_REGISTRYINDEX, call->ref);
+    int table = lua_gettop(T);
+    lua_rawgeti(T, table, 1);
+    int n = lua_tointeger(T, -1) > 0 ? (int)lua_tointeger(T, -1) : 0;
+    lua_pop(T, 1);
+    if (!lua_checkstack(T, n + 2)) {
+        lua_pushliteral(T, "too many arguments");
+        (void)lua_error(T);
+    }
+    for (int i = 0; i <= n; i++) {
+        lua_rawgeti(T, table, i + 2);
+    }
+    lua_remove(T, table);
+    return n;
+}
+
+void call_finished(struct event *ev)
+{
+    struct call *call = ev->extra;
+
+    ev->state->calls--;
+    if (!call->keep) {
+        luaL_unref(vm_state(ev->state->vm), LUA_REGISTRYINDEX, call->ref);
+    }
+    if (call->on_finished != NULL) {
+        call->on_finished(call->owner);
+    }
+    mem_free(call);
+}

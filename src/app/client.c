@@ -1,0 +1,178 @@
+/* client.c -- a WebSocket client on the app's side: what its connection tells
+ * becomes events.
+ *
+ * A client is born when its connection is upgraded and freed when its on_close
+ * has ended; in between, its id finds it (app->clients). It leaves the hub the
+ * moment its connection says so: nobody can address it any more, while its
+ * last events are still on their way to Lua (I3). */
+#include "app/app_priv.h"
+#include "base/mem.h"
+#include <string.h>
+#include <time.h>
+
+static uint64_t wall_clock_ms(void)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(CLOCK_REALTIME, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+struct client *client_new(struct app *a, struct conn *c, uint64_t id,
+    const char *path, const char *protocol)
+{
+    size_t path_len = strlen(path) + 1;
+    size_t protocol_len = strlen(protocol) + 1;
+    struct client *cl = quota_alloc(sizeof(*cl) + path_len + protocol_len);
+
+    if (cl == NULL) {
+        return NULL;
+    }
+    memset(cl, 0, sizeof(*cl));
+    cl->app = a;
+    cl->state = a->live;
+    cl->member.id = id;
+    cl->strings = (char *)(cl + 1);
+    memcpy(cl->strings, path, path_len);
+    memcpy(cl->strings + path_len, protocol, protocol_len);
+    cl->path = cl->strings;
+    cl->protocol = cl->strings + path_len;
+    cl->connected_at_ms = wall_clock_ms();
+    conn_ip(c, cl->ip);
+    list_init(&cl->events);
+    list_init(&cl->ready_node);
+    list_init(&cl->pause_node);
+    list_push_tail(&a->client_list, &cl->node);
+    cl->slot = slots_add(&a->clients, cl, &cl->generation);
+    a->client_count++;
+    return cl;
+}
+
+void client_free(struct client *cl)
+{
+    struct app *a = cl->app;
+
+    ASSERT(!cl->is_busy && list_is_empty(&cl->events), "I3");
+    hub_leave(&cl->member);
+    if (cl->has_data) {
+        /* Sets an existing field to nil: no allocation, no metamethods. */
+        lua_State *L = vm_state(cl->state->vm);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, cl->state->client_data);
+        lua_pushnil(L);
+        lua_rawseti(L, -2, (lua_Integer)client_id(cl));
+        lua_pop(L, 1);
+    }
+    list_remove(&cl->ready_node);
+    list_remove(&cl->pause_node);
+    list_remove(&cl->node);
+    slots_retire(&a->clients, cl->slot);
+    a->client_count--;
+    quota_free(cl->left_rooms);
+    quota_free(cl);
+}
+
+/* ---- what the connection tells ---- */
+
+static bool has_handler(const struct client *cl, enum handler h)
+{
+    return cl->app->live->handlers[h] != LUA_NOREF;
+}
+
+static bool can_take(void *user)
+{
+    struct client *cl = user;
+
+    return inbox_has_room(cl->app, cl);
+}
+
+static void on_message(
+    void *user, const uint8_t *data, size_t len, bool is_binary)
+{
+    struct client *cl = user;
+
+    if (!has_handler(cl, HANDLER_ON_MESSAGE)) {
+        return;
+    }
+    struct event *ev = inbox_event(cl->app, EVENT_MESSAGE);
+    ev->client = cl;
+    ev->data = data;
+    ev->len = len;
+    ev->is_binary = is_binary;
+    inbox_take(cl->app, ev);
+}
+
+/* client:rooms() still answers in on_close. */
+static void remember_rooms(struct client *cl)
+{
+    size_t total = 0;
+
+    for (uint32_t i = 1; i < cl->member.room_count; i++) {
+        size_t len;
+        (void)room_name(cl->member.rooms[i].room, &len);
+        total += sizeof(uint32_t) + len;
+    }
+    if (total == 0 || (cl->left_rooms = quota_alloc(total)) == NULL) {
+        return;
+    }
+    char *p = cl->left_rooms;
+    for (uint32_t i = 1; i < cl->member.room_count; i++) {
+        size_t len;
+        const char *name = room_name(cl->member.rooms[i].room, &len);
+        uint32_t len32 = (uint32_t)len;
+        memcpy(p, &len32, sizeof(len32));
+        memcpy(p + sizeof(len32), name, len);
+        p += sizeof(len32) + len;
+    }
+    cl->left_rooms_len = total;
+}
+
+static void on_closed(
+    void *user, uint16_t code, const char *reason, size_t reason_len)
+{
+    struct client *cl = user;
+    struct event *ev = inbox_event(cl->app, EVENT_CLOSE);
+
+    cl->is_closed = true;
+    remember_rooms(cl);
+    hub_leave(&cl->member);
+    metric_sub(loop_metrics(cl->app->loop), METRIC_CLIENTS, 1);
+    ev->client = cl;
+    ev->code = code;
+    ev->data = (const uint8_t *)reason;
+    ev->len = reason_len;
+    /* Queued, not taken: this may come from inside Lua (client:close()) or
+     * from the midst of a flush. */
+    inbox_queue(cl->app, ev);
+}
+
+static void tell_queue(
+    struct client *cl, enum event_kind kind, enum handler handler)
+{
+    /* Each crossing took real traffic, so these are few; a client whose
+     * handler never ends must not pile them up all the same (I2). */
+    if (!has_handler(cl, handler) ||
+        cl->event_count >= 2 * LIMIT_INBOX_CLIENT_EVENTS) {
+        return;
+    }
+    struct event *ev = inbox_event(cl->app, kind);
+    ev->client = cl;
+    inbox_queue(cl->app, ev);
+}
+
+static void on_slow(void *user)
+{
+    tell_queue(user, EVENT_SLOW, HANDLER_ON_SLOW);
+}
+
+static void on_drain(void *user)
+{
+    tell_queue(user, EVENT_DRAIN, HANDLER_ON_DRAIN);
+}
+
+const struct conn_handler client_handler = {
+    .can_take = can_take,
+    .on_message = on_message,
+    .on_closed = on_closed,
+    .on_slow = on_slow,
+    .on_drain = on_drain,
+};

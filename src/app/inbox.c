@@ -1,0 +1,548 @@
+/* inbox.c -- events on their way into Lua: bounded, fair between clients, and
+ * in order for each of them (I2, I3).
+ *
+ * A client's events wait in a list of its own. The client stands in `ready`
+ * while it has events and none of its handlers is under way; one event of the
+ * first client runs, then the client goes to the tail. So a client that
+ * floods delays the others by one event, and a handler that awaits holds up
+ * its own client only.
+ *
+ * Three sources take turns: tasks that wake from an await, calls (timers,
+ * spawned tasks, on_connect), clients. Most events see none of this: if
+ * nothing waits they run at once, with the message lent from the read buffer.
+ *
+ * When a bound is reached the client stops reading (inbox_has_room) and TCP
+ * does the rest. The end of a client and its beginning are always taken. */
+#include "app/app_priv.h"
+#include "base/mem.h"
+#include <string.h>
+
+#define SPARE_EVENTS 256
+
+enum { SOURCE_TASKS, SOURCE_CALLS, SOURCE_CLIENTS, SOURCES };
+
+static int push_event(struct job *j, lua_State *T);
+static void event_done(struct job *j, lua_State *T, int status, int n);
+static void event_finished(struct job *j);
+
+void inbox_init(struct inbox *in)
+{
+    memset(in, 0, sizeof(*in));
+    list_init(&in->ready);
+    list_init(&in->calls);
+    list_init(&in->paused);
+    list_init(&in->spare);
+}
+
+void inbox_fini(struct inbox *in)
+{
+    struct list *node;
+
+    ASSERT(in->events == 0 && list_is_empty(&in->calls), "I3");
+    while ((node = list_pop_head(&in->spare)) != NULL) {
+        mem_free(container_of(node, struct event, node));
+    }
+}
+
+struct event *inbox_event(struct app *a, enum event_kind kind)
+{
+    struct list *node = list_pop_head(&a->inbox.spare);
+    struct event *ev;
+
+    if (node != NULL) {
+        a->inbox.spare_count--;
+        ev = container_of(node, struct event, node);
+    } else {
+        ev = mem_alloc(sizeof(*ev));
+    }
+    memset(ev, 0, sizeof(*ev));
+    list_init(&ev->node);
+    ev->job.push = push_event;
+    ev->job.done = event_done;
+    ev->job.finished = event_finished;
+    ev->app = a;
+    ev->kind = kind;
+    ev->has_failed = true;
+    return ev;
+}
+
+static void free_event(struct event *ev)
+{
+    struct inbox *in = &ev->app->inbox;
+
+    if (ev->owns_data) {
+        quota_free((void *)(uintptr_t)ev->data);
+    }
+    if (in->spare_count < SPARE_EVENTS) {
+        in->spare_count++;
+        list_push_tail(&in->spare, &ev->node);
+    } else {
+        mem_free(ev);
+    }
+}
+
+/* ---- on the fiber ---- */
+
+static int handler_ref(const struct event *ev)
+{
+    static const enum handler of[] = {
+        [EVENT_OPEN] = HANDLER_ON_OPEN,
+        [EVENT_MESSAGE] = HANDLER_ON_MESSAGE,
+        [EVENT_SLOW] = HANDLER_ON_SLOW,
+        [EVENT_DRAIN] = HANDLER_ON_DRAIN,
+        [EVENT_CLOSE] = HANDLER_ON_CLOSE,
+        [EVENT_START] = HANDLER_ON_START,
+        [EVENT_STOP] = HANDLER_ON_STOP,
+        [EVENT_CONNECT] = HANDLER_ON_CONNECT,
+    };
+    return ev->state->handlers[of[ev->kind]];
+}
+
+static void push_queue(lua_State *T, const struct client *cl)
+{
+    struct conn_queue q = {0, 0, 0};
+    struct conn *c = net_find(cl->app->net, cl->member.conn);
+
+    if (c != NULL) {
+        conn_queue(c, &q);
+    }
+    lua_createtable(T, 0, 3);
+    lua_pushinteger(T, (lua_Integer)q.messages);
+    lua_setfield(T, -2, "messages");
+    lua_pushinteger(T, (lua_Integer)q.bytes);
+    lua_setfield(T, -2, "bytes");
+    lua_pushinteger(T, (lua_Integer)q.dropped);
+    lua_setfield(T, -2, "dropped");
+}
+
+static int push_event(struct job *j, lua_State *T)
+{
+    struct event *ev = container_of(j, struct event, job);
+
+    if (ev->kind == EVENT_CALL) {
+        return call_push(ev, T);
+    }
+    if (ev->kind == EVENT_CONNECT) {
+        return connect_push(ev, T);
+    }
+    int ref = handler_ref(ev);
+    if (ref == LUA_NOREF) {
+        return -1;
+    }
+    lua_rawgeti(T, LUA_REGISTRYINDEX, ref);
+    if (ev->kind == EVENT_START) {
+        return 0;
+    }
+    if (ev->kind == EVENT_STOP) {
+        lua_pushstring(T, ev->app->stop_reason);
+        return 1;
+    }
+    api_push_client(T, ev->state, ev->client);
+    switch (ev->kind) {
+    case EVENT_MESSAGE:
+        lua_pushlstring(T, (const char *)ev->data, ev->len);
+        lua_pushboolean(T, ev->is_binary);
+        return 3;
+    case EVENT_CLOSE:
+        lua_pushinteger(T, ev->code);
+        lua_pushlstring(T, (const char *)ev->data, ev->len);
+        return 3;
+    case EVENT_SLOW:
+    case EVENT_DRAIN: push_queue(T, ev->client); return 2;
+    default: return 1;
+    }
+}
+
+static const char *event_name(const struct event *ev)
+{
+    static const char *const names[] = {
+        [EVENT_OPEN] = "on_open",
+        [EVENT_MESSAGE] = "on_message",
+        [EVENT_SLOW] = "on_slow",
+        [EVENT_DRAIN] = "on_drain",
+        [EVENT_CLOSE] = "on_close",
+        [EVENT_START] = "on_start",
+        [EVENT_STOP] = "on_stop",
+        [EVENT_CONNECT] = "on_connect",
+        [EVENT_CALL] = "task",
+    };
+    return names[ev->kind];
+}
+
+static void event_done(struct job *j, lua_State *T, int status, int n)
+{
+    struct event *ev = container_of(j, struct event, job);
+
+    (void)n;
+    if (status == LUA_OK) {
+        ev->has_failed = false;
+        return;
+    }
+    struct log_fields f;
+    size_t len = 0;
+    const char *text = lua_tolstring(T, -1, &len);
+    const char *eol = text != NULL ? strchr(text, '\n') : NULL;
+
+    app_log_fields(ev->app, ev->state, &f);
+    f.client = ev->client != NULL ? client_id(ev->client) : 0;
+    f.event = event_name(ev);
+    f.kind = status == LUA_ERRMEM ? "memory" : "error";
+    f.err = eol != NULL ? eol + 1 : NULL;
+    log_event(LOG_ERROR, &f, "%.*s",
+        eol != NULL ? (int)(eol - text) : 1024, text != NULL ? text : "error");
+    metric_add(loop_metrics(ev->app->loop), METRIC_HANDLER_ERRORS, 1);
+}
+
+/* ---- queueing ---- */
+
+static bool has_ready_tasks(const struct app *a)
+{
+    if (task_has_ready(a->live->vm)) {
+        return true;
+    }
+    list_each(node, &a->draining) {
+        if (task_has_ready(container_of(node, struct state, node)->vm)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_work(const struct app *a)
+{
+    return !list_is_empty(&a->inbox.ready) || !list_is_empty(&a->inbox.calls) ||
+        has_ready_tasks(a);
+}
+
+void inbox_post(struct app *a)
+{
+    if (!a->is_closing && has_work(a)) {
+        sched_post(a->sched, &a->unit);
+    }
+}
+
+static void make_ready(struct client *cl)
+{
+    if (!cl->is_busy && !list_is_empty(&cl->events) &&
+        list_is_empty(&cl->ready_node)) {
+        list_push_tail(&cl->app->inbox.ready, &cl->ready_node);
+    }
+}
+
+/* Keeps what was lent. False: there is no memory for it. */
+static bool own_data(struct event *ev)
+{
+    if (ev->owns_data || ev->data == NULL) {
+        return true;
+    }
+    uint8_t *copy = quota_alloc(ev->len != 0 ? ev->len : 1);
+    if (copy == NULL) {
+        ev->data = NULL;
+        ev->len = 0;
+        return false;
+    }
+    memcpy(copy, ev->data, ev->len);
+    ev->data = copy;
+    ev->owns_data = true;
+    return true;
+}
+
+/* A message that cannot be kept must not be lost in silence: the client is
+ * told, and its on_close follows. */
+static void lose_message(struct app *a, struct event *ev)
+{
+    struct conn *c = net_find(a->net, ev->client->member.conn);
+    struct log_fields f;
+
+    app_log_fields(a, a->live, &f);
+    f.client = client_id(ev->client);
+    f.kind = "memory";
+    log_event(LOG_ERROR, &f, "no memory to queue a message");
+    if (c != NULL) {
+        conn_fail(c, 1013, "overloaded", false);
+    }
+    free_event(ev);
+}
+
+void inbox_queue(struct app *a, struct event *ev)
+{
+    struct client *cl = ev->client;
+
+    if (!own_data(ev) && ev->kind == EVENT_MESSAGE) {
+        lose_message(a, ev);
+        return;
+    }
+    if (cl == NULL) {
+        list_push_tail(&a->inbox.calls, &ev->node);
+    } else {
+        list_push_tail(&cl->events, &ev->node);
+        cl->event_count++;
+        a->inbox.events++;
+        a->inbox.bytes += ev->len;
+        make_ready(cl);
+    }
+    inbox_post(a);
+}
+
+static void unqueue(struct app *a, struct event *ev)
+{
+    list_remove(&ev->node);
+    if (ev->client != NULL) {
+        ev->client->event_count--;
+        a->inbox.events--;
+        a->inbox.bytes -= ev->len;
+    }
+}
+
+/* Gives the event to a fiber. ERR_QUOTA: none is free, the event is as it
+ * was. On success it may be gone. */
+static int start(struct app *a, struct event *ev)
+{
+    struct client *cl = ev->client;
+
+    if (ev->state == NULL) {
+        ev->state = a->live;
+    }
+    if (cl != NULL) {
+        ASSERT(!cl->is_busy, "I3");
+        cl->is_busy = true;
+    }
+    metric_add(loop_metrics(a->loop), METRIC_EVENTS, 1);
+    int rc = task_run(ev->state->vm, &ev->job);
+    if (rc == TASK_PARKED) {
+        /* `data` was copied into Lua before the handler began; what was lent
+         * must not be looked at again. */
+        if (!ev->owns_data) {
+            ev->data = NULL;
+        }
+        return 0;
+    }
+    if (rc < 0) {
+        ev->state = ev->kind == EVENT_CALL ? ev->state : NULL;
+        if (cl != NULL) {
+            cl->is_busy = false;
+        }
+        return rc;
+    }
+    return 0;
+}
+
+void inbox_take(struct app *a, struct event *ev)
+{
+    struct client *cl = ev->client;
+    bool is_first = list_is_empty(&a->inbox.ready) &&
+        list_is_empty(&a->inbox.calls) && !has_ready_tasks(a) &&
+        (cl == NULL || (!cl->is_busy && list_is_empty(&cl->events)));
+
+    if (!is_first || task_current(a->live->vm) != NULL ||
+        !sched_may_run_now(a->sched) || start(a, ev) != 0) {
+        inbox_queue(a, ev);
+    }
+}
+
+/* ---- back-pressure ---- */
+
+static bool is_below(const struct inbox *in, unsigned quarters)
+{
+    return in->events < LIMIT_INBOX_EVENTS / 4 * quarters &&
+        in->bytes < (size_t)LIMIT_INBOX_BYTES / 4 * quarters;
+}
+
+bool inbox_has_room(struct app *a, struct client *cl)
+{
+    if (LIKELY(cl->event_count < LIMIT_INBOX_CLIENT_EVENTS &&
+            is_below(&a->inbox, 4))) {
+        return true;
+    }
+    if (list_is_empty(&cl->pause_node)) {
+        list_push_tail(&a->inbox.paused, &cl->pause_node);
+    }
+    return false;
+}
+
+static bool may_read_again(const struct client *cl)
+{
+    return cl->event_count <= LIMIT_INBOX_CLIENT_EVENTS / 2;
+}
+
+static void read_again(struct client *cl)
+{
+    struct conn *c = net_find(cl->app->net, cl->member.conn);
+
+    list_remove(&cl->pause_node);
+    if (c != NULL) {
+        conn_resume(c);
+    }
+}
+
+/* After an event: whoever waited for room reads again, a little at a time so
+ * that the inbox does not fill in one go. */
+static void resume_readers(struct app *a, struct client *cl)
+{
+    struct inbox *in = &a->inbox;
+
+    if (list_is_empty(&in->paused) || !is_below(in, 3)) {
+        return;
+    }
+    if (cl != NULL && !list_is_empty(&cl->pause_node) && may_read_again(cl)) {
+        read_again(cl);
+    }
+    if (in->events == 0) {
+        list_each_safe(node, &in->paused) {
+            read_again(container_of(node, struct client, pause_node));
+        }
+    } else if (!list_is_empty(&in->paused)) {
+        struct client *first =
+            container_of(in->paused.next, struct client, pause_node);
+        if (may_read_again(first)) {
+            read_again(first);
+        } else {
+            list_remove(&first->pause_node);
+            list_push_tail(&in->paused, &first->pause_node);
+        }
+    }
+}
+
+/* ---- on the loop's stack, after the fiber ---- */
+
+static void client_event_finished(struct event *ev)
+{
+    struct client *cl = ev->client;
+
+    cl->is_busy = false;
+    if (ev->kind == EVENT_CLOSE) {
+        resume_readers(ev->app, NULL);
+        client_free(cl);
+        return;
+    }
+    if (ev->app->is_closing) {
+        return;
+    }
+    if (cl->state != ev->app->live) {
+        reload_migrate(cl);
+    }
+    make_ready(cl);
+    resume_readers(ev->app, cl);
+}
+
+static void event_finished(struct job *j)
+{
+    struct event *ev = container_of(j, struct event, job);
+    struct app *a = ev->app;
+    struct state *s = ev->state;
+
+    if (ev->kind == EVENT_CONNECT) {
+        connect_finished(ev);
+    } else if (ev->kind == EVENT_CALL) {
+        call_finished(ev);
+    } else if (ev->kind == EVENT_STOP) {
+        app_stop_finished(a);
+    }
+    if (ev->client != NULL) {
+        client_event_finished(ev);
+    }
+    free_event(ev);
+    if (s->is_draining) {
+        reload_check_drained(s);
+    }
+    inbox_post(a);
+}
+
+void inbox_drop(struct app *a, struct state *s)
+{
+    list_each_safe(node, &a->inbox.calls) {
+        struct event *ev = container_of(node, struct event, node);
+        if (s != NULL && ev->state != s) {
+            continue;
+        }
+        list_remove(&ev->node);
+        if (ev->kind == EVENT_CALL) {
+            call_finished(ev);
+        } else if (ev->kind == EVENT_CONNECT) {
+            ev->state = a->live;
+            connect_finished(ev);
+        }
+        free_event(ev);
+    }
+    if (s != NULL) {
+        return;
+    }
+    list_each(client_node, &a->client_list) {
+        struct client *cl = container_of(client_node, struct client, node);
+        struct list *node;
+        while ((node = list_pop_head(&cl->events)) != NULL) {
+            struct event *ev = container_of(node, struct event, node);
+            unqueue(a, ev);
+            free_event(ev);
+        }
+    }
+}
+
+/* ---- the scheduler's side ---- */
+
+static bool resume_task(struct app *a)
+{
+    if (task_has_ready(a->live->vm)) {
+        return task_resume(a->live->vm) != TASK_IDLE;
+    }
+    list_each(node, &a->draining) {
+        struct state *s = container_of(node, struct state, node);
+        if (task_has_ready(s->vm)) {
+            return task_resume(s->vm) != TASK_IDLE;
+        }
+    }
+    return false;
+}
+
+static bool run_call(struct app *a)
+{
+    if (list_is_empty(&a->inbox.calls)) {
+        return false;
+    }
+    struct event *ev = container_of(a->inbox.calls.next, struct event, node);
+    list_remove(&ev->node);
+    if (start(a, ev) != 0) {
+        list_push_head(&a->inbox.calls, &ev->node);
+        return false;
+    }
+    return true;
+}
+
+static bool run_client(struct app *a)
+{
+    struct list *node = list_pop_head(&a->inbox.ready);
+
+    if (node == NULL) {
+        return false;
+    }
+    struct client *cl = container_of(node, struct client, ready_node);
+    struct event *ev = container_of(cl->events.next, struct event, node);
+    unqueue(a, ev);
+    if (start(a, ev) != 0) {
+        list_push_head(&cl->events, &ev->node);
+        cl->event_count++;
+        a->inbox.events++;
+        a->inbox.bytes += ev->len;
+        list_push_head(&a->inbox.ready, &cl->ready_node);
+        return false;
+    }
+    return true;
+}
+
+bool inbox_run(struct sched_unit *u)
+{
+    static bool (*const sources[SOURCES])(struct app *) = {
+        [SOURCE_TASKS] = resume_task,
+        [SOURCE_CALLS] = run_call,
+        [SOURCE_CLIENTS] = run_client,
+    };
+    struct app *a = container_of(u, struct app, unit);
+
+    for (unsigned i = 0; i < SOURCES; i++) {
+        if (sources[a->inbox.turn++ % SOURCES](a)) {
+            return has_work(a);
+        }
+    }
+    /* Nothing could start: every fiber is taken. The end of one posts us. */
+    return false;
+}

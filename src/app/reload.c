@@ -1,0 +1,252 @@
+/* reload.c -- a new generation takes over, wholly or not at all (I8).
+ *
+ *   snapshot   the files as they are now; the same as before: nothing to do
+ *   load       state_new(): aside, in a vm and an arena of its own
+ *   carry      client.data of every client that is at rest, out of the old
+ *              state and into the new one
+ *   switch     between two events; cannot fail
+ *   drain      handlers that await end in the old state (LIMIT_DRAIN_OLD_MS);
+ *              a client with such a handler follows when it has ended
+ *
+ * Anything that fails before the switch is logged with file and line, and the
+ * old generation goes on as if nothing had been. */
+#include "app/app_priv.h"
+#include "base/buf.h"
+#include "base/mem.h"
+#include "script/value.h"
+#include <stdio.h>
+#include <string.h>
+
+/* Records of {id, length, bytes}. */
+struct carry {
+    struct app *app;
+    struct client *only; /* one client; NULL: all at rest */
+    struct buf buf;
+    int rc;
+};
+
+static void encode_one(lua_State *L, struct carry *c, struct client *cl)
+{
+    uint64_t id = client_id(cl);
+    size_t at = c->buf.len;
+    uint64_t len = 0;
+
+    if (buf_add(&c->buf, &id, sizeof(id)) != 0 ||
+        buf_add(&c->buf, &len, sizeof(len)) != 0) {
+        luaL_error(L, "the data of the clients is too large to carry over");
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, cl->state->client_data);
+    lua_rawgeti(L, -1, (lua_Integer)id);
+    if (value_encode(L, -1, "client.data", &c->buf) != 0) {
+        luaL_error(L, "client %d: %s", (int)id, lua_tostring(L, -1));
+    }
+    lua_pop(L, 2);
+    len = c->buf.len - at - sizeof(id) - sizeof(len);
+    memcpy(c->buf.p + at + sizeof(id), &len, sizeof(len));
+}
+
+static int encode_data(lua_State *L)
+{
+    struct carry *c = lua_touserdata(L, 1);
+
+    if (c->only != NULL) {
+        encode_one(L, c, c->only);
+        return 0;
+    }
+    list_each(node, &c->app->client_list) {
+        struct client *cl = container_of(node, struct client, node);
+        if (cl->has_data && !cl->is_busy) {
+            encode_one(L, c, cl);
+        }
+    }
+    return 0;
+}
+
+static int decode_data(lua_State *L)
+{
+    struct carry *c = lua_touserdata(L, 1);
+    struct state *s = state_from(L);
+    const uint8_t *p = c->buf.p;
+    const uint8_t *end = p + c->buf.len;
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_data);
+    while (p != end) {
+        uint64_t id;
+        uint64_t len;
+        memcpy(&id, p, sizeof(id));
+        memcpy(&len, p + sizeof(id), sizeof(len));
+        p += sizeof(id) + sizeof(len);
+        if (value_decode(L, p, (size_t)len) != 0) {
+            luaL_error(L, "the data of client %d: %s", (int)id,
+                lua_tostring(L, -1));
+        }
+        lua_rawseti(L, -2, (lua_Integer)id);
+        p += len;
+    }
+    return 0;
+}
+
+static int carry_data(struct app *a, struct client *only, struct state *from,
+    struct state *to, char *why, size_t why_bytes)
+{
+    struct carry c = {.app = a, .only = only};
+
+    buf_init(&c.buf, to->settings.memory_bytes);
+    int rc = state_call(from, encode_data, &c, why, why_bytes);
+    if (rc == 0) {
+        rc = state_call(to, decode_data, &c, why, why_bytes);
+    }
+    buf_fini(&c.buf);
+    return rc;
+}
+
+/* Takes the data of one client out of a state that it leaves. */
+static void drop_data(struct state *s, const struct client *cl)
+{
+    lua_State *L = vm_state(s->vm);
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_data);
+    lua_pushnil(L);
+    lua_rawseti(L, -2, (lua_Integer)client_id(cl));
+    lua_pop(L, 1);
+}
+
+void reload_migrate(struct client *cl)
+{
+    struct app *a = cl->app;
+    struct state *from = cl->state;
+    char why[512];
+
+    if (cl->has_data) {
+        if (carry_data(a, cl, from, a->live, why, sizeof(why)) != 0) {
+            struct log_fields f;
+            app_log_fields(a, from, &f);
+            f.client = client_id(cl);
+            f.event = "reload";
+            f.kind = "error";
+            log_event(LOG_ERROR, &f, "client.data is lost: %s", why);
+            cl->has_data = false;
+        }
+        drop_data(from, cl);
+    }
+    cl->state = a->live;
+}
+
+/* ---- the old generation ---- */
+
+static void drop_old(struct timer *t)
+{
+    struct state *s = container_of(t, struct state, drain_timer);
+    struct app *a = s->app;
+    uint32_t left = task_count(s->vm) + s->calls;
+
+    if (left > 0) {
+        struct log_fields f;
+        app_log_fields(a, s, &f);
+        f.event = "reload";
+        log_event(LOG_WARN, &f,
+            "%u handlers and tasks of the old generation are not done after "
+            "%d s: ended",
+            left, LIMIT_DRAIN_OLD_MS / 1000);
+        list_each(node, &a->client_list) {
+            struct client *cl = container_of(node, struct client, node);
+            if (cl->state == s) {
+                reload_migrate(cl);
+            }
+        }
+        inbox_drop(a, s);
+    }
+    state_free(s);
+    inbox_post(a);
+}
+
+void reload_check_drained(struct state *s)
+{
+    if (task_count(s->vm) == 0 && s->calls == 0) {
+        /* Not here: this is the end of a task of that very vm. */
+        timer_start(s->app->loop, &s->drain_timer, 0);
+    }
+}
+
+static void retire(struct state *s)
+{
+    s->is_draining = true;
+    api_time_stop(s);
+    list_push_tail(&s->app->draining, &s->node);
+    timer_init(&s->drain_timer, drop_old);
+    timer_start(s->app->loop, &s->drain_timer,
+        task_count(s->vm) + s->calls == 0 ? 0 : LIMIT_DRAIN_OLD_MS);
+}
+
+/* ---- the switch ---- */
+
+static void switch_to(struct app *a, struct state *fresh)
+{
+    struct state *old = a->live;
+
+    list_each(node, &a->client_list) {
+        struct client *cl = container_of(node, struct client, node);
+        if (!cl->is_busy) {
+            cl->state = fresh;
+        }
+    }
+    a->live = fresh;
+    state_start(fresh);
+    retire(old);
+}
+
+static void report_failure(struct app *a, uint32_t generation, const char *why)
+{
+    struct log_fields f;
+    const char *eol = strchr(why, '\n');
+
+    app_log_fields(a, a->live, &f);
+    f.event = "reload";
+    f.kind = "error";
+    f.err = eol != NULL ? eol + 1 : NULL;
+    log_event(LOG_ERROR, &f, "reload failed, generation %u goes on: %.*s",
+        generation, eol != NULL ? (int)(eol - why) : 1024, why);
+    metric_add(loop_metrics(a->loop), METRIC_RELOADS_FAILED, 1);
+}
+
+int app_reload(struct app *a)
+{
+    char why[APP_ERROR_BYTES];
+    struct snapshot *snap = NULL;
+    struct state *fresh = NULL;
+    int rc = snapshot_read(a->dir, &snap, why, sizeof(why));
+
+    if (rc != 0) {
+        goto fail;
+    }
+    if (memcmp(snap->hash, a->live->snapshot->hash, sizeof(snap->hash)) == 0) {
+        snapshot_unref(snap);
+        return ERR_CHANGED;
+    }
+    rc = state_new(&fresh, a, snap, a->live->generation + 1, why, sizeof(why));
+    if (rc != 0) {
+        goto fail;
+    }
+    rc = carry_data(a, NULL, a->live, fresh, why, sizeof(why));
+    if (rc != 0) {
+        goto fail;
+    }
+    switch_to(a, fresh);
+    snapshot_unref(snap);
+
+    struct log_fields f;
+    app_log_fields(a, fresh, &f);
+    f.event = "reload";
+    log_event(LOG_INFO, &f, "reloaded: generation %u, %u clients stay",
+        fresh->generation, a->client_count);
+    metric_add(loop_metrics(a->loop), METRIC_RELOADS, 1);
+    inbox_post(a);
+    return 0;
+fail:
+    report_failure(a, a->live->generation, why);
+    if (fresh != NULL) {
+        state_free(fresh);
+    }
+    snapshot_unref(snap);
+    return rc;
+}

@@ -1,0 +1,235 @@
+/* state.c -- one generation of an app: a fresh vm with the app's code run in
+ * it, its handlers looked up, its settings read.
+ *
+ * Loading touches nothing of the app that is live (I8): what the new code
+ * asks for meanwhile (room rules, timers) is noted in the state and happens at
+ * state_start(); hub calls raise. */
+#include "app/app_priv.h"
+#include "base/mem.h"
+#include "script/sandbox.h"
+#include <stdio.h>
+#include <string.h>
+
+const char *handler_name(enum handler h)
+{
+    static const char *const names[] = {
+#define X(name, text) text,
+        HANDLER_LIST(X)
+#undef X
+    };
+    return names[h];
+}
+
+struct state *state_from(lua_State *L)
+{
+    return vm_owner(vm_from(L));
+}
+
+static void on_ready(void *owner)
+{
+    struct state *s = owner;
+
+    inbox_post(s->app);
+}
+
+/* ---- protected calls from the loop ---- */
+
+struct protected_call {
+    struct job job;
+    lua_CFunction fn;
+    void *arg;
+    char *why;
+    size_t why_bytes;
+    int status;
+};
+
+static int push_protected(struct job *j, lua_State *T)
+{
+    struct protected_call *p = container_of(j, struct protected_call, job);
+
+    lua_pushcfunction(T, p->fn);
+    lua_pushlightuserdata(T, p->arg);
+    return 1;
+}
+
+static void protected_done(struct job *j, lua_State *T, int status, int n)
+{
+    struct protected_call *p = container_of(j, struct protected_call, job);
+
+    (void)n;
+    p->status = status;
+    if (status != LUA_OK && p->why != NULL) {
+        const char *text = lua_tostring(T, -1);
+        (void)snprintf(
+            p->why, p->why_bytes, "%s", text != NULL ? text : "error");
+    }
+}
+
+int state_call(struct state *s, lua_CFunction fn, void *arg, char *why,
+    size_t why_bytes)
+{
+    struct protected_call p = {
+        .job = {.push = push_protected, .done = protected_done},
+        .fn = fn,
+        .arg = arg,
+        .why = why,
+        .why_bytes = why_bytes,
+        .status = LUA_ERRRUN,
+    };
+    int rc = task_run(s->vm, &p.job);
+
+    if (rc == ERR_QUOTA) {
+        if (why != NULL) {
+            (void)snprintf(why, why_bytes, "no fiber is free");
+        }
+        return rc;
+    }
+    /* A parked task would come back to a frame that is gone. */
+    ASSERT(rc == TASK_DONE, "I7");
+    if (p.status == LUA_ERRMEM) {
+        return ERR_NOMEM;
+    }
+    return p.status == LUA_OK ? 0 : ERR_SYNTAX;
+}
+
+/* ---- loading, on the fiber ---- */
+
+static void new_table(lua_State *L, int *ref, const char *mode)
+{
+    lua_newtable(L);
+    if (mode != NULL) {
+        lua_createtable(L, 0, 1);
+        lua_pushstring(L, mode);
+        lua_setfield(L, -2, "__mode");
+        lua_setmetatable(L, -2);
+    }
+    *ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* The handlers are raw fields: no metamethod of the app decides. */
+static void find_handlers(lua_State *L, struct state *s, int table)
+{
+    for (enum handler h = 0; h < HANDLER_COUNT; h++) {
+        lua_pushstring(L, handler_name(h));
+        lua_rawget(L, table);
+        if (lua_isnil(L, -1)) {
+            lua_pop(L, 1);
+            continue;
+        }
+        if (!lua_isfunction(L, -1)) {
+            luaL_error(L, "main.lua: '%s' must be a function, got %s",
+                handler_name(h), luaL_typename(L, -1));
+        }
+        s->handlers[h] = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
+}
+
+static int prepare(lua_State *L)
+{
+    struct state *s = state_from(L);
+
+    new_table(L, &s->client_cache, "v");
+    new_table(L, &s->client_data, NULL);
+    new_table(L, &s->modules, NULL);
+    lua_pushcfunction(L, sandbox_open);
+    lua_call(L, 0, 0);
+    lua_pushcfunction(L, api_open);
+    lua_call(L, 0, 0);
+    return 0;
+}
+
+static int run_main(lua_State *L)
+{
+    struct state *s = state_from(L);
+    const struct snapshot_file *file = snapshot_find(s->snapshot, "main.lua");
+
+    task_forbid(L, "the main chunk");
+    if (sandbox_load(L, file->data, file->len, file->name) != LUA_OK) {
+        return lua_error(L);
+    }
+    lua_call(L, 0, 1);
+    if (!lua_istable(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushglobaltable(L);
+    }
+    find_handlers(L, s, lua_gettop(L));
+    task_allow(L);
+    return 0;
+}
+
+int state_new(struct state **out, struct app *a, struct snapshot *snap,
+    uint32_t generation, char *why, size_t why_bytes)
+{
+    struct state *s = mem_zalloc(sizeof(*s));
+    int rc;
+
+    *out = NULL;
+    list_init(&s->node);
+    list_init(&s->timers);
+    list_init(&s->locks);
+    list_init(&s->rules);
+    timer_init(&s->drain_timer, NULL);
+    s->app = a;
+    s->generation = generation;
+    s->snapshot = snapshot_ref(snap);
+    s->is_loading = true;
+    for (enum handler h = 0; h < HANDLER_COUNT; h++) {
+        s->handlers[h] = LUA_NOREF;
+    }
+    settings_init(&s->settings);
+    rc = manifest_read(snap, &s->settings, why, why_bytes);
+    if (rc != 0) {
+        goto fail;
+    }
+    struct vm_config config = {
+        .memory_bytes = s->settings.memory_bytes,
+        .max_tasks = LIMIT_TASKS,
+        .owner = s,
+        .on_ready = on_ready,
+    };
+    s->vm = vm_new(&config);
+    if (s->vm == NULL) {
+        (void)snprintf(why, why_bytes, "no memory for the app's state");
+        rc = ERR_NOMEM;
+        goto fail;
+    }
+    rc = state_call(s, prepare, NULL, why, why_bytes);
+    if (rc == 0) {
+        rc = state_call(s, run_main, NULL, why, why_bytes);
+    }
+    if (rc != 0) {
+        goto fail;
+    }
+    *out = s;
+    return 0;
+fail:
+    state_free(s);
+    return rc;
+}
+
+void state_start(struct state *s)
+{
+    s->is_loading = false;
+    s->app->conn_settings = s->settings.conn;
+    hub_set_policy(s->app->hub, s->settings.conn.policy);
+    api_hub_apply_rules(s);
+    api_time_start(s);
+}
+
+void state_free(struct state *s)
+{
+    /* The order is the point: timers may wake tasks, and dropping the vm
+     * tells every parked job that it is over, so both need the state whole. */
+    s->is_draining = false;
+    list_remove(&s->node);
+    timer_stop(&s->drain_timer);
+    api_time_stop(s);
+    if (s->vm != NULL) {
+        vm_free(s->vm);
+    }
+    api_task_drop(s);
+    api_hub_drop_rules(s);
+    settings_fini(&s->settings);
+    snapshot_unref(s->snapshot);
+    mem_free(s);
+}
