@@ -128,52 +128,57 @@ static void put_ids(struct line *ids, const struct log_fields *f)
     ids->p[ids->len] = '\0';
 }
 
-/* What the message may take: half of the line if others want some of it. */
-static size_t message_room(const struct line *l, const struct log_fields *f)
+/* Writes what fits of s into *room bytes and takes it off them. */
+static bool put_share(struct line *l, enum line_style style, const char *s,
+    size_t share, size_t *room)
 {
-    size_t left = l->max - l->len;
-    return f->err != NULL || f->fields != NULL ? left / 2 : left;
+    size_t before = l->len;
+    bool is_whole = line_escape(l, style, s, share);
+    *room -= l->len - before;
+    return is_whole;
 }
 
-/* What err may take with the app's fields behind it. */
-static size_t err_room(const struct line *l, const struct log_fields *f)
+/* What the message may take: half if others want some of it. */
+static size_t message_share(const struct log_fields *f, size_t room)
 {
-    size_t left = l->max - l->len;
-    size_t wanted = f->fields != NULL ? strlen(f->fields) + 2 : 0;
-    return left >= wanted && left - wanted >= LEAST_ERR ? left - wanted : left;
+    return f->err != NULL || f->fields != NULL ? room / 2 : room;
+}
+
+/* What err may take if the app's fields are to follow it. */
+static size_t err_share(const struct log_fields *f, size_t room)
+{
+    size_t wanted = f->fields != NULL ? strlen(f->fields) + 1 : 0;
+    return room >= LEAST_ERR + wanted ? room - wanted : room;
 }
 
 static void build_json(struct line *l, enum log_level level,
     const struct log_fields *f, const char *msg, const char *ids)
 {
-    static const char cut[] = ",\"cut\":true";
-    size_t full = l->max;
+    /* Our own words that follow the message at most; with the ids they are
+     * kept back from the three texts that share the room. */
+    static const char kept[] = "\",\"err\":\"\",\"cut\":true}";
     line_put(l, "{\"ts\":\"");
     line_put_time(l);
     line_printf(l, "\",\"level\":\"%s\",\"msg\":\"", level_words[level]);
-    /* Kept back for what must follow: ids, quotes, the cut mark, brace. */
-    l->max -= strlen(ids) + sizeof(cut) + sizeof("\",\"err\":\"\"}");
-    (void)line_escape(l, LINE_JSON, msg, message_room(l, f));
-    l->max += strlen(ids) + sizeof("\",\"err\":\"");
+    size_t room = l->max - l->len - strlen(ids) - strlen(kept);
+    (void)put_share(l, LINE_JSON, msg, message_share(f, room), &room);
     line_put(l, "\"");
     line_put(l, ids);
     if (f->err != NULL) {
         line_put(l, ",\"err\":\"");
-        (void)line_escape(l, LINE_JSON, f->err, err_room(l, f));
-        l->max += 1;
+        (void)put_share(l, LINE_JSON, f->err, err_share(f, room), &room);
         line_put(l, "\"");
     }
     if (f->fields != NULL && f->fields[0] != '\0') {
         /* Half a field would be no JSON: all of them or none. */
         size_t before = l->len;
+        size_t share = room > 0 ? room - 1 : 0; /* the comma */
         line_put(l, ",");
-        if (!line_escape(l, LINE_RAW, f->fields, l->max - l->len)) {
+        if (!put_share(l, LINE_RAW, f->fields, share, &room)) {
             l->len = before;
-            l->max = full;
-            line_put(l, cut);
+            line_put(l, ",\"cut\":true");
         }
     }
-    l->max = full;
     line_put(l, "}");
 }
 
@@ -188,10 +193,12 @@ static void build_text(struct line *l, enum log_level level,
         line_put(l, ids);
         line_put(l, "] ");
     }
-    (void)line_escape(l, LINE_TEXT, msg, message_room(l, f));
+    size_t room = l->max - l->len;
+    (void)put_share(l, LINE_TEXT, msg, message_share(f, room), &room);
     if (f->fields != NULL && f->fields[0] != '\0') {
         line_put(l, " ");
-        (void)line_escape(l, LINE_TEXT, f->fields, message_room(l, f));
+        (void)line_escape(
+            l, LINE_TEXT, f->fields, f->err != NULL ? room / 2 : room);
     }
     if (f->err != NULL) {
         bool is_long = strchr(f->err, '\n') != NULL;

@@ -3,7 +3,12 @@
  * Any thread; no allocation; one write(2) a line. Text from outside is
  * escaped (no control characters reach a terminal) and cut at
  * LOG_LINE_BYTES. JSON lines have the keys ts (RFC 3339, UTC, ms), level, msg
- * and those of app gen client event kind err that are set, in this order. */
+ * and those of app gen client event kind err that are set, in this order,
+ * then the app's fields. Texts that are too long are cut and end in "...";
+ * the app's fields stand whole or not at all, and then "cut":true says so.
+ * Text lines put app to kind in [brackets] before the message, and an err of
+ * several lines indented under it, in the same write. What a slow reader of
+ * a non-blocking fd loses is counted and told later. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

@@ -134,6 +134,9 @@ bool line_escape(
     size_t end = l->len + room;
     size_t cut = l->len; /* where the mark can still stand */
     while (*s != '\0') {
+        if (style == LINE_LINES && strcmp(s, "\n") == 0) {
+            break; /* it would leave an empty line behind */
+        }
         s += next_piece(style, s, piece);
         if (strlen(piece) > end - l->len) {
             l->len = cut;
