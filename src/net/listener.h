@@ -14,12 +14,15 @@ struct listener;
 
 /* Binds "HOST:PORT" ("127.0.0.1:8080", "[::1]:0", ":8080" for all
  * addresses, "localhost:8080"). 0, or a negated errno (EADDRINUSE: somebody
- * listens there already), ERR_SYNTAX for a text that is no address. */
+ * listens there already), ERR_SYNTAX for a text that is no address,
+ * ERR_NOT_FOUND for a name that nobody knows. */
 int listener_open(struct listener **out, struct net *n, const char *address,
     const struct conn_router *router, const struct conn_settings *defaults)
     NODISCARD;
 /* The address it is bound to, "127.0.0.1:43210". */
 const char *listener_address(const struct listener *ln);
+/* SO_SNDBUF of the connections accepted from now on. 0 or a negated errno. */
+int listener_set_send_buffer(struct listener *ln, int bytes) NODISCARD;
 /* Stops accepting and closes the port; connections live on. */
 void listener_close(struct listener *ln);
 

@@ -1,0 +1,392 @@
+/* listener.c -- from a listening port to connections of this loop.
+ *
+ * The server opens one at start and closes it when it drains. A turn accepts
+ * a bounded number of connections, so that a storm of new clients does not
+ * starve those that are there; the socket stays ready, and the next turn takes
+ * more. Options that connections inherit are set once, here, instead of by
+ * three system calls for each of them.
+ *
+ * When descriptors run out, a connection left in the backlog would keep the
+ * socket ready and the loop spinning, and its client waiting. So a spare
+ * descriptor is given up to accept the client and close on it: it learns at
+ * once that it must try again. Then accepting rests for a while.
+ *
+ * Which connections are welcome is not decided here. */
+#include "net/listener.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "loop/io.h"
+#include "loop/timers.h"
+#include "net/listener_priv.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LISTENER_MAGIC 0x4c53544eu /* "LSTN" */
+#define ACCEPTS_A_TURN 64
+#define PAUSE_MS       100
+
+struct listener {
+    uint32_t magic;
+    int spare_fd; /* -1: given up, and not got back yet */
+    struct net *net;
+    const struct conn_router *router;     /* borrowed */
+    const struct conn_settings *defaults; /* borrowed */
+    struct io_watch watch;
+    struct timer pause;
+    struct loop_deferred burial;
+    char address[INET6_ADDRSTRLEN + 16];
+};
+
+/* ---- accepting ---- */
+
+static int open_spare(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* Accepts and closes one connection with the spare descriptor's help. False:
+ * there is none to shed, or no spare to do it with. */
+static bool shed_one(struct listener *ln)
+{
+    if (ln->spare_fd < 0) {
+        return false;
+    }
+    close(ln->spare_fd);
+    int fd = accept4(ln->watch.fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0) {
+        close(fd);
+        metric_add(loop_metrics(ln->net->loop), METRIC_SHED, 1);
+    }
+    ln->spare_fd = open_spare();
+    return fd >= 0;
+}
+
+static void shed_and_pause(struct listener *ln, int err)
+{
+    unsigned shed = 0;
+    if (err == EMFILE || err == ENFILE) {
+        while (shed < ACCEPTS_A_TURN && shed_one(ln)) {
+            shed++;
+        }
+    }
+    struct log_fields f = {.err = err_text(-err)};
+    log_event(LOG_WARN, &f,
+        "%s: cannot accept; %u connections shed, next try in %d ms",
+        ln->address, shed, PAUSE_MS);
+    io_modify(ln->net->loop, &ln->watch, 0);
+    timer_start(ln->net->loop, &ln->pause, PAUSE_MS);
+}
+
+static void on_pause_over(struct timer *t)
+{
+    struct listener *ln = container_of(t, struct listener, pause);
+    if (ln->spare_fd < 0) {
+        ln->spare_fd = open_spare();
+    }
+    io_modify(ln->net->loop, &ln->watch, IO_READ);
+}
+
+/* Errors that speak of the one connection, or of nothing: Linux passes on
+ * what the network reported before accept(). */
+static bool is_passing(int err)
+{
+    switch (err) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case EPERM:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+    case ETIMEDOUT:
+#ifdef EHOSTDOWN
+    case EHOSTDOWN:
+#endif
+#ifdef ENONET
+    case ENONET:
+#endif
+        return true;
+    default: return false;
+    }
+}
+
+static void on_acceptable(struct io_watch *w, unsigned events)
+{
+    (void)events;
+    struct listener *ln = container_of(w, struct listener, watch);
+
+    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+        int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            metric_add(loop_metrics(ln->net->loop), METRIC_ACCEPTED, 1);
+            if (conn_new(ln->net, fd, ln->router, ln->defaults) == NULL) {
+                /* The system has no room for another watch. */
+                shed_and_pause(ln, ENOMEM);
+                return;
+            }
+        } else if (errno == EAGAIN) {
+            return;
+        } else if (!is_passing(errno)) {
+            shed_and_pause(ln, errno);
+            return;
+        }
+    }
+}
+
+/* ---- addresses ---- */
+
+static bool is_host_char(char ch)
+{
+    return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') ||
+           (ch >= '0' && ch <= '9') || ch == '.' || ch == '-' || ch == '_';
+}
+
+static bool is_port(const char *s)
+{
+    size_t n = strspn(s, "0123456789");
+    unsigned port = 0;
+    if (n == 0 || n >= ADDRESS_PORT_BYTES || s[n] != '\0') {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        port = port * 10 + (unsigned)(s[i] - '0');
+    }
+    return port <= UINT16_MAX;
+}
+
+int address_parse(struct address *out, const char *text)
+{
+    out->is_literal = text[0] == '[';
+    const char *host = out->is_literal ? text + 1 : text;
+    const char *host_end = strchr(host, out->is_literal ? ']' : ':');
+    if (host_end == NULL || host_end - host >= ADDRESS_HOST_BYTES) {
+        return ERR_SYNTAX;
+    }
+    size_t len = (size_t)(host_end - host);
+    memcpy(out->host, host, len);
+    out->host[len] = '\0';
+    const char *colon = out->is_literal ? host_end + 1 : host_end;
+    if (*colon != ':' || !is_port(colon + 1)) {
+        return ERR_SYNTAX;
+    }
+    memcpy(out->port, colon + 1, strlen(colon + 1) + 1);
+
+    if (out->is_literal) {
+        struct in6_addr unused;
+        return inet_pton(AF_INET6, out->host, &unused) == 1 ? 0 : ERR_SYNTAX;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (!is_host_char(out->host[i])) {
+            return ERR_SYNTAX;
+        }
+    }
+    return 0;
+}
+
+/* An empty host becomes :: and 0.0.0.0, in the system's order. */
+static int look_up(const struct address *a, struct addrinfo **out)
+{
+    struct addrinfo hints = {
+        .ai_family = a->is_literal ? AF_INET6 : AF_UNSPEC,
+        .ai_socktype = SOCK_STREAM,
+        .ai_flags =
+            AI_PASSIVE | AI_NUMERICSERV | (a->is_literal ? AI_NUMERICHOST : 0),
+    };
+    int rc =
+        getaddrinfo(a->host[0] != '\0' ? a->host : NULL, a->port, &hints, out);
+    switch (rc) {
+    case 0: return 0;
+    case EAI_SYSTEM: return -errno;
+    case EAI_MEMORY: return -ENOMEM;
+    default: return ERR_NOT_FOUND;
+    }
+}
+
+static int set_option(int fd, int level, int name, int value)
+{
+    return setsockopt(fd, level, name, &value, sizeof(value)) == 0 ? 0 : -errno;
+}
+
+/* No SO_REUSEPORT: it would let a second server take half of the clients
+ * without a word, where this one is told EADDRINUSE. SO_REUSEADDR only passes
+ * over connections of a former run in TIME_WAIT. */
+static int prepare_socket(int fd, const struct addrinfo *ai, bool is_dual)
+{
+    int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (rc == 0) {
+        rc = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    }
+#ifdef TCP_NOTSENT_LOWAT
+    if (rc == 0) {
+        rc =
+            set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, LIMIT_NOTSENT_BYTES);
+    }
+#endif
+    if (rc == 0 && ai->ai_family == AF_INET6) {
+        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, is_dual ? 0 : 1);
+    }
+    if (rc == 0 && (bind(fd, ai->ai_addr, ai->ai_addrlen) != 0 ||
+                       listen(fd, SOMAXCONN) != 0)) {
+        rc = -errno;
+    }
+    return rc;
+}
+
+/* A listening socket, or an error. */
+static int listen_on(const struct addrinfo *ai, bool is_dual)
+{
+    int fd = socket(ai->ai_family,
+        ai->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, ai->ai_protocol);
+    if (fd < 0) {
+        return -errno;
+    }
+    int rc = prepare_socket(fd, ai, is_dual);
+    if (rc != 0) {
+        close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+static bool is_no_such_address(int rc)
+{
+    return rc == -EADDRNOTAVAIL || rc == -EAFNOSUPPORT;
+}
+
+/* Tries the addresses of a name in the system's order, but goes on only if
+ * the machine does not have that address: a port in use is an answer. */
+static int listen_on_first(
+    const struct addrinfo *found, int family, bool is_dual)
+{
+    int fd = -EADDRNOTAVAIL;
+    for (; found != NULL && is_no_such_address(fd); found = found->ai_next) {
+        if (family == AF_UNSPEC || family == found->ai_family) {
+            fd = listen_on(found, is_dual);
+        }
+    }
+    return fd;
+}
+
+static int listen_on_address(const struct address *a)
+{
+    struct addrinfo *found;
+    int fd = look_up(a, &found);
+    if (fd != 0) {
+        return fd;
+    }
+    if (a->host[0] != '\0') {
+        fd = listen_on_first(found, AF_UNSPEC, false);
+    } else {
+        /* [::] serves both families, wherever there is IPv6 at all. */
+        fd = listen_on_first(found, AF_INET6, true);
+        if (is_no_such_address(fd)) {
+            fd = listen_on_first(found, AF_INET, false);
+        }
+    }
+    freeaddrinfo(found);
+    return fd;
+}
+
+static int write_address(int fd, char *out, size_t cap)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a;
+    socklen_t len = sizeof(a);
+    char ip[INET6_ADDRSTRLEN];
+    if (getsockname(fd, &a.any, &len) != 0) {
+        return -errno;
+    }
+    if (a.any.sa_family == AF_INET6) {
+        inet_ntop(AF_INET6, &a.v6.sin6_addr, ip, sizeof(ip));
+        snprintf(out, cap, "[%s]:%u", ip, (unsigned)ntohs(a.v6.sin6_port));
+    } else {
+        inet_ntop(AF_INET, &a.v4.sin_addr, ip, sizeof(ip));
+        snprintf(out, cap, "%s:%u", ip, (unsigned)ntohs(a.v4.sin_port));
+    }
+    return 0;
+}
+
+/* ---- life ---- */
+
+int listener_open(struct listener **out, struct net *n, const char *address,
+    const struct conn_router *router, const struct conn_settings *defaults)
+{
+    struct address a;
+    int rc = address_parse(&a, address);
+    if (rc != 0) {
+        return rc;
+    }
+    int fd = listen_on_address(&a);
+    if (fd < 0) {
+        return fd;
+    }
+
+    struct listener *ln = mem_zalloc(sizeof(*ln));
+    ln->magic = LISTENER_MAGIC;
+    ln->net = n;
+    ln->router = router;
+    ln->defaults = defaults;
+    timer_init(&ln->pause, on_pause_over);
+    ln->spare_fd = open_spare();
+    rc = ln->spare_fd < 0 ? -errno : 0;
+    if (rc == 0) {
+        rc = write_address(fd, ln->address, sizeof(ln->address));
+    }
+    if (rc == 0) {
+        rc = io_add(n->loop, &ln->watch, fd, IO_READ, on_acceptable);
+    }
+    if (rc != 0) {
+        if (ln->spare_fd >= 0) {
+            close(ln->spare_fd);
+        }
+        close(fd);
+        mem_free(ln);
+        return rc;
+    }
+    *out = ln;
+    return 0;
+}
+
+const char *listener_address(const struct listener *ln)
+{
+    return ln->address;
+}
+
+int listener_set_send_buffer(struct listener *ln, int bytes)
+{
+    return set_option(ln->watch.fd, SOL_SOCKET, SO_SNDBUF, bytes);
+}
+
+static void bury(struct loop_deferred *d)
+{
+    mem_free(container_of(d, struct listener, burial));
+}
+
+void listener_close(struct listener *ln)
+{
+    CHECK(ln, LISTENER_MAGIC);
+    int fd = ln->watch.fd;
+    io_remove(ln->net->loop, &ln->watch);
+    close(fd);
+    if (ln->spare_fd >= 0) {
+        close(ln->spare_fd);
+    }
+    timer_stop(&ln->pause);
+    ln->magic = 0;
+    /* The batch being dispatched may still point to our watch. */
+    loop_defer(ln->net->loop, &ln->burial, bury);
+}
