@@ -81,6 +81,10 @@ struct conn *net_find(const struct net *n, struct conn_id id);
 void net_mark_dirty(struct net *n, uint32_t slot);
 /* Writes everything that is pending now, without slicing (shutdown, tests). */
 void net_flush_all(struct net *n);
+/* For the end of the server: conn_kill() for every connection that waits for
+ * a request or answers one (CONN_HTTP), or for every one there is. */
+void net_kill_idle(struct net *n);
+void net_kill_all(struct net *n);
 
 /* The way around the fast path below: opens an outbox, applies the policy. */
 int net_send_slow(struct net *n, uint32_t slot, const struct range *r,

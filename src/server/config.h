@@ -1,0 +1,39 @@
+/* config.h -- flags and environment -> one frozen struct; parse only.
+ *
+ * Every option stands in one table (config.c), which also writes the help:
+ * a flag wins over its environment variable, that over the default. Settings
+ * of an app are not here: they stand in its app.conf.lua. */
+#ifndef SERVER_CONFIG_H
+#define SERVER_CONFIG_H
+
+#include "base/log.h"
+#include <stdio.h>
+
+struct config {
+    const char *operand; /* the DIR or NAME; borrowed from argv */
+    const char *listen;  /* "HOST:PORT" */
+    enum log_level log_level;
+    enum log_format log_format;
+    uint32_t drain_ms; /* clients are closed spread over this */
+    bool reload;       /* when files change */
+};
+
+/* Which options a command takes; bits. */
+#define CONFIG_FOR_RUN   1u
+#define CONFIG_FOR_CHECK 2u
+
+#define CONFIG_WHY_BYTES 512
+#define CONFIG_HELP      1 /* --help was asked for */
+
+/* Reads the words behind a command's name. `operand` is what the command
+ * wants one of ("DIR"); NULL: none. The environment is read for the options
+ * of `command` only. 0, CONFIG_HELP, or ERR_SYNTAX with a line in `why`. */
+int config_read(struct config *c, unsigned command, const char *operand,
+    char *const *words, char *why, size_t why_bytes) NODISCARD;
+/* The options of `command`, one paragraph each; nothing if it has none. */
+void config_print_options(unsigned command, FILE *to);
+/* Calls `fn` for each MOONWIRE_ variable of the environment that looks like
+ * a misspelt option. */
+void config_find_typos(void (*fn)(const char *name, const char *meant));
+
+#endif
