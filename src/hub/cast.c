@@ -264,7 +264,8 @@ void hub_broadcast(struct hub *h, const struct hub_target *to,
     }
     h->is_walking = false;
     if (c.is_refused) {
-        count_metric(h, METRIC_DROPPED_APP, c.dropped);
+        /* The tape has counted its one frame; it was one for each of them. */
+        count_metric(h, METRIC_DROPPED_APP, c.dropped - 1);
     }
     *queued = c.queued;
     *dropped = c.dropped;
@@ -285,8 +286,7 @@ int hub_send(struct member *m, const struct hub_message *msg)
     int rc = tape_frame(
         &h->scratch, n, h->meter, msg->op, false, msg->data, msg->len, &r);
     if (rc != 0) {
-        count_metric(h, METRIC_DROPPED_APP, 1);
-        return ERR_FULL;
+        return rc;
     }
     return net_send(n, m->conn.slot, &r, h->policy, msg->key, msg->key_len);
 }
