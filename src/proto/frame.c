@@ -9,15 +9,9 @@
 #include "proto/frame.h"
 #include "base/err.h"
 #include "base/limits.h"
+#include "proto/frame_priv.h"
 #include <string.h>
 
-#define BIT_FIN      0x80
-#define BIT_RSV1     0x40
-#define BITS_RSV2_3  0x30
-#define BITS_OPCODE  0x0f
-#define BIT_CONTROL  0x08
-#define BIT_MASKED   0x80
-#define BITS_LENGTH  0x7f
 #define LENGTH_IS_16 126
 #define LENGTH_IS_64 127
 
@@ -55,17 +49,17 @@ static size_t extended_bytes(unsigned bits)
 
 static int judge_first_byte(uint8_t b, const char **detail)
 {
-    if ((b & BITS_RSV2_3) != 0) {
+    if ((b & FRAME_BITS_RSV2_3) != 0) {
         return wrong(detail, "a reserved bit is set");
     }
-    switch (b & BITS_OPCODE) {
+    switch (b & FRAME_BITS_OPCODE) {
     case FRAME_CONTINUATION:
     case FRAME_TEXT:
     case FRAME_BINARY: return 0;
     case FRAME_CLOSE:
     case FRAME_PING:
     case FRAME_PONG:
-        if ((b & BIT_FIN) == 0) {
+        if ((b & FRAME_BIT_FIN) == 0) {
             return wrong(detail, "a control frame is fragmented");
         }
         return 0;
@@ -75,10 +69,11 @@ static int judge_first_byte(uint8_t b, const char **detail)
 
 static int judge_second_byte(uint8_t first, uint8_t b, const char **detail)
 {
-    if ((b & BIT_MASKED) == 0) {
+    if ((b & FRAME_BIT_MASKED) == 0) {
         return wrong(detail, "a frame of a client must be masked");
     }
-    if ((first & BIT_CONTROL) != 0 && (b & BITS_LENGTH) > LIMIT_CONTROL_BYTES) {
+    if ((first & FRAME_BIT_CONTROL) != 0 &&
+        (b & FRAME_BITS_LENGTH) > LIMIT_CONTROL_BYTES) {
         return wrong(detail, "a control frame is longer than 125 bytes");
     }
     return 0;
@@ -110,8 +105,8 @@ int frame_decode(
     if (rc != 0) {
         return rc;
     }
-    uint64_t length = p[1] & BITS_LENGTH;
-    size_t extended = extended_bytes(p[1] & BITS_LENGTH);
+    uint64_t length = p[1] & FRAME_BITS_LENGTH;
+    size_t extended = extended_bytes(p[1] & FRAME_BITS_LENGTH);
     if (extended != 0) {
         if (n < 2 + extended) {
             return FRAME_MORE;
@@ -126,9 +121,9 @@ int frame_decode(
         return FRAME_MORE;
     }
     h->length = length;
-    h->opcode = p[0] & BITS_OPCODE;
-    h->fin = (p[0] & BIT_FIN) != 0;
-    h->rsv1 = (p[0] & BIT_RSV1) != 0;
+    h->opcode = p[0] & FRAME_BITS_OPCODE;
+    h->fin = (p[0] & FRAME_BIT_FIN) != 0;
+    h->rsv1 = (p[0] & FRAME_BIT_RSV1) != 0;
     h->masked = true;
     memcpy(h->mask, p + 2 + extended, sizeof(h->mask));
     h->bytes = (uint8_t)(2 + extended + 4);
@@ -139,7 +134,8 @@ size_t frame_encode(
     uint8_t *out, enum frame_opcode op, bool fin, bool rsv1, uint64_t length)
 {
     size_t bytes = frame_header_bytes(length);
-    out[0] = (uint8_t)((fin ? BIT_FIN : 0) | (rsv1 ? BIT_RSV1 : 0) | op);
+    out[0] =
+        (uint8_t)((fin ? FRAME_BIT_FIN : 0) | (rsv1 ? FRAME_BIT_RSV1 : 0) | op);
     if (bytes == 2) {
         out[1] = (uint8_t)length;
     } else {
@@ -159,8 +155,8 @@ size_t frame_header_bytes(uint64_t length)
 
 size_t frame_bytes(const uint8_t *p)
 {
-    size_t extended = extended_bytes(p[1] & BITS_LENGTH);
-    uint64_t length = p[1] & BITS_LENGTH;
+    size_t extended = extended_bytes(p[1] & FRAME_BITS_LENGTH);
+    uint64_t length = p[1] & FRAME_BITS_LENGTH;
     if (extended != 0) {
         length = read_big_endian(p + 2, extended);
     }

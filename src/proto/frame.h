@@ -45,8 +45,7 @@ size_t frame_header_bytes(uint64_t length);
 size_t frame_bytes(const uint8_t *p);
 
 /* Masks or unmasks in place; `offset` counts from the payload's start. */
-void frame_mask(
-    uint8_t *p, size_t n, const uint8_t mask[4], uint64_t offset);
+void frame_mask(uint8_t *p, size_t n, const uint8_t mask[4], uint64_t offset);
 
 /* May a Close frame carry this code on the wire (7.4)? */
 bool frame_close_code_is_valid(unsigned code);

@@ -47,7 +47,10 @@ void message_reader_fini(struct message_reader *r);
  *   or summed length is over `max`; found from the header alone),
  *   ERR_NOMEM (a split message could not be kept)
  * after which the reader must not be fed again. A split message's buffer
- * grows with the bytes that arrived, never with what a header announced. */
+ * grows with the bytes that arrived, never with what a header announced.
+ *
+ * Call it until it says MESSAGE_MORE, also when no bytes are left: the call
+ * that finds nothing gives back what the last message was lent from. */
 int message_read(struct message_reader *r, uint8_t **p, size_t *n,
     struct message *out) NODISCARD;
 
