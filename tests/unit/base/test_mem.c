@@ -8,9 +8,16 @@
 
 #include <cmocka.h>
 
-/* Read by the address sanitizer: malloc may say no, as it does without. */
+/* Read by the sanitizers: malloc may say no, as it does without them. */
 const char *__asan_default_options(void);
+const char *__tsan_default_options(void);
+
 const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
+const char *__tsan_default_options(void)
 {
     return "allocator_may_return_null=1";
 }
