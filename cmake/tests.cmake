@@ -45,3 +45,9 @@ add_test(NAME style/rooms COMMAND ${PYTHON}
     ${CMAKE_SOURCE_DIR}/tests/style/check_rooms.py ${CMAKE_SOURCE_DIR})
 add_test(NAME style/check_rooms COMMAND ${PYTHON}
     ${CMAKE_SOURCE_DIR}/tests/style/test_check_rooms.py)
+
+# What the house style says beyond formatting holds, and its checker can tell.
+add_test(NAME style/house COMMAND ${PYTHON}
+    ${CMAKE_SOURCE_DIR}/tests/style/check_style.py ${CMAKE_SOURCE_DIR})
+add_test(NAME style/check_style COMMAND ${PYTHON}
+    ${CMAKE_SOURCE_DIR}/tests/style/test_check_style.py)

@@ -28,7 +28,7 @@
 #define LIMIT_FRAME_OVERHEAD_BYTES         64
 #define LIMIT_KEY_BYTES                    64
 #define LIMIT_NOTSENT_BYTES                (16 * 1024)
-#define LIMIT_FLUSH_SLICE                  256 /* clients flushed between polls */
+#define LIMIT_FLUSH_SLICE                  256 /* clients between polls */
 
 /* Inbox: events waiting for Lua. */
 #define LIMIT_INBOX_EVENTS        4096
