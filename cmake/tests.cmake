@@ -51,3 +51,12 @@ add_test(NAME style/house COMMAND ${PYTHON}
     ${CMAKE_SOURCE_DIR}/tests/style/check_style.py ${CMAKE_SOURCE_DIR})
 add_test(NAME style/check_style COMMAND ${PYTHON}
     ${CMAKE_SOURCE_DIR}/tests/style/test_check_style.py)
+
+# Benchmarks are built by name and are no tests: their numbers belong to a
+# machine. They stop at the hub; what is above is measured from outside.
+file(GLOB benches CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/bench/bench_*.c)
+foreach(source ${benches})
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${name} EXCLUDE_FROM_ALL ${source})
+    target_link_libraries(${name} PRIVATE hub)
+endforeach()

@@ -19,7 +19,7 @@
  * Laws: I2 (net_send judges by the policy; the app's meter bounds the tapes).
  * net never calls on_closed from inside net_send, so membership rests during
  * a walk; is_walking holds everybody to that. */
-#include "hub_priv.h"
+#include "hub/hub_priv.h"
 
 /* Lanes are asked for this many members before they are needed. */
 #define AHEAD 16u
@@ -196,6 +196,22 @@ static struct tape *choose_tape(struct hub *h, const struct hub_target *to)
     return named <= FEW ? &h->scratch : &h->everybody.tape;
 }
 
+static void walk_members(struct cast *c, const struct room *r)
+{
+    const struct lane *lanes = c->h->net->lanes;
+    const enum outbox_policy policy = policy_of(c->h, r);
+    for (uint32_t i = 0; i < r->len; i++) {
+        if (i + AHEAD < r->len && r->members[i + AHEAD] != NULL) {
+            __builtin_prefetch(&r->members[i + AHEAD]->stamp, 1);
+            __builtin_prefetch(&r->members[i + AHEAD]->conn);
+            __builtin_prefetch(&lanes[r->slots[i + AHEAD]], 1);
+        }
+        if (r->members[i] != NULL) {
+            address(c, r->members[i], policy);
+        }
+    }
+}
+
 static void cast_to_named_rooms(struct cast *c, const struct hub_target *to)
 {
     for (size_t i = 0; i < to->room_count; i++) {
@@ -204,11 +220,7 @@ static void cast_to_named_rooms(struct cast *c, const struct hub_target *to)
             continue;
         }
         room_tidy(r);
-        for (uint32_t j = 0; j < r->len; j++) {
-            if (r->members[j] != NULL) {
-                address(c, r->members[j], policy_of(c->h, r));
-            }
-        }
+        walk_members(c, r);
     }
 }
 

@@ -8,7 +8,7 @@
  *
  * All memory for a member is taken before anything changes. The hub does not
  * own members, knows no Lua and never waits. */
-#include "hub_priv.h"
+#include "hub/hub_priv.h"
 
 #include "base/mem.h"
 

@@ -13,7 +13,7 @@
  *
  * Called by hub.c and cast.c. Memory grows with clients, so it comes from
  * quota_*. */
-#include "hub_priv.h"
+#include "hub/hub_priv.h"
 
 #include "base/mem.h"
 #include <string.h>

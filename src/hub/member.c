@@ -11,7 +11,7 @@
  * heap.
  *
  * The app calls this by way of hub.h. */
-#include "hub_priv.h"
+#include "hub/hub_priv.h"
 
 #include "base/mem.h"
 #include <string.h>

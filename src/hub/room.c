@@ -7,10 +7,10 @@
  * both are kept lazily, and only so far as they pay:
  *
  *   A member that leaves leaves a dead place behind, which still knows its
- *   slot. One that joins takes a dead place where its own slot is in order --
- *   the free slots of the connections are reused last in, first out, so under
- *   churn that is the common case -- or the end, if its slot is higher than all.
- *   Else it stands in an unsorted tail.
+ *   slot. One that joins takes a dead place where its own slot is in order
+ *   (free slots of connections are reused last in, first out, so under churn
+ *   that is the common case), or the end, if its slot is higher than all. Else
+ *   it stands in an unsorted tail.
  *
  *   room_tidy() closes the gaps when more than a quarter of the places is
  *   dead, and merges the tail when it is more than a sixteenth of the room.
@@ -21,7 +21,7 @@
  *
  * member.c and hub.c call this. It knows neither quotas nor when a room is to
  * be made or to die: that is member.c. */
-#include "hub_priv.h"
+#include "hub/hub_priv.h"
 
 #include "base/mem.h"
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * Few (LIMIT_ROOM_RULES) and asked only when a room is made, so a list that
  * is read from its start is all there is to it: the first that matches holds.
  * A room keeps its copy; what is defined later is for rooms made later. */
-#include "hub_priv.h"
+#include "hub/hub_priv.h"
 
 #include "base/limits.h"
 #include "base/mem.h"

@@ -3,7 +3,7 @@
  * An entry lives while the user has a client in the hub; hub.c enters and
  * leaves, cast.c walks. Names are copied twice, here and as the map's key:
  * member_user() must answer without the map. */
-#include "hub_priv.h"
+#include "hub/hub_priv.h"
 
 #include "base/mem.h"
 #include <string.h>
