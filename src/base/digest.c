@@ -185,8 +185,11 @@ size_t digest_base64(const void *p, size_t n, char *out)
         uint8_t second = n == 2 ? in[1] : 0;
         *o++ = alphabet[in[0] >> 2];
         *o++ = alphabet[(in[0] & 3) << 4 | second >> 4];
-        *o++ = n == 2 ? alphabet[(second & 15) << 2] : '=';
+        *o++ = alphabet[(second & 15) << 2];
         *o++ = '=';
+        if (n == 1) {
+            o[-2] = '=';
+        }
     }
     return (size_t)(o - out);
 }

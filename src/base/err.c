@@ -83,6 +83,16 @@
 /* errno values stay below this everywhere; libuv's own codes start above. */
 #define ERRNO_MAX 1024
 
+/* In the order of enum err. */
+static const struct {
+    const char *word;
+    uint16_t close_code;
+} ours[] = {
+#define X(name, word, code) {word, code},
+    ERR_LIST(X)
+#undef X
+};
+
 static bool is_ours(int err)
 {
     return err > ERR_FIRST_ && err < ERR_LAST_;
@@ -90,13 +100,12 @@ static bool is_ours(int err)
 
 const char *err_word(int err)
 {
+    if (is_ours(err)) {
+        return ours[err - ERR_FIRST_ - 1].word;
+    }
     switch (err) {
-#define X(name, word, code)                                                    \
-    case ERR_##name: return word;
-        ERR_LIST(X)
-#undef X
 #define X(name)                                                                \
-    case -name: return #name;
+    case -(name): return #name;
         ERRNO_LIST(X)
 #undef X
     default: return "error";
@@ -119,11 +128,5 @@ const char *err_text(int err)
 
 uint16_t err_close_code(int err)
 {
-    switch (err) {
-#define X(name, word, code)                                                    \
-    case ERR_##name: return code;
-        ERR_LIST(X)
-#undef X
-    default: return 0;
-    }
+    return is_ours(err) ? ours[err - ERR_FIRST_ - 1].close_code : 0;
 }

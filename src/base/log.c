@@ -125,7 +125,7 @@ static void put_ids(struct line *ids, const struct log_fields *f)
     put_number(ids, "client", f->client);
     put_word(ids, "event", f->event);
     put_word(ids, "kind", f->kind);
-    ids->p[ids->len] = '\0';
+    ids->p[ids->len] = '\0'; /* behind a cut there is more than that */
 }
 
 /* Writes what fits of s into *room bytes and takes it off them. */
@@ -232,7 +232,7 @@ static bool emit(
     enum log_level level, const struct log_fields *f, const char *msg)
 {
     static const struct log_fields none;
-    char ids_text[IDS_BYTES];
+    char ids_text[IDS_BYTES] = "";
     char text[LOG_LINE_BYTES];
     struct line ids = {.p = ids_text, .max = sizeof(ids_text) - 1};
     struct line line = {.p = text, .max = sizeof(text) - 1};

@@ -11,6 +11,9 @@
 
 #define FRACTION_DIGITS 9 /* so that fraction * unit fits 64 bits */
 #define SUGGEST_BYTES   63
+#define KIB             UINT64_C(1024)
+#define SECOND_MS       UINT64_C(1000)
+#define HOUR_MS         (3600 * SECOND_MS)
 
 /* 12.5 is {12, 5, 10}. */
 struct number {
@@ -106,19 +109,18 @@ static int parse(const char *s, const struct unit *units, size_t n,
 
 int units_parse_bytes(const char *s, uint64_t *bytes)
 {
-    enum { k = 1024 };
     static const struct unit units[] = {
         {"", 1},
         {"b", 1},
-        {"k", k},
-        {"kb", k},
-        {"kib", k},
-        {"m", k * k},
-        {"mb", k * k},
-        {"mib", k * k},
-        {"g", k * k * k},
-        {"gb", k * k * k},
-        {"gib", k * k * k},
+        {"k", KIB},
+        {"kb", KIB},
+        {"kib", KIB},
+        {"m", KIB * KIB},
+        {"mb", KIB * KIB},
+        {"mib", KIB * KIB},
+        {"g", KIB * KIB * KIB},
+        {"gb", KIB * KIB * KIB},
+        {"gib", KIB * KIB * KIB},
     };
     return parse(s, units, ARRAY_LEN(units), strcasecmp, bytes);
 }
@@ -126,12 +128,12 @@ int units_parse_bytes(const char *s, uint64_t *bytes)
 int units_parse_ms(const char *s, uint64_t *ms)
 {
     static const struct unit units[] = {
-        {"", 1000},
+        {"", SECOND_MS},
         {"ms", 1},
-        {"s", 1000},
-        {"m", 60 * 1000},
-        {"h", 60 * 60 * 1000},
-        {"d", 24 * 60 * 60 * 1000},
+        {"s", SECOND_MS},
+        {"m", 60 * SECOND_MS},
+        {"h", HOUR_MS},
+        {"d", 24 * HOUR_MS},
     };
     return parse(s, units, ARRAY_LEN(units), strcmp, ms);
 }
@@ -142,9 +144,9 @@ static size_t min3(size_t a, size_t b, size_t c)
     return least < c ? least : c;
 }
 
-static char lower(char c)
+static int lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
 }
 
 /* How many letters are wrong, missing, too many or swapped with a neighbour
