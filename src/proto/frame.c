@@ -188,6 +188,14 @@ void frame_mask(uint8_t *p, size_t n, const uint8_t mask[4], uint64_t offset)
         w ^= k;
         memcpy(p, &w, sizeof(w));
     }
+    if (n >= 4) {
+        uint32_t w;
+        memcpy(&w, p, sizeof(w));
+        w ^= (uint32_t)k; /* both halves of k are the same */
+        memcpy(p, &w, sizeof(w));
+        n -= 4;
+        p += 4;
+    }
     for (size_t i = 0; i < n; i++) {
         p[i] ^= key[i];
     }

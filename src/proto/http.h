@@ -6,7 +6,7 @@
 #include "base/base.h"
 
 struct http_header {
-    const char *name; /* lower case, NUL-terminated */
+    const char *name;  /* lower case, NUL-terminated */
     const char *value; /* trimmed, NUL-terminated; may hold no NUL itself */
     size_t value_len;
 };
@@ -18,8 +18,8 @@ struct http_request {
     const char *query;  /* behind '?', not decoded; "" if none */
     uint8_t minor;      /* HTTP/1.minor */
     bool keep_alive;
-    bool upgrade;       /* asks for a protocol upgrade (any) */
-    bool has_body;      /* Content-Length > 0 or Transfer-Encoding */
+    bool upgrade;  /* asks for a protocol upgrade (any) */
+    bool has_body; /* Content-Length > 0 or Transfer-Encoding */
     size_t header_count;
     const struct http_header *headers; /* in wire order */
 };
@@ -41,8 +41,8 @@ enum http_result http_parser_feed(struct http_parser *p, const uint8_t *data,
     size_t n, size_t *used) NODISCARD;
 /* Lent until the parser is reset, fed or freed. */
 const struct http_request *http_parser_request(const struct http_parser *p);
-/* After HTTP_BAD: the HTTP status to answer with (400, 414, 431, 501, 505)
- * and a static sentence why. */
+/* After HTTP_BAD: the HTTP status to answer with (400, 414, 431, 501, 503
+ * when memory is out, 505) and a static sentence why. */
 int http_parser_status(const struct http_parser *p, const char **detail);
 
 /* First header of that (lower-case) name; NULL if none. */

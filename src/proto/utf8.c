@@ -76,6 +76,17 @@ static const uint8_t *skip_ascii(const uint8_t *p, const uint8_t *end)
         }
         p += 16;
     }
+    /* Most messages are short: they end here rather than in the loop. */
+    if (end - p >= 8) {
+        uint64_t a;
+        memcpy(&a, p, 8);
+        p += (a & HIGH_BITS) == 0 ? 8 : 0;
+    }
+    if (end - p >= 4) {
+        uint32_t a;
+        memcpy(&a, p, 4);
+        p += (a & (uint32_t)HIGH_BITS) == 0 ? 4 : 0;
+    }
     while (p < end && *p < 0x80) {
         p++;
     }
