@@ -100,14 +100,8 @@ void io_remove(struct loop *l, struct io_watch *w)
 
 static int wait_for_events(struct loop *l, int wait_ms)
 {
-    /* The hooks of the last turn took time; without a look at the clock
-     * libuv's idea of how long to wait would be longer by as much. */
-    uv_update_time(&l->uv);
-    int uv_ms = uv_backend_timeout(&l->uv);
-    if (uv_ms >= 0 && (wait_ms < 0 || uv_ms < wait_ms)) {
-        wait_ms = uv_ms;
-    }
-    int n = epoll_wait(l->epoll_fd, l->batch, IO_BATCH, wait_ms);
+    int n = epoll_wait(
+        l->epoll_fd, l->batch, IO_BATCH, loop_bound_wait(l, wait_ms));
     /* A signal makes an empty turn: what it announced is looked at, and the
      * next wait is reckoned afresh. */
     ASSERT(n >= 0 || errno == EINTR, "the epoll set is sound");

@@ -27,12 +27,13 @@ static void on_poll(uv_poll_t *handle, int status, int events);
 
 int io_init(struct loop *l)
 {
-    return uv_timer_init(&l->uv, &l->wait_end);
+    (void)l;
+    return 0;
 }
 
 void io_fini(struct loop *l)
 {
-    uv_close((uv_handle_t *)&l->wait_end, NULL);
+    (void)l;
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -135,23 +136,14 @@ void io_remove(struct loop *l, struct io_watch *w)
     l->watch_count--;
 }
 
-static void on_wait_end(uv_timer_t *handle)
-{
-    (void)handle;
-}
-
+/* Not UV_RUN_ONCE: it runs due timers first and then waits all the same, so
+ * our alarm could ring and the turn would not come. */
 void io_poll(struct loop *l, int wait_ms)
 {
-    if (wait_ms == 0) {
-        uv_run(&l->uv, UV_RUN_NOWAIT);
-        return;
-    }
-    if (wait_ms > 0) {
-        uv_update_time(&l->uv);
-        uv_timer_start(&l->wait_end, on_wait_end, (uint64_t)wait_ms, 0);
-    }
-    uv_run(&l->uv, UV_RUN_ONCE);
-    uv_timer_stop(&l->wait_end);
+    struct pollfd backend = {.fd = uv_backend_fd(&l->uv), .events = POLLIN};
+    int n = poll(&backend, 1, loop_bound_wait(l, wait_ms));
+    ASSERT(n >= 0 || errno == EINTR, "libuv's descriptor is sound");
+    uv_run(&l->uv, UV_RUN_NOWAIT);
 }
 
 #endif

@@ -32,6 +32,8 @@ struct loop *loop_new(uint32_t index)
     rc = io_init(l);
     ASSERT(rc == 0, "a loop has its descriptors");
     timers_open(l);
+    /* Now libuv watches for rings, and the first turn may wait. */
+    uv_run(&l->uv, UV_RUN_NOWAIT);
     return l;
 }
 
@@ -96,6 +98,15 @@ static void run_hooks(struct list *hooks)
     }
     list_append_all(&ran, hooks);
     list_append_all(hooks, &ran);
+}
+
+int loop_bound_wait(struct loop *l, int wait_ms)
+{
+    /* The hooks of the last turn took time; without a look at the clock
+     * libuv's idea of how long to wait would be longer by as much. */
+    uv_update_time(&l->uv);
+    int uv_ms = uv_backend_timeout(&l->uv);
+    return uv_ms >= 0 && (wait_ms < 0 || uv_ms < wait_ms) ? uv_ms : wait_ms;
 }
 
 void loop_turn(struct loop *l, int wait_ms)

@@ -73,8 +73,6 @@ struct loop {
 #if LOOP_IO_EPOLL
     int epoll_fd;
     struct epoll_event batch[IO_BATCH];
-#else
-    uv_timer_t wait_end; /* bounds a wait of loop_turn() */
 #endif
     struct metrics metrics;
 };
@@ -86,6 +84,10 @@ void io_fini(struct loop *l);
  * do; brings loop_now_ms() up to date, calls what is ready and lets libuv
  * run. */
 void io_poll(struct loop *l, int wait_ms);
+
+/* For the backend: wait_ms cut to what libuv's timers, closing handles and new
+ * watchers leave of it. */
+int loop_bound_wait(struct loop *l, int wait_ms);
 
 /* The loop's end of the wheel (timers.c). */
 void timers_open(struct loop *l);
