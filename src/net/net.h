@@ -21,8 +21,10 @@
 #include "base/list.h"
 #include "base/slots.h"
 #include "loop/loop.h"
+#include "net/tape.h"
 
 struct conn;
+struct http_parser;
 struct net;
 
 /* What travels instead of a struct conn *: all one can do with it is ask the
@@ -58,33 +60,38 @@ struct lane {
 
 struct net {
     struct loop *loop;
-    struct slots conns; /* slot -> struct conn * */
-    struct lane *lanes; /* parallel to conns.entries */
-    uint32_t *dirty;    /* ring of slots, each at most once */
-    uint32_t dirty_cap; /* a power of two, >= conns.capacity */
+    struct metrics *metrics; /* the loop's */
+    struct slots conns;      /* slot -> struct conn * */
+    struct lane *lanes;      /* parallel to conns.entries */
+    uint32_t lane_cap;
+    uint32_t dirty_cap;  /* a power of two, >= conns.capacity */
+    uint32_t *dirty;     /* ring of slots, each at most once */
     uint32_t dirty_head;
     uint32_t dirty_count;
-    struct list tapes;  /* written to in this turn; see net/tape.h */
+    struct list todo;  /* conns to resume or to end at the next flush */
+    struct list tapes; /* written to in this turn; see net/tape.h */
+    struct tape controls; /* pings and pongs of all connections */
     struct list spare_outboxes;
     uint32_t spare_outbox_count;
+    uint32_t conn_count;
+    struct http_parser *spare_parser; /* NULL: none */
     struct blob *read_buf; /* loop-wide; replaced while somebody borrows it */
     struct loop_hook flush_hook;
-    struct list conn_list; /* every living connection */
-    uint32_t conn_count;
 };
 
 struct net *net_new(struct loop *l) NODISCARD;
 /* Every connection must be gone. */
 void net_free(struct net *n);
+/* conn_kill() for all that are left (shutdown). */
+void net_kill_all(struct net *n, bool reset);
 
+/* NULL for an id that is stale, or whose connection is past OPEN. */
 struct conn *net_find(const struct net *n, struct conn_id id);
 void net_mark_dirty(struct net *n, uint32_t slot);
 /* Writes everything that is pending now, without slicing (shutdown, tests). */
 void net_flush_all(struct net *n);
-/* For the end of the server: conn_kill() for every connection that waits for
- * a request or answers one (CONN_HTTP), or for every one there is. */
+/* The same for those that wait for a request or answer one (CONN_HTTP). */
 void net_kill_idle(struct net *n);
-void net_kill_all(struct net *n);
 
 /* The way around the fast path below: opens an outbox, applies the policy. */
 int net_send_slow(struct net *n, uint32_t slot, const struct range *r,
@@ -96,8 +103,9 @@ int net_send_slow(struct net *n, uint32_t slot, const struct range *r,
  *   0           queued
  *   ERR_CLOSED  not open any more
  *   ERR_FULL    refused or closed by `policy` (counted)
- * `key`: a queued frame with the same key that has not begun to leave is
- * replaced (removed; the new one goes to the tail). NULL: no key. */
+ * `key`: a frame with the same key that waits in the outbox and has not begun
+ * to leave is replaced (removed; the new one goes to the tail). A lane is not
+ * searched: a client that keeps up gets all of a turn. NULL: no key. */
 static inline int net_send(struct net *n, uint32_t slot,
     const struct range *r, enum outbox_policy policy, const char *key,
     size_t key_len)

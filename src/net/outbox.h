@@ -30,12 +30,15 @@ struct outbox_drops {
     uint32_t key;
 };
 
-struct outbox *outbox_new(struct net *n) NODISCARD; /* from the net's spares */
+/* From the net's spares; NULL: no memory. */
+struct outbox *outbox_new(struct net *n) NODISCARD;
 void outbox_free(struct outbox *o, struct net *n);
 
 /* Queues a range (takes a reference of its own). 0; ERR_FULL: over the hard
  * bound and `policy` does not make room (the caller closes for OUTBOX_CLOSE);
- * ERR_NOMEM. `is_over` makes the drop policies hold the queue to
+ * ERR_NOMEM. A queue without data takes a range of any size. A range with
+ * frames == 0 is raw bytes (an HTTP response, pongs of a lane): not judged, not
+ * counted, never dropped. `is_over` makes the drop policies hold the queue to
  * soft_messages as well: the soft bound was exceeded for too long. */
 int outbox_push(struct outbox *o, const struct range *r,
     const struct outbox_limits *limits, enum outbox_policy policy,
@@ -60,6 +63,9 @@ void outbox_sent(struct outbox *o, size_t n);
  * ERR_FULL/ERR_NOMEM (the queue is as before). */
 int outbox_detach(struct outbox *o) NODISCARD;
 
+/* Would the range be over the hard bound? */
+bool outbox_is_full(const struct outbox *o, const struct range *r,
+    const struct outbox_limits *limits);
 bool outbox_is_empty(const struct outbox *o);
 /* Data frames queued, and their cost in bytes (control frames left out). */
 uint32_t outbox_messages(const struct outbox *o);

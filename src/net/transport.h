@@ -24,4 +24,8 @@ struct transport {
 
 extern const struct transport transport_tcp;
 
+/* One send() of plain TCP, without the table: the flush's fast path. Bytes
+ * sent, or a negated errno (TRANSPORT_AGAIN: the socket is full). */
+ssize_t tcp_send(int fd, const void *p, size_t n);
+
 #endif

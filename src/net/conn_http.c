@@ -1,0 +1,215 @@
+/* conn_http.c -- a connection before it is a WebSocket: request heads in,
+ * responses out, round and round while both sides keep it alive.
+ *
+ * One request at a time: the next head is not even parsed before the answer
+ * to the last has left, so answers cannot change places. A parser is only
+ * held while a head is incomplete; between requests, and while somebody
+ * thinks about one, there is none.
+ *
+ * What is wrong with a request is answered here with a status and a line of
+ * text; what it asks for is the router's matter.
+ *
+ * Laws: I2 (a body is made in parts, when the last one has left), I6. */
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "net/conn_priv.h"
+#include <stdio.h>
+#include <string.h>
+
+#define BODY_PART_BYTES (64 * 1024)
+
+static struct http_parser *take_parser(struct net *n)
+{
+    struct http_parser *p = n->spare_parser;
+    if (p != NULL) {
+        n->spare_parser = NULL;
+        return p;
+    }
+    return http_parser_new(LIMIT_HEAD_BYTES, LIMIT_HEADERS);
+}
+
+static void give_back(struct net *n, struct http_parser *p)
+{
+    if (p != NULL && n->spare_parser == NULL) {
+        http_parser_reset(p);
+        n->spare_parser = p;
+        return;
+    }
+    http_parser_free(p);
+}
+
+void conn_http_fini(struct conn *c)
+{
+    give_back(c->net, c->p.http.parser);
+    c->p.http.parser = NULL;
+    struct conn_body *body = c->p.http.body;
+    c->p.http.body = NULL;
+    if (body != NULL) {
+        body->close(body);
+    }
+}
+
+void conn_http_refuse(struct conn *c, int status, const char *detail)
+{
+    char ip[CONN_IP_BYTES];
+    conn_ip(c, ip);
+    log_event(LOG_INFO, NULL, "request of %s answered with %d: %s", ip, status,
+        detail);
+    metric_add(c->net->metrics, METRIC_HANDSHAKE_REFUSED, 1);
+    char text[512];
+    int n = snprintf(text, sizeof(text),
+        "HTTP/1.1 %d %s\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
+        "Content-Length: %zu\r\n"
+        "Connection: close\r\n\r\n%s\n",
+        status, http_reason(status), strlen(detail) + 1, detail);
+    ASSERT(n > 0 && (size_t)n < sizeof(text), "details are short");
+    give_back(c->net, c->p.http.parser);
+    c->p.http.parser = NULL;
+    c->flags |= CONN_THINKING;
+    conn_reply(c, text, (size_t)n, false);
+}
+
+/* A head is complete. */
+static void answer(struct conn *c)
+{
+    struct http_parser *parser = c->p.http.parser;
+    const struct http_request *r = http_parser_request(parser);
+    bool is_upgrade = r->upgrade;
+    c->flags |= CONN_THINKING | CONN_IN_CALL;
+    if (r->has_body) {
+        c->flags |= CONN_HAS_BODY;
+    }
+    timer_stop(&c->timer);
+    /* The request is lent for the call, and the call may end what holds the
+     * parser. */
+    c->p.http.parser = NULL;
+    const struct conn_router *router = c->p.http.router;
+    router->on_request(router->user, c, r);
+    c->flags &= (uint16_t)~CONN_IN_CALL;
+    give_back(c->net, parser);
+    if ((c->flags & CONN_THINKING) && c->state == CONN_HTTP && is_upgrade) {
+        conn_set_state(c, CONN_UPGRADING);
+    }
+}
+
+bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n)
+{
+    if (*n == 0 || (c->flags & (CONN_THINKING | CONN_REPLYING))) {
+        return false;
+    }
+    if (c->p.http.parser == NULL) {
+        c->p.http.parser = take_parser(c->net);
+        if (c->flags & CONN_AGAIN) {
+            conn_start_timer(c, LIMIT_HANDSHAKE_MS);
+        }
+        c->flags |= CONN_HEAD_BEGUN;
+    }
+    size_t used = 0;
+    enum http_result rc = http_parser_feed(c->p.http.parser, *p, *n, &used);
+    *p += used;
+    *n -= used;
+    if (rc == HTTP_BAD) {
+        const char *detail = "bad request";
+        int status = http_parser_status(c->p.http.parser, &detail);
+        conn_http_refuse(c, status, detail);
+        return false;
+    }
+    if (rc == HTTP_REQUEST) {
+        answer(c);
+        return true;
+    }
+    return false;
+}
+
+/* The answer is on its way; input rests until it has left. */
+static void begin_reply(struct conn *c, bool keep_alive)
+{
+    CHECK(c, CONN_MAGIC);
+    ASSERT((c->flags & CONN_THINKING) && c->state < CONN_OPEN,
+        "one answer for each request");
+    c->flags &= (uint16_t)~CONN_THINKING;
+    c->flags |= CONN_REPLYING;
+    /* A body that nobody reads would be taken for the next head; and a
+     * request that asked for a WebSocket and had to wait was the last. */
+    if (keep_alive && !(c->flags & CONN_HAS_BODY) && c->state == CONN_HTTP) {
+        c->flags |= CONN_KEEP_ALIVE;
+    }
+    c->heard_ms = conn_now_ms(c);
+    conn_start_timer(c, LIMIT_KEEP_ALIVE_MS);
+}
+
+void conn_reply(
+    struct conn *c, const void *response, size_t len, bool keep_alive)
+{
+    begin_reply(c, keep_alive);
+    if (conn_push_bytes(c, response, len) != 0) {
+        conn_doom(c, CONN_DOOM_ERROR);
+    }
+}
+
+void conn_reply_body(struct conn *c, const void *head, size_t len,
+    struct conn_body *body, bool keep_alive)
+{
+    begin_reply(c, keep_alive);
+    c->p.http.body = body;
+    if (conn_push_bytes(c, head, len) != 0) {
+        conn_doom(c, CONN_DOOM_ERROR);
+    }
+}
+
+/* The whole answer has left. */
+static void end_reply(struct conn *c)
+{
+    if (!(c->flags & CONN_KEEP_ALIVE)) {
+        conn_http_fini(c);
+        conn_begin_flushing(c);
+        conn_finish(c);
+        return;
+    }
+    c->flags &= (uint16_t) ~(CONN_REPLYING | CONN_KEEP_ALIVE | CONN_HEAD_BEGUN);
+    c->flags |= CONN_AGAIN;
+    conn_start_timer(c, LIMIT_KEEP_ALIVE_MS);
+    if (c->u.live.rest != NULL || !(c->watch.events & IO_READ)) {
+        c->flags |= CONN_RESUMING;
+        conn_add_todo(c);
+    }
+}
+
+/* Makes the next part of the body; false: there was none. */
+static bool make_part(struct conn *c)
+{
+    struct conn_body *body = c->p.http.body;
+    struct blob *b = blob_new(NULL, BODY_PART_BYTES);
+    if (b == NULL) {
+        conn_kill(c, false);
+        return true;
+    }
+    ssize_t k = body->read(body, b->data, b->size);
+    if (k > 0) {
+        ASSERT((size_t)k <= b->size, "a body fills what it is given");
+        struct range r = {b, 0, (uint32_t)k, 0};
+        if (conn_push_raw(c, &r) != 0) {
+            conn_doom(c, CONN_DOOM_ERROR);
+        }
+        conn_watch(c, c->watch.events | IO_WRITE);
+    } else if (k < 0) {
+        conn_kill(c, false);
+    } else {
+        c->p.http.body = NULL;
+        body->close(body);
+    }
+    blob_unref(b);
+    return k != 0;
+}
+
+void conn_http_left(struct conn *c)
+{
+    if (c->p.http.body != NULL && make_part(c)) {
+        return;
+    }
+    conn_watch(c, c->watch.events & ~IO_WRITE);
+    end_reply(c);
+}

@@ -1,0 +1,232 @@
+/* conn_read.c -- bytes in: from a readable socket to the handler's calls.
+ *
+ * A ready socket is read once a turn, into the buffer that all connections of
+ * the loop share, and parsed where it lies; a handler is lent its message
+ * from there. Only what cannot be parsed now, because somebody said "wait",
+ * is copied to a place of the connection's own, and then nothing is read
+ * before that has been parsed: so the order holds, and the end of the stream
+ * is seen where it stands.
+ *
+ * A paused connection stops being watched only when it turns out to have
+ * more to read: a pause of less than a turn costs no system call.
+ *
+ * Laws: I2 (a full inbox stops the reading, TCP does the rest), I3, I6, I10
+ * (a borrowed buffer is replaced). */
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/conn_priv.h"
+#include <string.h>
+
+/* A parser's error ends the conversation, not what came before it. */
+static void fail_peer(struct conn *c, int rc, const char *detail)
+{
+    const char *why = detail != NULL ? detail : err_word(rc);
+    char ip[CONN_IP_BYTES];
+    conn_ip(c, ip);
+    metric_add(c->net->metrics, METRIC_PROTOCOL_ERRORS, 1);
+    uint16_t code = err_close_code(rc);
+    log_event(LOG_INFO, NULL,
+        "client %s closed with %u: %s (messages may have %u bytes)", ip, code,
+        why, c->settings->message_bytes);
+    conn_fail(c, code != 0 ? code : 1002, why, false);
+}
+
+static void take_message(struct conn *c, const struct message *m)
+{
+    switch (m->kind) {
+    case MESSAGE_TEXT:
+    case MESSAGE_BINARY:
+        metric_add(c->net->metrics, METRIC_MESSAGES_IN, 1);
+        c->p.ws.handler->on_message(
+            c->p.ws.user, m->data, m->len, m->kind == MESSAGE_BINARY);
+        break;
+    case MESSAGE_PING: conn_push_control(c, FRAME_PONG, m->data, m->len); break;
+    case MESSAGE_CLOSE: conn_on_peer_close(c, m); break;
+    case MESSAGE_PONG: /* any input has counted as a sign of life */
+    case MESSAGE_MORE: break;
+    }
+}
+
+/* True: the state has changed, go on there. */
+static bool feed_open(struct conn *c, uint8_t **p, size_t *n)
+{
+    while (*n > 0 && c->state == CONN_OPEN) {
+        const struct conn_handler *h = c->p.ws.handler;
+        if (!h->can_take(c->p.ws.user)) {
+            c->flags |= CONN_PAUSED;
+            metric_add(c->net->metrics, METRIC_PAUSES, 1);
+            return false;
+        }
+        struct message m = {0};
+        int rc = message_read(&c->p.ws.reader, p, n, &m);
+        if (rc != 0) {
+            fail_peer(c, rc, m.detail);
+        } else {
+            take_message(c, &m);
+        }
+    }
+    return c->state != CONN_OPEN;
+}
+
+/* Our Close is on its way: only the peer's is of interest (5.5.1). */
+static bool feed_closing(struct conn *c, uint8_t **p, size_t *n)
+{
+    while (*n > 0 && c->state == CONN_CLOSING) {
+        struct message m = {0};
+        int rc = message_read(&c->p.ws.reader, p, n, &m);
+        if (rc != 0) {
+            fail_peer(c, rc, m.detail);
+        } else if (m.kind == MESSAGE_CLOSE) {
+            conn_on_peer_close(c, &m);
+        }
+    }
+    return false;
+}
+
+static void parse(struct conn *c, uint8_t **p, size_t *n)
+{
+    bool goes_on = *n > 0;
+    while (goes_on) {
+        switch (c->state) {
+        case CONN_HTTP:
+        case CONN_UPGRADING: goes_on = conn_http_feed(c, p, n); break;
+        case CONN_OPEN: goes_on = feed_open(c, p, n); break;
+        case CONN_CLOSING: goes_on = feed_closing(c, p, n); break;
+        default: goes_on = false; break;
+        }
+    }
+    if (c->state > CONN_CLOSING) {
+        *n = 0; /* read over */
+    }
+}
+
+/* Parses a fresh read; keeps a copy of what has to wait. */
+static void parse_buffer(struct conn *c, uint8_t *p, size_t n)
+{
+    parse(c, &p, &n);
+    if (n == 0) {
+        return;
+    }
+    struct conn_rest *rest = quota_alloc(sizeof(*rest) + n);
+    if (rest == NULL) {
+        fail_peer(c, ERR_NOMEM, NULL);
+        return;
+    }
+    rest->off = 0;
+    rest->len = (uint32_t)n;
+    memcpy(rest->bytes, p, n);
+    c->u.live.rest = rest;
+}
+
+static void parse_rest(struct conn *c)
+{
+    struct conn_rest *rest = c->u.live.rest;
+    if (rest == NULL) {
+        return;
+    }
+    c->u.live.rest = NULL;
+    uint8_t *p = rest->bytes + rest->off;
+    size_t n = rest->len;
+    parse(c, &p, &n);
+    if (n == 0) {
+        quota_free(rest);
+        return;
+    }
+    rest->off = (uint32_t)(p - rest->bytes);
+    rest->len = (uint32_t)n;
+    c->u.live.rest = rest;
+}
+
+/* The shared buffer; a new one if somebody still borrows from the last. NULL:
+ * no memory. */
+static struct blob *take_buffer(struct net *n)
+{
+    struct blob *b = n->read_buf;
+    if (b != NULL &&
+        atomic_load_explicit(&b->refs, memory_order_acquire) == 1) {
+        return b;
+    }
+    blob_unref(b);
+    n->read_buf = blob_new(NULL, LIMIT_READ_BUFFER_BYTES);
+    return n->read_buf;
+}
+
+static void on_eof(struct conn *c)
+{
+    if (c->state != CONN_FLUSHING || (c->flags & CONN_FIN_SENT)) {
+        conn_kill(c, false);
+        return;
+    }
+    /* The peer has said all it will, but may be listening yet. */
+    c->flags |= CONN_FIN_SEEN;
+    conn_watch(c, c->watch.events & ~IO_READ);
+}
+
+static void read_once(struct conn *c)
+{
+    struct blob *b = take_buffer(c->net);
+    if (b == NULL) {
+        return; /* the socket stays ready: next turn */
+    }
+    ssize_t k = c->transport->read(
+        c->transport_state, conn_lane(c)->fd, b->data, b->size);
+    if (k == TRANSPORT_AGAIN) {
+        return;
+    }
+    if (k < 0) {
+        conn_kill(c, false);
+        return;
+    }
+    if (k == 0) {
+        on_eof(c);
+        return;
+    }
+    c->heard_ms = conn_now_ms(c);
+    c->flags &= (uint16_t)~CONN_PINGED;
+    metric_add(c->net->metrics, METRIC_BYTES_IN, (uint64_t)k);
+    if (c->state != CONN_FLUSHING) {
+        parse_buffer(c, b->data, (size_t)k);
+    }
+}
+
+static void read_ready(struct conn *c)
+{
+    do {
+        read_once(c);
+    } while (conn_is_reading(c) && c->state != CONN_DEAD &&
+             c->transport->has_buffered(c->transport_state));
+}
+
+void conn_read_on(struct conn *c)
+{
+    c->flags &= (uint16_t) ~(CONN_RESUMING | CONN_PAUSED);
+    c->heard_ms = conn_now_ms(c);
+    parse_rest(c);
+    if (c->state == CONN_DEAD || !conn_is_reading(c)) {
+        return;
+    }
+    conn_watch(c, c->watch.events | IO_READ);
+    if (c->transport->has_buffered(c->transport_state)) {
+        read_ready(c);
+    }
+}
+
+void conn_on_ready(struct io_watch *w, unsigned events)
+{
+    struct conn *c = container_of(w, struct conn, watch);
+    CHECK(c, CONN_MAGIC);
+    if (conn_awaits_write(c) && (events & (IO_WRITE | IO_ERROR))) {
+        conn_on_writable(c);
+    }
+    if (c->state == CONN_DEAD || !(events & (IO_READ | IO_ERROR))) {
+        return;
+    }
+    if (conn_is_reading(c)) {
+        read_ready(c);
+    } else {
+        /* More than we want now, or an end that we will see in its turn. */
+        conn_watch(c, c->watch.events & ~IO_READ);
+    }
+}

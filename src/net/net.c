@@ -1,0 +1,234 @@
+/* net.c -- the table of connections, their lanes, and the flush.
+ *
+ * net_send() (in the header) fills lanes; the flush hook empties them, in the
+ * order they were first written to in this turn, which for a broadcast is the
+ * order of its members. The common case is one send() from here without
+ * touching the connection; everything else goes to conn_write.c.
+ *
+ * A lane outlives its connection by LANE_DIRTY alone: the slot may be given
+ * out again while it still stands in the ring, and must not stand there
+ * twice.
+ *
+ * Laws: I1, I2 (the ring has a place for every slot). */
+#include "net/net.h"
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "net/conn_priv.h"
+#include "net/outbox_priv.h"
+#include <string.h>
+
+#ifdef MOONWIRE_TINY
+#    define FLUSH_SLICE 2u
+#else
+#    define FLUSH_SLICE ((uint32_t)LIMIT_FLUSH_SLICE)
+#endif
+#define FIRST_RING 16u
+
+/* Turns the ring so that it starts at 0 in a larger array. */
+static void grow_ring(struct net *n, uint32_t cap)
+{
+    uint32_t *p = mem_alloc(cap * sizeof(*p));
+    for (uint32_t i = 0; i < n->dirty_count; i++) {
+        p[i] = n->dirty[(n->dirty_head + i) & (n->dirty_cap - 1)];
+    }
+    mem_free(n->dirty);
+    n->dirty = p;
+    n->dirty_cap = cap;
+    n->dirty_head = 0;
+}
+
+static void grow_lanes(struct net *n)
+{
+    uint32_t cap = n->conns.capacity;
+    if (cap <= n->lane_cap) {
+        return;
+    }
+    n->lanes = mem_realloc(n->lanes, cap * sizeof(*n->lanes));
+    memset(n->lanes + n->lane_cap, 0, (cap - n->lane_cap) * sizeof(*n->lanes));
+    n->lane_cap = cap;
+    uint32_t ring = n->dirty_cap;
+    while (ring < cap) {
+        ring *= 2;
+    }
+    if (ring > n->dirty_cap) {
+        grow_ring(n, ring);
+    }
+}
+
+void net_add_conn(struct net *n, struct conn *c, int fd)
+{
+    c->slot = slots_add(&n->conns, c, &c->generation);
+    grow_lanes(n);
+    struct lane *l = &n->lanes[c->slot];
+    ASSERT(l->blob == NULL, "I1: a lane is handed on empty");
+    l->fd = fd;
+    l->flags &= LANE_DIRTY;
+    l->hard_bytes = 0;
+    n->conn_count++;
+    metric_add(n->metrics, METRIC_CONNS, 1);
+}
+
+void net_remove_conn(struct net *n, struct conn *c)
+{
+    struct lane *l = &n->lanes[c->slot];
+    blob_unref(l->blob);
+    l->blob = NULL;
+    l->fd = -1;
+    l->flags &= LANE_DIRTY;
+    slots_retire(&n->conns, c->slot);
+    n->conn_count--;
+    metric_sub(n->metrics, METRIC_CONNS, 1);
+}
+
+struct conn *net_find(const struct net *n, struct conn_id id)
+{
+    if (id.generation == 0 || id.loop != loop_index(n->loop)) {
+        return NULL;
+    }
+    struct conn *c = slots_get(&n->conns, id.slot, id.generation);
+    return c != NULL && c->state <= CONN_OPEN ? c : NULL;
+}
+
+void net_mark_dirty(struct net *n, uint32_t slot)
+{
+    struct lane *l = &n->lanes[slot];
+    if (l->flags & LANE_DIRTY) {
+        return;
+    }
+    ASSERT(n->dirty_count < n->dirty_cap, "I2: a place for every slot");
+    l->flags |= LANE_DIRTY;
+    uint32_t at = (n->dirty_head + n->dirty_count) & (n->dirty_cap - 1);
+    n->dirty[at] = slot;
+    n->dirty_count++;
+}
+
+/* The hot path: one send for one client. */
+static void flush_plain(struct net *n, uint32_t slot)
+{
+    struct lane *l = &n->lanes[slot];
+    if (l->blob == NULL) {
+        return;
+    }
+    ssize_t k = tcp_send(l->fd, l->blob->data + l->off, l->len);
+    metric_add(n->metrics, METRIC_SENDS, 1);
+    if (UNLIKELY(k != (ssize_t)l->len)) {
+        conn_flush_partial(n->conns.entries[slot].ptr, k);
+        return;
+    }
+    metric_add(n->metrics, METRIC_BYTES_OUT, l->len);
+    metric_add(n->metrics, METRIC_FRAMES_OUT, l->frames);
+    blob_unref(l->blob);
+    l->blob = NULL;
+}
+
+static void flush_one(struct net *n)
+{
+    uint32_t slot = n->dirty[n->dirty_head];
+    n->dirty_head = (n->dirty_head + 1) & (n->dirty_cap - 1);
+    n->dirty_count--;
+    struct lane *l = &n->lanes[slot];
+    l->flags &= ~(uint32_t)LANE_DIRTY;
+    if (LIKELY((l->flags & (LANE_PLAIN | LANE_SLOW)) == LANE_PLAIN)) {
+        flush_plain(n, slot);
+        return;
+    }
+    struct conn *c = n->conns.entries[slot].ptr;
+    if (c != NULL) {
+        conn_flush(c);
+    }
+}
+
+/* What could not be done where it arose, because somebody was being called.
+ * Only what is on the list now: a connection that pauses again at once must
+ * not keep us here. */
+static void run_todo(struct net *n)
+{
+    struct list batch;
+    list_init(&batch);
+    list_append_all(&batch, &n->todo);
+    struct list *node;
+    while ((node = list_pop_head(&batch)) != NULL) {
+        conn_do_todo(container_of(node, struct conn, u.live.todo));
+    }
+}
+
+static void flush(struct net *n, uint32_t slice)
+{
+    if (!list_is_empty(&n->todo)) {
+        run_todo(n);
+    }
+    while (n->dirty_count > 0 && slice > 0) {
+        slice--;
+        flush_one(n);
+    }
+    if (n->dirty_count == 0) {
+        tape_seal_all(n);
+    }
+    if (n->dirty_count > 0 || !list_is_empty(&n->todo)) {
+        loop_keep_polling(n->loop);
+    }
+}
+
+static void on_flush(struct loop_hook *h)
+{
+    flush(container_of(h, struct net, flush_hook), FLUSH_SLICE);
+}
+
+void net_flush_all(struct net *n)
+{
+    flush(n, UINT32_MAX);
+}
+
+int net_send_slow(struct net *n, uint32_t slot, const struct range *r,
+    enum outbox_policy policy, const char *key, size_t key_len)
+{
+    if (!(n->lanes[slot].flags & LANE_OPEN)) {
+        return ERR_CLOSED;
+    }
+    return conn_send_data(n->conns.entries[slot].ptr, r, policy, key, key_len);
+}
+
+struct net *net_new(struct loop *l)
+{
+    struct net *n = mem_zalloc(sizeof(*n));
+    n->loop = l;
+    n->metrics = loop_metrics(l);
+    slots_init(&n->conns);
+    list_init(&n->todo);
+    list_init(&n->tapes);
+    list_init(&n->spare_outboxes);
+    tape_init(&n->controls, true);
+    n->dirty = mem_alloc(FIRST_RING * sizeof(*n->dirty));
+    n->dirty_cap = FIRST_RING;
+    loop_hook_add(l, LOOP_FLUSH, &n->flush_hook, on_flush);
+    return n;
+}
+
+void net_kill_all(struct net *n, bool reset)
+{
+    for (uint32_t i = 0; i < n->conns.capacity; i++) {
+        struct conn *c = n->conns.entries[i].ptr;
+        if (c != NULL) {
+            conn_kill(c, reset);
+        }
+    }
+}
+
+void net_free(struct net *n)
+{
+    if (n == NULL) {
+        return;
+    }
+    ASSERT(n->conn_count == 0, "I1: a net outlives its connections");
+    loop_hook_remove(&n->flush_hook);
+    tape_seal_all(n);
+    tape_fini(&n->controls);
+    outbox_free_spares(n);
+    http_parser_free(n->spare_parser);
+    blob_unref(n->read_buf);
+    slots_fini(&n->conns);
+    mem_free(n->lanes);
+    mem_free(n->dirty);
+    mem_free(n);
+}
