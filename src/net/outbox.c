@@ -99,6 +99,13 @@ void outbox_clear_entry(struct outbox *o, struct outbox_entry *e)
     e->blob = NULL;
 }
 
+void outbox_forget(struct outbox *o, struct outbox_entry *e)
+{
+    o->messages -= e->frames;
+    o->bytes -= outbox_cost(e->len, e->frames);
+    outbox_clear_entry(o, e);
+}
+
 void outbox_trim(struct outbox *o)
 {
     while (o->head < o->tail && o->entries[o->head].blob == NULL) {
@@ -159,7 +166,7 @@ uint32_t outbox_drop_all(struct outbox *o)
         struct outbox_entry *e = &o->entries[i];
         if (e->blob != NULL && e->frames != 0) {
             dropped += e->frames;
-            forget(o, e);
+            outbox_forget(o, e);
         }
     }
     outbox_trim(o);

@@ -72,6 +72,8 @@ static inline size_t outbox_cost(size_t len, uint32_t frames)
 
 /* Lets go of an entry; its place stays, empty, unless it is at an end. */
 void outbox_clear_entry(struct outbox *o, struct outbox_entry *e);
+/* The same, for data that will never leave: it counts no more. */
+void outbox_forget(struct outbox *o, struct outbox_entry *e);
 /* Gives back the empty places at both ends. */
 void outbox_trim(struct outbox *o);
 /* For net_free(). */

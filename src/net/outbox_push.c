@@ -95,14 +95,6 @@ static struct outbox_key *new_key(const char *key, size_t len)
     return k;
 }
 
-/* Takes data out of the queue that will never leave. */
-static void forget(struct outbox *o, struct outbox_entry *e)
-{
-    o->messages -= e->frames;
-    o->bytes -= outbox_cost(e->len, e->frames);
-    outbox_clear_entry(o, e);
-}
-
 /* What the queue would be if the range came in. */
 struct plan {
     size_t bytes;
@@ -137,7 +129,7 @@ static uint32_t drop_oldest(
         p->bytes -= cost;
         p->messages--;
         if (e->frames == 1) {
-            forget(o, e);
+            outbox_forget(o, e);
             continue;
         }
         e->off += len;
@@ -237,7 +229,7 @@ int outbox_push(struct outbox *o, const struct range *r,
     }
     if (old != NULL) {
         drops->key += old->frames;
-        forget(o, old);
+        outbox_forget(o, old);
     }
     if (r->frames != 0 && policy == OUTBOX_DROP_OLDEST) {
         drops->oldest += drop_oldest(o, &p, r);
