@@ -88,7 +88,7 @@ static void free_app(struct app *a)
     if (a->live != NULL) {
         state_free(a->live);
     }
-    list_each_safe(node, &a->client_list) {
+    list_each_safe (node, &a->client_list) {
         struct client *cl = container_of(node, struct client, node);
         cl->has_data = false; /* its state is gone */
         client_free(cl);
@@ -173,7 +173,7 @@ int app_check(const struct app_config *config, char *why, size_t why_bytes,
 
 void app_close(struct app *a)
 {
-    list_each(node, &a->client_list) {
+    list_each (node, &a->client_list) {
         ASSERT(container_of(node, struct client, node)->is_closed, "I3");
     }
     if (a->watch != NULL) {
@@ -200,8 +200,8 @@ static void on_stop_timer(struct timer *t)
     app_stop_finished(container_of(t, struct app, stop_timer));
 }
 
-void app_stop(struct app *a, const char *reason, void (*on_stopped)(void *arg),
-    void *arg)
+void app_stop(
+    struct app *a, const char *reason, void (*on_stopped)(void *arg), void *arg)
 {
     if (a->is_stopping) {
         return;
@@ -217,8 +217,8 @@ void app_stop(struct app *a, const char *reason, void (*on_stopped)(void *arg),
         a->watch = NULL;
     }
     timer_init(&a->stop_timer, on_stop_timer);
-    timer_start(a->loop, &a->stop_timer,
-        has_handler ? LIMIT_STOP_HANDLER_MS : 0);
+    timer_start(
+        a->loop, &a->stop_timer, has_handler ? LIMIT_STOP_HANDLER_MS : 0);
     if (has_handler) {
         inbox_queue(a, inbox_event(a, EVENT_STOP));
     }
@@ -234,7 +234,7 @@ static void on_close_timer(struct timer *t)
     if (passed < a->close_spread_ms) {
         due = a->close_total * (passed + CLOSE_STEP_MS) / a->close_spread_ms;
     }
-    list_each_safe(node, &a->client_list) {
+    list_each_safe (node, &a->client_list) {
         struct client *cl = container_of(node, struct client, node);
         struct conn *c = net_find(a->net, cl->member.conn);
         if (a->close_done >= due) {
@@ -242,8 +242,8 @@ static void on_close_timer(struct timer *t)
         }
         if (c != NULL && !cl->is_closed) {
             a->close_done++;
-            conn_close(c, a->close_code, a->close_reason,
-                strlen(a->close_reason));
+            conn_close(
+                c, a->close_code, a->close_reason, strlen(a->close_reason));
         }
     }
     if (passed < a->close_spread_ms && a->close_done < a->close_total) {
@@ -266,7 +266,7 @@ void app_close_clients(
 
 void app_kill_clients(struct app *a)
 {
-    list_each_safe(node, &a->client_list) {
+    list_each_safe (node, &a->client_list) {
         struct client *cl = container_of(node, struct client, node);
         struct conn *c = net_find(a->net, cl->member.conn);
         if (c != NULL) {

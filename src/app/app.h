@@ -60,8 +60,8 @@ int app_reload(struct app *a);
 /* Begins the end: new connections get 503, on_stop(reason) is queued, and
  * when it has ended (or LIMIT_STOP_HANDLER_MS passed) `on_stopped` is called
  * from the loop. Once. */
-void app_stop(struct app *a, const char *reason,
-    void (*on_stopped)(void *arg), void *arg);
+void app_stop(struct app *a, const char *reason, void (*on_stopped)(void *arg),
+    void *arg);
 /* Closes every client with `code`, spread evenly over spread_ms. */
 void app_close_clients(
     struct app *a, uint16_t code, const char *reason, uint32_t spread_ms);

@@ -57,15 +57,21 @@ struct state {
     /* Registry refs: tables by client id, and what api.c keeps. */
     int client_cache; /* weak values: id -> client userdata */
     int client_data;  /* id -> client.data */
-    int client_meta;  /* metatable of client userdata */
-    int modules;      /* require's results */
+    int client_meta;  /* metatables of our userdata */
+    int room_meta;
+    int request_meta;
+    int timer_meta;
+    int limit_meta;
+    int modules;        /* require's results */
     struct list timers; /* api_time: struct app_timer */
+    struct slots timer_slots;
     uint32_t timer_count;
     struct list locks; /* api_task: held or waited for */
-    struct list rules; /* api_hub: rooms.define during load */
-    uint32_t calls;    /* queued or under way */
-    bool is_loading;   /* hub calls raise, timers do not start */
-    bool is_draining;  /* an old generation: no new timers, no new tasks */
+    struct list rules; /* api_room: what rooms.define() said */
+    uint32_t rule_count;
+    uint32_t calls;   /* queued or under way */
+    bool is_loading;  /* hub calls raise, timers do not start */
+    bool is_draining; /* an old generation: no new timers, no new tasks */
     struct timer drain_timer;
     uint32_t log_lines; /* of the present second */
     uint64_t log_second;
@@ -97,13 +103,15 @@ struct client {
     struct list ready_node; /* in inbox.ready while it may run */
     struct list pause_node; /* in inbox.paused */
     uint32_t event_count;
-    bool is_busy;   /* a handler of ours is under way */
-    bool is_closed; /* on_closed came: sends say "closed" */
-    bool has_data;  /* state->client_data[id] is set */
+    bool is_busy;             /* a handler of ours is under way */
+    bool is_closed;           /* on_closed came: sends say "closed" */
+    bool has_data;            /* state->client_data[id] is set */
     uint64_t connected_at_ms; /* wall clock */
-    char *strings;  /* one block: path NUL protocol NUL */
+    /* These lie in the client's own block. */
     const char *path;
     const char *protocol; /* "" if none */
+    const char *user;     /* NULL: none */
+    uint32_t user_len;
     char *left_rooms; /* after the end: names, each NUL-ended; or NULL */
     size_t left_rooms_len;
     char ip[CONN_IP_BYTES];
@@ -113,7 +121,8 @@ extern const struct conn_handler client_handler;
 
 /* A client for a connection about to be upgraded. NULL: no memory. */
 struct client *client_new(struct app *a, struct conn *c, uint64_t id,
-    const char *path, const char *protocol) NODISCARD;
+    const char *path, const char *protocol, const char *user,
+    size_t user_len) NODISCARD;
 /* After its last event. */
 void client_free(struct client *cl);
 static inline uint64_t client_id(const struct client *cl)
@@ -190,8 +199,8 @@ void connect_finished(struct event *ev);
 /* ---- call.c: a Lua function to be called later, with arguments ---- */
 
 struct call {
-    int ref;    /* registry ref of {fn, n, args...} in ev->state */
-    bool keep;  /* a repeating timer owns the ref */
+    int ref;   /* registry ref of {fn, n, args...} in ev->state */
+    bool keep; /* a repeating timer owns the ref */
     void (*on_finished)(void *owner);
     void *owner;
 };
@@ -200,6 +209,8 @@ struct call {
  * given back at the end. `on_finished` may be NULL. */
 void call_queue(struct state *s, int ref, bool keep,
     void (*on_finished)(void *owner), void *owner);
+/* A registry ref to the function at idx and everything behind it. May raise. */
+int call_pack(lua_State *L, int idx);
 int call_push(struct event *ev, lua_State *T);
 void call_finished(struct event *ev);
 
@@ -260,6 +271,7 @@ void app_log_fields(
 int api_open(lua_State *L); /* everything; a C function body */
 void api_client(lua_State *L, struct state *s);
 void api_hub(lua_State *L, struct state *s);
+void api_room(lua_State *L, struct state *s);
 void api_time(lua_State *L, struct state *s);
 void api_task(lua_State *L, struct state *s);
 void api_module(lua_State *L, struct state *s); /* require, env, app */
@@ -276,27 +288,51 @@ struct client *api_get_client(lua_State *L, int idx, uint64_t *id);
 /* True with *id set if the value is a client userdata. */
 bool api_is_client(lua_State *L, int idx, uint64_t *id);
 /* The request userdata of a flattened request (connect.c). */
-void api_push_request(lua_State *L, struct state *s, const uint8_t *p, size_t n);
+void api_push_request(
+    lua_State *L, struct state *s, const uint8_t *p, size_t n);
 void api_request(lua_State *L, struct state *s);
 /* Pushes nil, word (of an ERR_*), and detail if it is not NULL; returns how
  * many values. */
 int api_fail(lua_State *L, int err, const char *detail);
 /* Raises "bad argument 'NAME' (WANT expected, got TYPE)". */
-int api_bad_argument(
-    lua_State *L, int idx, const char *name, const char *want);
+int api_bad_argument(lua_State *L, int idx, const char *name, const char *want);
+/* A string of 1 to `max` bytes; raises otherwise. */
+const char *api_check_string(
+    lua_State *L, int idx, const char *name, size_t max, size_t *len);
+/* nil/none, or a table with none but the known keys; raises otherwise. */
+void api_check_options(lua_State *L, int idx, const char *function,
+    const char *const *known, size_t n);
+/* The message at idx: a string, or a table that becomes its JSON text (in
+ * place). *err: 0, ERR_TOO_BIG or ERR_UTF8 with *detail. Raises on other
+ * types. */
+const void *api_check_message(lua_State *L, int idx, bool is_binary,
+    size_t *len, int *err, const char **detail);
+/* The options binary and key of the (checked) table or nil at idx. */
+void api_message_options(lua_State *L, int idx, struct hub_message *msg);
+/* code, reason at idx and idx + 1, both optional. */
+void api_check_close(lua_State *L, int idx, uint16_t *code, const char **reason,
+    size_t *reason_len);
+/* Ends every broadcast: message and options at these indexes, `to` with rooms
+ * and users set. Pushes queued, dropped. */
+int api_broadcast(lua_State *L, int message, int opts, struct hub_target *to);
+/* Pushes a userdata with the ids of a room's members (NULL: everybody). */
+uint64_t *api_snapshot(
+    lua_State *L, struct hub *h, const struct room *r, size_t *n);
+/* Pushes an iterator over the members as they are now. */
+int api_push_iterator(lua_State *L, const struct room *r);
 /* Seconds or "5m" at idx -> ms; raises otherwise. */
 uint64_t api_check_ms(lua_State *L, int idx, const char *name);
 /* Raises "FUNCTION cannot be called while the app loads" if it is loading. */
 void api_refuse_loading(lua_State *L, const char *function);
-/* Queues fn (at idx, with n arguments behind it; all popped... by the caller)
- * as a task of its own. 0 or ERR_QUOTA. */
-int api_spawn(lua_State *L, struct state *s, int idx, int n,
+/* Queues the function at idx, with everything behind it as its arguments, as a
+ * task of its own. 0 or ERR_QUOTA. */
+int api_spawn(lua_State *L, struct state *s, int idx,
     void (*on_finished)(void *owner), void *owner);
 /* Stops timers; for state_free() and the switch. */
 void api_time_start(struct state *s);
 void api_time_stop(struct state *s);
 void api_task_drop(struct state *s);
-void api_hub_apply_rules(struct state *s);
-void api_hub_drop_rules(struct state *s);
+void api_room_apply_rules(struct state *s);
+void api_room_drop_rules(struct state *s);
 
 #endif

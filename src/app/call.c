@@ -19,6 +19,20 @@ void call_queue(struct state *s, int ref, bool keep,
     inbox_queue(s->app, ev);
 }
 
+int call_pack(lua_State *L, int idx)
+{
+    int n = lua_gettop(L) - idx; /* arguments */
+
+    lua_createtable(L, n + 2, 0);
+    lua_pushinteger(L, n);
+    lua_rawseti(L, -2, 1);
+    for (int i = 0; i <= n; i++) {
+        lua_pushvalue(L, idx + i);
+        lua_rawseti(L, -2, i + 2);
+    }
+    return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
 int call_push(struct event *ev, lua_State *T)
 {
     struct call *call = ev->extra;

@@ -19,11 +19,12 @@ static uint64_t wall_clock_ms(void)
 }
 
 struct client *client_new(struct app *a, struct conn *c, uint64_t id,
-    const char *path, const char *protocol)
+    const char *path, const char *protocol, const char *user, size_t user_len)
 {
     size_t path_len = strlen(path) + 1;
     size_t protocol_len = strlen(protocol) + 1;
-    struct client *cl = quota_alloc(sizeof(*cl) + path_len + protocol_len);
+    struct client *cl =
+        quota_alloc(sizeof(*cl) + path_len + protocol_len + user_len);
 
     if (cl == NULL) {
         return NULL;
@@ -32,11 +33,16 @@ struct client *client_new(struct app *a, struct conn *c, uint64_t id,
     cl->app = a;
     cl->state = a->live;
     cl->member.id = id;
-    cl->strings = (char *)(cl + 1);
-    memcpy(cl->strings, path, path_len);
-    memcpy(cl->strings + path_len, protocol, protocol_len);
-    cl->path = cl->strings;
-    cl->protocol = cl->strings + path_len;
+    char *block = (char *)(cl + 1);
+    memcpy(block, path, path_len);
+    memcpy(block + path_len, protocol, protocol_len);
+    cl->path = block;
+    cl->protocol = block + path_len;
+    if (user != NULL) {
+        memcpy(block + path_len + protocol_len, user, user_len);
+        cl->user = block + path_len + protocol_len;
+        cl->user_len = (uint32_t)user_len;
+    }
     cl->connected_at_ms = wall_clock_ms();
     conn_ip(c, cl->ip);
     list_init(&cl->events);

@@ -45,8 +45,7 @@ static int add_string(struct buf *b, const char *s)
     return buf_add(b, s, strlen(s) + 1);
 }
 
-static int flatten(
-    struct buf *b, const struct http_request *r, const char *ip)
+static int flatten(struct buf *b, const struct http_request *r, const char *ip)
 {
     int rc = add_string(b, r->method);
 
@@ -64,8 +63,8 @@ static int flatten(
 
 static void refuse(struct app *a, struct conn *c, int status, const char *text)
 {
-    reply_text(c, status, text,
-        status == 503 ? "Retry-After: 5\r\n" : NULL, false, false);
+    reply_text(c, status, text, status == 503 ? "Retry-After: 5\r\n" : NULL,
+        false, false);
     metric_add(loop_metrics(a->loop), METRIC_HANDSHAKE_REFUSED, 1);
 }
 
@@ -122,9 +121,10 @@ static bool check_limits(struct app *a, struct conn *c)
     if (a->client_count + a->connecting < a->live->settings.clients) {
         return true;
     }
-    (void)snprintf(text, sizeof(text), "the app is full: %u clients are there, "
-        "limits.clients is %u", a->client_count + a->connecting,
-        a->live->settings.clients);
+    (void)snprintf(text, sizeof(text),
+        "the app is full: %u clients are there, "
+        "limits.clients is %u",
+        a->client_count + a->connecting, a->live->settings.clients);
     log_refusal(a, c, 503, text);
     refuse(a, c, 503, "the app is full");
     return false;
@@ -172,15 +172,16 @@ static int join_rooms(struct client *cl, const struct buf *rooms)
 static int make_client(struct app *a, struct conn *c, struct connect *cn,
     struct state *s, struct client **out)
 {
-    struct client *cl = client_new(a, c, cn->id, cn->path, cn->protocol);
+    struct client *cl = client_new(
+        a, c, cn->id, cn->path, cn->protocol, cn->user, cn->user_len);
 
     if (cl == NULL) {
         return ERR_NOMEM;
     }
     cl->state = s;
     cl->has_data = cn->has_data;
-    int rc = hub_enter(a->hub, &cl->member, cn->id, conn_get_id(c), cn->user,
-        cn->user_len);
+    int rc = hub_enter(
+        a->hub, &cl->member, cn->id, conn_get_id(c), cn->user, cn->user_len);
     if (rc == 0) {
         rc = join_rooms(cl, &cn->rooms);
     }
@@ -265,8 +266,9 @@ static void check_keys(lua_State *L, int idx)
             is_known = is_known || strcmp(key, verdict_keys[i]) == 0;
         }
         if (!is_known) {
-            const char *near = key == NULL ? NULL :
-                units_suggest(key, verdict_keys, ARRAY_LEN(verdict_keys));
+            const char *near = key == NULL ? NULL
+                                           : units_suggest(key, verdict_keys,
+                                                 ARRAY_LEN(verdict_keys));
             luaL_error(L, "on_connect: unknown field '%s'%s%s%s",
                 key != NULL ? key : luaL_typename(L, -2),
                 near != NULL ? "; did you mean '" : "",
@@ -290,8 +292,8 @@ static const char *get_string(
     }
     const char *s = lua_tolstring(L, -1, len);
     if (*len == 0 || *len > max) {
-        luaL_error(L, "on_connect: '%s' must be 1 to %d bytes long", field,
-            (int)max);
+        luaL_error(
+            L, "on_connect: '%s' must be 1 to %d bytes long", field, (int)max);
     }
     return s;
 }
@@ -320,8 +322,8 @@ static void read_rooms(lua_State *L, int idx, struct connect *cn)
     }
     lua_Unsigned n = lua_rawlen(L, -1);
     if (n > LIMIT_ROOMS_PER_CLIENT - 1) {
-        luaL_error(L, "on_connect: more than %d rooms",
-            LIMIT_ROOMS_PER_CLIENT - 1);
+        luaL_error(
+            L, "on_connect: more than %d rooms", LIMIT_ROOMS_PER_CLIENT - 1);
     }
     for (lua_Unsigned i = 1; i <= n; i++) {
         size_t len;
@@ -346,8 +348,8 @@ static void read_rooms(lua_State *L, int idx, struct connect *cn)
  * handshake. */
 static bool is_header_ok(const char *name, const char *value, size_t value_len)
 {
-    static const char *const ours[] = {"connection", "upgrade",
-        "content-length", "transfer-encoding"};
+    static const char *const ours[] = {
+        "connection", "upgrade", "content-length", "transfer-encoding"};
 
     if (name[0] == '\0' || strncasecmp(name, "sec-websocket-", 14) == 0) {
         return false;
@@ -473,8 +475,10 @@ static void read_verdict(lua_State *L, int idx, struct connect *cn)
         get_string(L, idx, "protocol", LIMIT_PROTOCOL_BYTES, &len);
     if (protocol != NULL) {
         if (!is_offered(cn->protocols, protocol)) {
-            luaL_error(L, "on_connect: the client did not offer the protocol "
-                "'%s' (request.protocols lists what it offers)", protocol);
+            luaL_error(L,
+                "on_connect: the client did not offer the protocol "
+                "'%s' (request.protocols lists what it offers)",
+                protocol);
         }
         memcpy(cn->protocol, protocol, len + 1);
     }
@@ -498,8 +502,10 @@ static int ask(lua_State *L)
     } else if (lua_isnil(L, 2) || lua_isboolean(L, 2)) {
         read_refusal(L, cn);
     } else {
-        luaL_error(L, "on_connect must return a table, true, or nil, status, "
-            "reason; got %s", luaL_typename(L, 2));
+        luaL_error(L,
+            "on_connect must return a table, true, or nil, status, "
+            "reason; got %s",
+            luaL_typename(L, 2));
     }
     return 0;
 }

@@ -188,8 +188,8 @@ static void event_done(struct job *j, lua_State *T, int status, int n)
     f.event = event_name(ev);
     f.kind = status == LUA_ERRMEM ? "memory" : "error";
     f.err = eol != NULL ? eol + 1 : NULL;
-    log_event(LOG_ERROR, &f, "%.*s",
-        eol != NULL ? (int)(eol - text) : 1024, text != NULL ? text : "error");
+    log_event(LOG_ERROR, &f, "%.*s", eol != NULL ? (int)(eol - text) : 1024,
+        text != NULL ? text : "error");
     metric_add(loop_metrics(ev->app->loop), METRIC_HANDLER_ERRORS, 1);
 }
 
@@ -200,7 +200,7 @@ static bool has_ready_tasks(const struct app *a)
     if (task_has_ready(a->live->vm)) {
         return true;
     }
-    list_each(node, &a->draining) {
+    list_each (node, &a->draining) {
         if (task_has_ready(container_of(node, struct state, node)->vm)) {
             return true;
         }
@@ -211,7 +211,7 @@ static bool has_ready_tasks(const struct app *a)
 static bool has_work(const struct app *a)
 {
     return !list_is_empty(&a->inbox.ready) || !list_is_empty(&a->inbox.calls) ||
-        has_ready_tasks(a);
+           has_ready_tasks(a);
 }
 
 void inbox_post(struct app *a)
@@ -330,8 +330,9 @@ static int start(struct app *a, struct event *ev)
 void inbox_take(struct app *a, struct event *ev)
 {
     struct client *cl = ev->client;
-    bool is_first = list_is_empty(&a->inbox.ready) &&
-        list_is_empty(&a->inbox.calls) && !has_ready_tasks(a) &&
+    bool is_first =
+        list_is_empty(&a->inbox.ready) && list_is_empty(&a->inbox.calls) &&
+        !has_ready_tasks(a) &&
         (cl == NULL || (!cl->is_busy && list_is_empty(&cl->events)));
 
     if (!is_first || task_current(a->live->vm) != NULL ||
@@ -345,13 +346,13 @@ void inbox_take(struct app *a, struct event *ev)
 static bool is_below(const struct inbox *in, unsigned quarters)
 {
     return in->events < LIMIT_INBOX_EVENTS / 4 * quarters &&
-        in->bytes < (size_t)LIMIT_INBOX_BYTES / 4 * quarters;
+           in->bytes < (size_t)LIMIT_INBOX_BYTES / 4 * quarters;
 }
 
 bool inbox_has_room(struct app *a, struct client *cl)
 {
     if (LIKELY(cl->event_count < LIMIT_INBOX_CLIENT_EVENTS &&
-            is_below(&a->inbox, 4))) {
+               is_below(&a->inbox, 4))) {
         return true;
     }
     if (list_is_empty(&cl->pause_node)) {
@@ -388,7 +389,7 @@ static void resume_readers(struct app *a, struct client *cl)
         read_again(cl);
     }
     if (in->events == 0) {
-        list_each_safe(node, &in->paused) {
+        list_each_safe (node, &in->paused) {
             read_again(container_of(node, struct client, pause_node));
         }
     } else if (!list_is_empty(&in->paused)) {
@@ -450,7 +451,7 @@ static void event_finished(struct job *j)
 
 void inbox_drop(struct app *a, struct state *s)
 {
-    list_each_safe(node, &a->inbox.calls) {
+    list_each_safe (node, &a->inbox.calls) {
         struct event *ev = container_of(node, struct event, node);
         if (s != NULL && ev->state != s) {
             continue;
@@ -467,7 +468,7 @@ void inbox_drop(struct app *a, struct state *s)
     if (s != NULL) {
         return;
     }
-    list_each(client_node, &a->client_list) {
+    list_each (client_node, &a->client_list) {
         struct client *cl = container_of(client_node, struct client, node);
         struct list *node;
         while ((node = list_pop_head(&cl->events)) != NULL) {
@@ -485,7 +486,7 @@ static bool resume_task(struct app *a)
     if (task_has_ready(a->live->vm)) {
         return task_resume(a->live->vm) != TASK_IDLE;
     }
-    list_each(node, &a->draining) {
+    list_each (node, &a->draining) {
         struct state *s = container_of(node, struct state, node);
         if (task_has_ready(s->vm)) {
             return task_resume(s->vm) != TASK_IDLE;

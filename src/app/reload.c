@@ -53,7 +53,7 @@ static int encode_data(lua_State *L)
         encode_one(L, c, c->only);
         return 0;
     }
-    list_each(node, &c->app->client_list) {
+    list_each (node, &c->app->client_list) {
         struct client *cl = container_of(node, struct client, node);
         if (cl->has_data && !cl->is_busy) {
             encode_one(L, c, cl);
@@ -77,8 +77,8 @@ static int decode_data(lua_State *L)
         memcpy(&len, p + sizeof(id), sizeof(len));
         p += sizeof(id) + sizeof(len);
         if (value_decode(L, p, (size_t)len) != 0) {
-            luaL_error(L, "the data of client %d: %s", (int)id,
-                lua_tostring(L, -1));
+            luaL_error(
+                L, "the data of client %d: %s", (int)id, lua_tostring(L, -1));
         }
         lua_rawseti(L, -2, (lua_Integer)id);
         p += len;
@@ -148,7 +148,7 @@ static void drop_old(struct timer *t)
             "%u handlers and tasks of the old generation are not done after "
             "%d s: ended",
             left, LIMIT_DRAIN_OLD_MS / 1000);
-        list_each(node, &a->client_list) {
+        list_each (node, &a->client_list) {
             struct client *cl = container_of(node, struct client, node);
             if (cl->state == s) {
                 reload_migrate(cl);
@@ -184,7 +184,7 @@ static void switch_to(struct app *a, struct state *fresh)
 {
     struct state *old = a->live;
 
-    list_each(node, &a->client_list) {
+    list_each (node, &a->client_list) {
         struct client *cl = container_of(node, struct client, node);
         if (!cl->is_busy) {
             cl->state = fresh;

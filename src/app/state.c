@@ -65,8 +65,8 @@ static void protected_done(struct job *j, lua_State *T, int status, int n)
     }
 }
 
-int state_call(struct state *s, lua_CFunction fn, void *arg, char *why,
-    size_t why_bytes)
+int state_call(
+    struct state *s, lua_CFunction fn, void *arg, char *why, size_t why_bytes)
 {
     struct protected_call p = {
         .job = {.push = push_protected, .done = protected_done},
@@ -166,6 +166,7 @@ int state_new(struct state **out, struct app *a, struct snapshot *snap,
     *out = NULL;
     list_init(&s->node);
     list_init(&s->timers);
+    slots_init(&s->timer_slots);
     list_init(&s->locks);
     list_init(&s->rules);
     timer_init(&s->drain_timer, NULL);
@@ -212,7 +213,7 @@ void state_start(struct state *s)
     s->is_loading = false;
     s->app->conn_settings = s->settings.conn;
     hub_set_policy(s->app->hub, s->settings.conn.policy);
-    api_hub_apply_rules(s);
+    api_room_apply_rules(s);
     api_time_start(s);
 }
 
@@ -227,8 +228,9 @@ void state_free(struct state *s)
     if (s->vm != NULL) {
         vm_free(s->vm);
     }
+    slots_fini(&s->timer_slots);
     api_task_drop(s);
-    api_hub_drop_rules(s);
+    api_room_drop_rules(s);
     settings_fini(&s->settings);
     snapshot_unref(s->snapshot);
     mem_free(s);

@@ -1,0 +1,126 @@
+/* api.c -- installs what an app sees beside the standard library, and holds
+ * the few things all api_NOUN.c files share.
+ *
+ * The rules of every binding: check all arguments first (that may raise), do
+ * the work in C without touching Lua, push the results last. Expected
+ * failures are nil, word, detail; wrong types raise and name the argument.
+ * Tables that the app gets are fresh for each state, so tampering with them
+ * hurts nobody else, and the server never reads them back. */
+#include "app/app_priv.h"
+#include "base/units.h"
+#include "script/json.h"
+#include <string.h>
+
+int api_fail(lua_State *L, int err, const char *detail)
+{
+    lua_pushnil(L);
+    lua_pushstring(L, err_word(err));
+    if (detail == NULL) {
+        return 2;
+    }
+    lua_pushstring(L, detail);
+    return 3;
+}
+
+int api_bad_argument(lua_State *L, int idx, const char *name, const char *want)
+{
+    return luaL_error(L, "bad argument '%s' (%s expected, got %s)", name, want,
+        lua_isnone(L, idx) ? "nothing" : luaL_typename(L, idx));
+}
+
+const char *api_check_string(
+    lua_State *L, int idx, const char *name, size_t max, size_t *len)
+{
+    if (lua_type(L, idx) != LUA_TSTRING) {
+        (void)api_bad_argument(L, idx, name, "string");
+    }
+    const char *s = lua_tolstring(L, idx, len);
+    if (*len == 0 || *len > max) {
+        luaL_error(L, "bad argument '%s' (1 to %d bytes expected, got %d)",
+            name, (int)max, (int)*len);
+    }
+    return s;
+}
+
+uint64_t api_check_ms(lua_State *L, int idx, const char *name)
+{
+    if (lua_type(L, idx) == LUA_TNUMBER) {
+        lua_Number seconds = lua_tonumber(L, idx);
+        if (!(seconds >= 0 && seconds <= 1e9)) {
+            luaL_error(
+                L, "bad argument '%s' (0 to 1e9 seconds expected)", name);
+        }
+        return (uint64_t)(seconds * 1000 + 0.5);
+    }
+    uint64_t ms = 0;
+    if (lua_type(L, idx) != LUA_TSTRING) {
+        (void)api_bad_argument(L, idx, name, "seconds or a text like \"5m\"");
+    }
+    if (units_parse_ms(lua_tostring(L, idx), &ms) != 0 || ms > 1000000000000u) {
+        luaL_error(L,
+            "bad argument '%s' (\"%s\" is no duration; \"100ms\", "
+            "\"30s\", \"5m\", \"1h\", \"1d\" are)",
+            name, lua_tostring(L, idx));
+    }
+    return ms;
+}
+
+void api_refuse_loading(lua_State *L, const char *function)
+{
+    if (state_from(L)->is_loading) {
+        luaL_error(L,
+            "%s cannot be called while the app loads: call it from "
+            "on_start or another handler",
+            function);
+    }
+}
+
+void api_check_options(lua_State *L, int idx, const char *function,
+    const char *const *known, size_t n)
+{
+    if (lua_isnoneornil(L, idx)) {
+        return;
+    }
+    if (!lua_istable(L, idx)) {
+        (void)api_bad_argument(L, idx, "options", "table");
+    }
+    lua_pushnil(L);
+    while (lua_next(L, idx) != 0) {
+        const char *key =
+            lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
+        bool is_known = false;
+        for (size_t i = 0; key != NULL && i < n && !is_known; i++) {
+            is_known = strcmp(key, known[i]) == 0;
+        }
+        if (!is_known) {
+            const char *near =
+                key == NULL ? NULL : units_suggest(key, known, n);
+            luaL_error(L, "%s: unknown option '%s'%s%s%s", function,
+                key != NULL ? key : luaL_typename(L, -2),
+                near != NULL ? "; did you mean '" : "",
+                near != NULL ? near : "", near != NULL ? "'?" : "");
+        }
+        lua_pop(L, 1);
+    }
+}
+
+int api_open(lua_State *L)
+{
+    struct state *s = state_from(L);
+
+    lua_pushglobaltable(L);
+    json_open(L);
+    lua_setfield(L, -2, "json");
+    api_client(L, s);
+    api_request(L, s);
+    api_hub(L, s);
+    api_room(L, s);
+    api_time(L, s);
+    api_task(L, s);
+    api_module(L, s);
+    api_log(L, s);
+    api_limit(L, s);
+    api_crypto(L, s);
+    lua_pop(L, 1);
+    return 0;
+}

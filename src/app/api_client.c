@@ -1,0 +1,451 @@
+/* api_client.c -- `client`: a userdata of {slot, generation, id} that finds
+ * its client or nobody.
+ *
+ * The same client is the same userdata while anybody holds it (a cache with
+ * weak values), so clients work as table keys. No __gc, nothing to free: an
+ * idle client that no script holds costs Lua nothing. client.data lies in a
+ * table of the state, made when it is first looked at. */
+#include "app/app_priv.h"
+#include "proto/utf8.h"
+#include "script/json.h"
+#include <string.h>
+
+struct client_ref {
+    uint64_t id;
+    uint32_t slot;
+    uint32_t generation;
+};
+
+void api_push_client(lua_State *L, struct state *s, struct client *cl)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_cache);
+    if (lua_rawgeti(L, -1, (lua_Integer)client_id(cl)) == LUA_TUSERDATA) {
+        lua_remove(L, -2);
+        return;
+    }
+    lua_pop(L, 1);
+    struct client_ref *ref = lua_newuserdatauv(L, sizeof(*ref), 0);
+    ref->id = client_id(cl);
+    ref->slot = cl->slot;
+    ref->generation = cl->generation;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_meta);
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, -3, (lua_Integer)ref->id);
+    lua_remove(L, -2);
+}
+
+static struct client_ref *to_ref(lua_State *L, int idx)
+{
+    if (lua_type(L, idx) != LUA_TUSERDATA || !lua_getmetatable(L, idx)) {
+        return NULL;
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state_from(L)->client_meta);
+    bool is_client = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return is_client ? lua_touserdata(L, idx) : NULL;
+}
+
+bool api_is_client(lua_State *L, int idx, uint64_t *id)
+{
+    const struct client_ref *ref = to_ref(L, idx);
+
+    if (ref == NULL) {
+        return false;
+    }
+    *id = ref->id;
+    return true;
+}
+
+struct client *api_get_client(lua_State *L, int idx, uint64_t *id)
+{
+    const struct client_ref *ref = to_ref(L, idx);
+
+    if (ref == NULL) {
+        (void)api_bad_argument(L, idx, "client",
+            "a client (was it called with '.' instead of ':'?)");
+        return NULL;
+    }
+    if (id != NULL) {
+        *id = ref->id;
+    }
+    return slots_get(&state_from(L)->app->clients, ref->slot, ref->generation);
+}
+
+/* ---- messages ---- */
+
+const void *api_check_message(lua_State *L, int idx, bool is_binary,
+    size_t *len, int *err, const char **detail)
+{
+    struct app *a = state_from(L)->app;
+
+    *err = 0;
+    *detail = NULL;
+    if (lua_istable(L, idx)) {
+        if (json_encode(L, idx) != 0) {
+            luaL_error(L, "bad argument 'message' (%s)", lua_tostring(L, -1));
+        }
+        lua_replace(L, idx);
+    } else if (lua_type(L, idx) != LUA_TSTRING) {
+        (void)api_bad_argument(
+            L, idx, "message", "string, or table to be sent as JSON");
+    }
+    const char *p = lua_tolstring(L, idx, len);
+    if (*len + LIMIT_FRAME_OVERHEAD_BYTES + FRAME_HEADER_MAX >
+        a->conn_settings.outbox.hard_bytes) {
+        *err = ERR_TOO_BIG;
+        *detail = "the message alone is over outbox.hard";
+    } else if (!is_binary && !utf8_is_valid((const uint8_t *)p, *len)) {
+        *err = ERR_UTF8;
+        *detail = "text must be UTF-8; pass { binary = true } for bytes";
+    }
+    return p;
+}
+
+/* The options that send and broadcast share. */
+void api_message_options(lua_State *L, int idx, struct hub_message *msg)
+{
+    msg->op = FRAME_TEXT;
+    msg->key = NULL;
+    msg->key_len = 0;
+    if (lua_isnoneornil(L, idx)) {
+        return;
+    }
+    lua_pushliteral(L, "binary");
+    lua_rawget(L, idx);
+    if (lua_toboolean(L, -1)) {
+        msg->op = FRAME_BINARY;
+    }
+    lua_pushliteral(L, "key");
+    lua_rawget(L, idx);
+    if (!lua_isnil(L, -1)) {
+        msg->key = api_check_string(
+            L, lua_gettop(L), "key", LIMIT_KEY_BYTES, &msg->key_len);
+    }
+    /* The key's text lives on in the options table. */
+    lua_pop(L, 2);
+}
+
+static int client_send(lua_State *L)
+{
+    static const char *const options[] = {"binary", "key", "compress"};
+    struct client *cl = api_get_client(L, 1, NULL);
+    struct hub_message msg;
+    const char *detail;
+    int err;
+
+    if (lua_gettop(L) > 2) {
+        api_check_options(L, 3, "client:send", options, ARRAY_LEN(options));
+    } else {
+        lua_settop(L, 3);
+    }
+    api_message_options(L, 3, &msg);
+    msg.data = api_check_message(
+        L, 2, msg.op == FRAME_BINARY, &msg.len, &err, &detail);
+    if (err != 0) {
+        return api_fail(L, err, detail);
+    }
+    if (cl == NULL || cl->is_closed) {
+        return api_fail(L, ERR_CLOSED, NULL);
+    }
+    err = hub_send(&cl->member, &msg);
+    if (err != 0) {
+        return api_fail(L, err, NULL);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* ---- the end ---- */
+
+void api_check_close(lua_State *L, int idx, uint16_t *code, const char **reason,
+    size_t *reason_len)
+{
+    lua_Integer n = 1000;
+
+    if (!lua_isnoneornil(L, idx)) {
+        if (!lua_isinteger(L, idx)) {
+            (void)api_bad_argument(L, idx, "code", "integer");
+        }
+        n = lua_tointeger(L, idx);
+    }
+    if (n < 0 || n > 4999 || !frame_close_code_is_valid((unsigned)n)) {
+        luaL_error(L,
+            "bad argument 'code' (%d cannot be sent; 4000 to 4999 "
+            "are the app's own)",
+            (int)n);
+    }
+    *code = (uint16_t)n;
+    *reason = "";
+    *reason_len = 0;
+    if (lua_isnoneornil(L, idx + 1)) {
+        return;
+    }
+    if (lua_type(L, idx + 1) != LUA_TSTRING) {
+        (void)api_bad_argument(L, idx + 1, "reason", "string");
+    }
+    *reason = lua_tolstring(L, idx + 1, reason_len);
+    if (*reason_len > LIMIT_CLOSE_REASON ||
+        !utf8_is_valid((const uint8_t *)*reason, *reason_len)) {
+        luaL_error(L, "bad argument 'reason' (at most %d bytes of UTF-8)",
+            LIMIT_CLOSE_REASON);
+    }
+}
+
+static int client_close(lua_State *L)
+{
+    struct client *cl = api_get_client(L, 1, NULL);
+    const char *reason;
+    size_t reason_len;
+    uint16_t code;
+
+    api_check_close(L, 2, &code, &reason, &reason_len);
+    if (cl == NULL || cl->is_closed) {
+        return api_fail(L, ERR_CLOSED, NULL);
+    }
+    struct conn *c = net_find(cl->app->net, cl->member.conn);
+    if (c != NULL) {
+        conn_close(c, code, reason, reason_len);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* ---- rooms ---- */
+
+static int client_join(lua_State *L)
+{
+    struct client *cl = api_get_client(L, 1, NULL);
+    size_t len;
+    const char *name =
+        api_check_string(L, 2, "room", LIMIT_ROOM_NAME_BYTES, &len);
+
+    if (cl == NULL || cl->is_closed) {
+        return api_fail(L, ERR_CLOSED, NULL);
+    }
+    int rc = hub_join(&cl->member, name, len);
+    if (rc != 0) {
+        return api_fail(L, rc, NULL);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int client_leave(lua_State *L)
+{
+    struct client *cl = api_get_client(L, 1, NULL);
+    size_t len;
+    const char *name =
+        api_check_string(L, 2, "room", LIMIT_ROOM_NAME_BYTES, &len);
+
+    lua_pushboolean(
+        L, cl != NULL && !cl->is_closed && hub_part(&cl->member, name, len));
+    return 1;
+}
+
+static int client_is_in(lua_State *L)
+{
+    struct client *cl = api_get_client(L, 1, NULL);
+    size_t len;
+    const char *name =
+        api_check_string(L, 2, "room", LIMIT_ROOM_NAME_BYTES, &len);
+
+    lua_pushboolean(
+        L, cl != NULL && !cl->is_closed && hub_is_in(&cl->member, name, len));
+    return 1;
+}
+
+static int client_rooms(lua_State *L)
+{
+    const struct client *cl = api_get_client(L, 1, NULL);
+    lua_Integer n = 0;
+
+    lua_newtable(L);
+    if (cl == NULL) {
+        return 1;
+    }
+    if (cl->is_closed) { /* in on_close: the rooms it was in */
+        for (size_t at = 0; at < cl->left_rooms_len;) {
+            uint32_t len;
+            memcpy(&len, cl->left_rooms + at, sizeof(len));
+            lua_pushlstring(L, cl->left_rooms + at + sizeof(len), len);
+            lua_rawseti(L, -2, ++n);
+            at += sizeof(len) + len;
+        }
+        return 1;
+    }
+    for (uint32_t i = 1; i < cl->member.room_count; i++) {
+        size_t len;
+        const char *name = room_name(cl->member.rooms[i].room, &len);
+        lua_pushlstring(L, name, len);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
+static int client_queue(lua_State *L)
+{
+    const struct client *cl = api_get_client(L, 1, NULL);
+    struct conn_queue q = {0, 0, 0};
+    struct conn *c =
+        cl == NULL ? NULL : net_find(cl->app->net, cl->member.conn);
+
+    if (c != NULL) {
+        conn_queue(c, &q);
+    }
+    lua_createtable(L, 0, 3);
+    lua_pushinteger(L, (lua_Integer)q.messages);
+    lua_setfield(L, -2, "messages");
+    lua_pushinteger(L, (lua_Integer)q.bytes);
+    lua_setfield(L, -2, "bytes");
+    lua_pushinteger(L, (lua_Integer)q.dropped);
+    lua_setfield(L, -2, "dropped");
+    return 1;
+}
+
+/* ---- fields ---- */
+
+static int push_data(lua_State *L, struct client *cl)
+{
+    struct state *s = state_from(L);
+
+    if (cl == NULL || cl->state != s) {
+        /* Gone, or its data already lives in a newer generation. */
+        lua_newtable(L);
+        return 1;
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_data);
+    if (lua_rawgeti(L, -1, (lua_Integer)client_id(cl)) == LUA_TNIL) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, -3, (lua_Integer)client_id(cl));
+        cl->has_data = true;
+    }
+    return 1;
+}
+
+static int push_text(lua_State *L, const char *s)
+{
+    if (s == NULL || s[0] == '\0') {
+        lua_pushnil(L);
+    } else {
+        lua_pushstring(L, s);
+    }
+    return 1;
+}
+
+static int push_field(
+    lua_State *L, const char *key, struct client *cl, uint64_t id)
+{
+    if (strcmp(key, "id") == 0) {
+        lua_pushinteger(L, (lua_Integer)id);
+    } else if (strcmp(key, "data") == 0) {
+        return push_data(L, cl);
+    } else if (strcmp(key, "closed") == 0) {
+        lua_pushboolean(L, cl == NULL || cl->is_closed);
+    } else if (cl == NULL) {
+        lua_pushnil(L);
+    } else if (strcmp(key, "user") == 0) {
+        if (cl->user == NULL) {
+            lua_pushnil(L);
+        } else {
+            lua_pushlstring(L, cl->user, cl->user_len);
+        }
+    } else if (strcmp(key, "ip") == 0) {
+        return push_text(L, cl->ip);
+    } else if (strcmp(key, "path") == 0) {
+        return push_text(L, cl->path);
+    } else if (strcmp(key, "protocol") == 0) {
+        return push_text(L, cl->protocol);
+    } else if (strcmp(key, "connected_at") == 0) {
+        lua_pushnumber(L, (lua_Number)cl->connected_at_ms / 1000);
+    } else if (strcmp(key, "generation") == 0) {
+        lua_pushinteger(L, (lua_Integer)cl->state->generation);
+    } else if (strcmp(key, "restored") == 0) {
+        lua_pushboolean(L, 0); /* set by the restart after a hard kill */
+    } else {
+        lua_pushnil(L);
+    }
+    return 1;
+}
+
+/* upvalue 1: the methods */
+static int client_index(lua_State *L)
+{
+    uint64_t id;
+    struct client *cl = api_get_client(L, 1, &id);
+
+    lua_settop(L, 2);
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) {
+        return 1;
+    }
+    if (lua_type(L, 2) != LUA_TSTRING) {
+        lua_pushnil(L);
+        return 1;
+    }
+    return push_field(L, lua_tostring(L, 2), cl, id);
+}
+
+static int client_newindex(lua_State *L)
+{
+    struct client *cl = api_get_client(L, 1, NULL);
+    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
+
+    if (strcmp(key, "data") != 0) {
+        return luaL_error(L,
+            "client.%s cannot be set; keep what is yours in "
+            "client.data",
+            key);
+    }
+    if (!lua_istable(L, 3)) {
+        return api_bad_argument(L, 3, "client.data", "table");
+    }
+    struct state *s = state_from(L);
+    if (cl == NULL || cl->state != s) {
+        return 0;
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_data);
+    lua_pushvalue(L, 3);
+    lua_rawseti(L, -2, (lua_Integer)client_id(cl));
+    cl->has_data = true;
+    return 0;
+}
+
+static int client_tostring(lua_State *L)
+{
+    uint64_t id;
+
+    (void)api_get_client(L, 1, &id);
+    lua_pushfstring(L, "client %d", (int)id);
+    return 1;
+}
+
+void api_client(lua_State *L, struct state *s)
+{
+    static const luaL_Reg methods[] = {
+        {"send", client_send},
+        {"close", client_close},
+        {"join", client_join},
+        {"leave", client_leave},
+        {"is_in", client_is_in},
+        {"rooms", client_rooms},
+        {"queue", client_queue},
+        {NULL, NULL},
+    };
+
+    lua_createtable(L, 0, 6);
+    luaL_newlib(L, methods);
+    lua_pushcclosure(L, client_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, client_newindex);
+    lua_setfield(L, -2, "__newindex");
+    lua_pushcfunction(L, client_tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_pushliteral(L, "client");
+    lua_setfield(L, -2, "__name");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    s->client_meta = luaL_ref(L, LUA_REGISTRYINDEX);
+}

@@ -1,0 +1,355 @@
+/* api_hub.c -- broadcast and clients: everybody an app can address.
+ *
+ * A broadcast is put together here (who, except whom) and done by the hub in
+ * one go. `where` runs over a snapshot of ids, before anything is queued, and
+ * may not wait: so a broadcast is one moment, whatever the function does. */
+#include "app/app_priv.h"
+#include <string.h>
+
+/* Room for what Lua tables name; garbage of the call. */
+static void *scratch(lua_State *L, size_t n, size_t size)
+{
+    return lua_newuserdatauv(L, n * size + 1, 0);
+}
+
+/* A string, or a list of strings, of options[a] or options[b]. */
+static const struct hub_name *read_names(lua_State *L, int opts,
+    const char *one, const char *many, size_t max, size_t *count)
+{
+    *count = 0;
+    lua_pushstring(L, one);
+    lua_rawget(L, opts);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushstring(L, many);
+        lua_rawget(L, opts);
+    }
+    int value = lua_gettop(L);
+    if (lua_isnil(L, value)) {
+        return NULL;
+    }
+    bool is_list = lua_istable(L, value);
+    lua_Unsigned n = is_list ? lua_rawlen(L, value) : 1;
+    if (n > 65536) {
+        luaL_error(L, "option '%s': more than 65536 names", many);
+    }
+    struct hub_name *names = scratch(L, (size_t)n, sizeof(*names));
+    for (lua_Unsigned i = 0; i < n; i++) {
+        if (is_list) {
+            lua_rawgeti(L, value, (lua_Integer)i + 1);
+        } else {
+            lua_pushvalue(L, value);
+        }
+        /* The text stays alive in the options table. */
+        names[i].p =
+            api_check_string(L, lua_gettop(L), one, max, &names[i].len);
+        lua_pop(L, 1);
+    }
+    *count = (size_t)n;
+    return names;
+}
+
+struct except {
+    uint64_t *ids;
+    struct hub_name *users;
+    size_t id_count;
+    size_t user_count;
+};
+
+static void add_except(lua_State *L, int idx, struct except *ex)
+{
+    uint64_t id;
+
+    if (lua_type(L, idx) == LUA_TSTRING) {
+        struct hub_name *name = &ex->users[ex->user_count++];
+        name->p = lua_tolstring(L, idx, &name->len);
+    } else if (api_is_client(L, idx, &id)) {
+        ex->ids[ex->id_count++] = id;
+    } else {
+        (void)api_bad_argument(
+            L, idx, "except", "client, user, or a table of them");
+    }
+}
+
+/* except = client | user | {…} */
+static void read_except(lua_State *L, int opts, struct hub_target *to)
+{
+    lua_pushliteral(L, "except");
+    lua_rawget(L, opts);
+    int value = lua_gettop(L);
+    if (lua_isnil(L, value)) {
+        return;
+    }
+    lua_Unsigned n = lua_istable(L, value) ? lua_rawlen(L, value) : 1;
+    if (n > 65536) {
+        luaL_error(L, "option 'except': more than 65536 entries");
+    }
+    struct except ex = {0};
+    ex.ids = scratch(L, (size_t)n, sizeof(*ex.ids));
+    ex.users = scratch(L, (size_t)n, sizeof(*ex.users));
+    if (lua_istable(L, value)) {
+        for (lua_Unsigned i = 1; i <= n; i++) {
+            lua_rawgeti(L, value, (lua_Integer)i);
+            add_except(L, lua_gettop(L), &ex);
+            lua_pop(L, 1);
+        }
+    } else {
+        add_except(L, value, &ex);
+    }
+    to->except_ids = ex.ids;
+    to->except_count = ex.id_count;
+    to->except_users = ex.users;
+    to->except_user_count = ex.user_count;
+}
+
+/* ---- snapshots of ids ---- */
+
+uint64_t *api_snapshot(
+    lua_State *L, struct hub *h, const struct room *r, size_t *n)
+{
+    uint32_t count = room_ids(h, r, NULL, 0);
+    uint64_t *ids = scratch(L, count, sizeof(*ids));
+
+    *n = room_ids(h, r, ids, count);
+    return ids;
+}
+
+static struct client *find_client(struct app *a, uint64_t id)
+{
+    struct member *m = hub_find(a->hub, id);
+
+    return m == NULL ? NULL : container_of(m, struct client, member);
+}
+
+/* Everybody that rooms and users address, doubles and all: the hub counts a
+ * member once. Leaves the userdata on the stack. */
+static uint64_t *collect(
+    lua_State *L, struct app *a, const struct hub_target *to, size_t *n)
+{
+    size_t cap = 0;
+    size_t at = 0;
+
+    if (to->room_count == 0 && to->user_count == 0) {
+        return api_snapshot(L, a->hub, NULL, n);
+    }
+    for (size_t i = 0; i < to->room_count; i++) {
+        struct room *r = hub_room(a->hub, to->rooms[i].p, to->rooms[i].len);
+        cap += r != NULL ? room_ids(a->hub, r, NULL, 0) : 0;
+    }
+    for (size_t i = 0; i < to->user_count; i++) {
+        cap += user_ids(a->hub, to->users[i].p, to->users[i].len, NULL, 0);
+    }
+    uint64_t *ids = scratch(L, cap, sizeof(*ids));
+    for (size_t i = 0; i < to->room_count; i++) {
+        struct room *r = hub_room(a->hub, to->rooms[i].p, to->rooms[i].len);
+        if (r != NULL) {
+            at += room_ids(a->hub, r, ids + at, (uint32_t)(cap - at));
+        }
+    }
+    for (size_t i = 0; i < to->user_count; i++) {
+        at += user_ids(a->hub, to->users[i].p, to->users[i].len, ids + at,
+            (uint32_t)(cap - at));
+    }
+    *n = at;
+    return ids;
+}
+
+static void apply_where(
+    lua_State *L, int opts, struct app *a, struct hub_target *to)
+{
+    struct state *s = state_from(L);
+    size_t n;
+    size_t kept = 0;
+
+    lua_pushliteral(L, "where");
+    lua_rawget(L, opts);
+    int where = lua_gettop(L);
+    if (lua_isnil(L, where)) {
+        return;
+    }
+    if (!lua_isfunction(L, where)) {
+        (void)api_bad_argument(L, where, "where", "function");
+    }
+    uint64_t *ids = collect(L, a, to, &n);
+    task_forbid(L, "the 'where' function of broadcast");
+    for (size_t i = 0; i < n; i++) {
+        struct client *cl = find_client(a, ids[i]);
+        if (cl == NULL) {
+            continue;
+        }
+        lua_pushvalue(L, where);
+        api_push_client(L, s, cl);
+        if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+            task_allow(L);
+            (void)lua_error(L);
+        }
+        if (lua_toboolean(L, -1)) {
+            ids[kept++] = ids[i];
+        }
+        lua_pop(L, 1);
+    }
+    task_allow(L);
+    to->ids = ids;
+    to->id_count = kept;
+}
+
+/* ---- broadcast ---- */
+
+int api_broadcast(lua_State *L, int message, int opts, struct hub_target *to)
+{
+    struct app *a = state_from(L)->app;
+    struct hub_message msg;
+    const char *detail;
+    uint32_t queued = 0;
+    uint32_t dropped = 0;
+    int err;
+
+    api_message_options(L, opts, &msg);
+    msg.data = api_check_message(
+        L, message, msg.op == FRAME_BINARY, &msg.len, &err, &detail);
+    if (err != 0) {
+        return api_fail(L, err, detail);
+    }
+    if (!lua_isnoneornil(L, opts)) {
+        read_except(L, opts, to);
+        apply_where(L, opts, a, to);
+    }
+    hub_broadcast(a->hub, to, &msg, &queued, &dropped);
+    lua_pushinteger(L, queued);
+    lua_pushinteger(L, dropped);
+    return 2;
+}
+
+static int broadcast(lua_State *L)
+{
+    static const char *const options[] = {"room", "rooms", "user", "users",
+        "except", "where", "binary", "key", "compress"};
+    struct hub_target to = {0};
+
+    api_refuse_loading(L, "broadcast");
+    lua_settop(L, 2);
+    api_check_options(L, 2, "broadcast", options, ARRAY_LEN(options));
+    if (!lua_isnil(L, 2)) {
+        to.rooms = read_names(
+            L, 2, "room", "rooms", LIMIT_ROOM_NAME_BYTES, &to.room_count);
+        to.users =
+            read_names(L, 2, "user", "users", LIMIT_USER_BYTES, &to.user_count);
+        if ((to.rooms != NULL || to.users != NULL) &&
+            to.room_count + to.user_count == 0) {
+            lua_pushinteger(L, 0); /* an empty list addresses nobody */
+            lua_pushinteger(L, 0);
+            return 2;
+        }
+    }
+    return api_broadcast(L, 1, 2, &to);
+}
+
+/* ---- clients ---- */
+
+/* upvalues: ids, how many, the next */
+static int next_client(lua_State *L)
+{
+    struct state *s = state_from(L);
+    const uint64_t *ids = lua_touserdata(L, lua_upvalueindex(1));
+    lua_Integer n = lua_tointeger(L, lua_upvalueindex(2));
+    lua_Integer at = lua_tointeger(L, lua_upvalueindex(3));
+
+    while (at < n) {
+        struct client *cl = find_client(s->app, ids[at++]);
+        if (cl != NULL) {
+            lua_pushinteger(L, at);
+            lua_replace(L, lua_upvalueindex(3));
+            api_push_client(L, s, cl);
+            return 1;
+        }
+    }
+    lua_pushinteger(L, n);
+    lua_replace(L, lua_upvalueindex(3));
+    lua_pushnil(L);
+    return 1;
+}
+
+int api_push_iterator(lua_State *L, const struct room *r)
+{
+    size_t n;
+
+    (void)api_snapshot(L, state_from(L)->app->hub, r, &n);
+    lua_pushinteger(L, (lua_Integer)n);
+    lua_pushinteger(L, 0);
+    lua_pushcclosure(L, next_client, 3);
+    return 1;
+}
+
+static int clients_call(lua_State *L)
+{
+    api_refuse_loading(L, "clients");
+    return api_push_iterator(L, NULL);
+}
+
+static int clients_get(lua_State *L)
+{
+    struct state *s = state_from(L);
+
+    api_refuse_loading(L, "clients.get");
+    if (!lua_isinteger(L, 1)) {
+        return api_bad_argument(L, 1, "id", "integer");
+    }
+    struct client *cl = find_client(s->app, (uint64_t)lua_tointeger(L, 1));
+    if (cl == NULL) {
+        lua_pushnil(L);
+    } else {
+        api_push_client(L, s, cl);
+    }
+    return 1;
+}
+
+static int clients_of(lua_State *L)
+{
+    struct state *s = state_from(L);
+    size_t len;
+    lua_Integer k = 0;
+
+    api_refuse_loading(L, "clients.of");
+    const char *user = api_check_string(L, 1, "user", LIMIT_USER_BYTES, &len);
+    uint32_t n = user_ids(s->app->hub, user, len, NULL, 0);
+    uint64_t *ids = scratch(L, n, sizeof(*ids));
+    n = user_ids(s->app->hub, user, len, ids, n);
+    lua_createtable(L, (int)n, 0);
+    for (uint32_t i = 0; i < n; i++) {
+        struct client *cl = find_client(s->app, ids[i]);
+        if (cl != NULL) {
+            api_push_client(L, s, cl);
+            lua_rawseti(L, -2, ++k);
+        }
+    }
+    return 1;
+}
+
+static int clients_count(lua_State *L)
+{
+    api_refuse_loading(L, "clients.count");
+    lua_pushinteger(L, (lua_Integer)hub_count(state_from(L)->app->hub));
+    return 1;
+}
+
+void api_hub(lua_State *L, struct state *s)
+{
+    static const luaL_Reg functions[] = {
+        {"get", clients_get},
+        {"of", clients_of},
+        {"count", clients_count},
+        {NULL, NULL},
+    };
+
+    (void)s;
+    lua_pushcfunction(L, broadcast);
+    lua_setfield(L, -2, "broadcast");
+    luaL_newlib(L, functions);
+    lua_createtable(L, 0, 2);
+    lua_pushcfunction(L, clients_call);
+    lua_setfield(L, -2, "__call");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_setmetatable(L, -2);
+    lua_setfield(L, -2, "clients");
+}

@@ -1,0 +1,176 @@
+/* api_limit.c -- limit.new{rate, burst}: a token bucket per key.
+ *
+ * Kept as one number per key, the moment at which its bucket is full again
+ * (the generic cell rate algorithm of ATM's traffic management): a key whose
+ * moment has passed is as good as none, so old keys are swept a few at a time
+ * while new ones are used, and the table holds whoever was active lately. */
+#include "app/app_priv.h"
+#include <math.h>
+
+#define SWEEP_STEPS 2 /* keys looked at for each take() */
+
+struct limiter {
+    double interval; /* seconds for one token */
+    double burst;    /* tokens */
+};
+
+/* User value 1: key -> moment; 2: where the sweep stands. */
+static void sweep(lua_State *L, int table, double now)
+{
+    for (int i = 0; i < SWEEP_STEPS; i++) {
+        lua_getiuservalue(L, 1, 2);
+        /* The key it stands at may have been removed and collected from the
+         * table since; lua_next would raise, so look before. */
+        if (!lua_isnil(L, -1)) {
+            lua_pushvalue(L, -1);
+            if (lua_rawget(L, table) == LUA_TNIL) {
+                lua_pop(L, 2);
+                lua_pushnil(L);
+            } else {
+                lua_pop(L, 1);
+            }
+        }
+        if (lua_next(L, table) == 0) {
+            lua_pushnil(L);
+            lua_setiuservalue(L, 1, 2);
+            return;
+        }
+        bool is_old = lua_tonumber(L, -1) <= now;
+        lua_pop(L, 1);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, 1, 2);
+        if (is_old) {
+            /* Assigning nil to a field keeps it usable for lua_next, but the
+             * look above would take it for gone: step on first. */
+            lua_pushvalue(L, -1);
+            if (lua_next(L, table) == 0) {
+                lua_pushnil(L);
+            } else {
+                lua_pop(L, 1);
+            }
+            lua_setiuservalue(L, 1, 2);
+            lua_pushnil(L);
+            lua_rawset(L, table);
+        } else {
+            lua_pop(L, 1);
+        }
+    }
+}
+
+static struct limiter *check_limiter(lua_State *L)
+{
+    struct state *s = state_from(L);
+
+    if (lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, s->limit_meta);
+        bool is_limiter = lua_rawequal(L, -1, -2);
+        lua_pop(L, 2);
+        if (is_limiter) {
+            return lua_touserdata(L, 1);
+        }
+    }
+    (void)api_bad_argument(
+        L, 1, "limit", "a limit (was it called with '.' instead of ':'?)");
+    return NULL;
+}
+
+/* (self, key, n?) -> true | nil, retry_after */
+static int limit_take(lua_State *L)
+{
+    const struct limiter *m = check_limiter(L);
+    double now = (double)loop_clock_ns() / 1e9;
+    double n = 1;
+
+    if (lua_isnoneornil(L, 2)) {
+        return api_bad_argument(L, 2, "key", "a key, such as client.user");
+    }
+    if (!lua_isnoneornil(L, 3)) {
+        n = lua_tonumber(L, 3);
+        if (lua_type(L, 3) != LUA_TNUMBER || !(n > 0 && n <= m->burst)) {
+            return luaL_error(
+                L, "bad argument 'n' (above 0 and at most the burst expected)");
+        }
+    }
+    if (lua_isnumber(L, 2) && isnan(lua_tonumber(L, 2))) {
+        return api_bad_argument(L, 2, "key", "a number other than NaN");
+    }
+    lua_settop(L, 2);
+    lua_getiuservalue(L, 1, 1); /* 3 */
+    sweep(L, 3, now);
+    lua_pushvalue(L, 2);
+    lua_rawget(L, 3);
+    double full_at = lua_isnil(L, -1) ? now : lua_tonumber(L, -1);
+    full_at = full_at > now ? full_at : now;
+    double next = full_at + n * m->interval;
+    double wait = next - m->burst * m->interval - now;
+    /* A billionth of a second of rounding is nobody's fault. */
+    if (wait > 1e-9) {
+        lua_pushnil(L);
+        lua_pushnumber(L, wait);
+        return 2;
+    }
+    lua_pushvalue(L, 2);
+    lua_pushnumber(L, next);
+    lua_rawset(L, 3);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static double read_number(lua_State *L, const char *field, double standard)
+{
+    lua_pushstring(L, field);
+    if (lua_rawget(L, 1) == LUA_TNIL && standard > 0) {
+        return standard;
+    }
+    double v = lua_tonumber(L, -1);
+    if (lua_type(L, -1) != LUA_TNUMBER || !(v > 0 && v <= 1e9)) {
+        luaL_error(L, "limit.new: '%s' must be a number above 0", field);
+    }
+    return v;
+}
+
+/* {rate = tokens a second, burst = tokens at most (default: rate)} */
+static int limit_new(lua_State *L)
+{
+    static const char *const options[] = {"rate", "burst"};
+
+    if (!lua_istable(L, 1)) {
+        return api_bad_argument(L, 1, "options", "table");
+    }
+    lua_settop(L, 1);
+    api_check_options(L, 1, "limit.new", options, ARRAY_LEN(options));
+    double rate = read_number(L, "rate", 0);
+    double burst = read_number(L, "burst", rate < 1 ? 1 : rate);
+    if (burst < 1) {
+        return luaL_error(L, "limit.new: 'burst' must be at least 1");
+    }
+    struct limiter *m = lua_newuserdatauv(L, sizeof(*m), 2);
+    m->interval = 1 / rate;
+    m->burst = burst;
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state_from(L)->limit_meta);
+    lua_setmetatable(L, -2);
+    return 1;
+}
+
+void api_limit(lua_State *L, struct state *s)
+{
+    static const luaL_Reg functions[] = {
+        {"new", limit_new},
+        {NULL, NULL},
+    };
+
+    lua_createtable(L, 0, 3);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, limit_take);
+    lua_setfield(L, -2, "take");
+    lua_setfield(L, -2, "__index");
+    lua_pushliteral(L, "limit");
+    lua_setfield(L, -2, "__name");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    s->limit_meta = luaL_ref(L, LUA_REGISTRYINDEX);
+    luaL_newlib(L, functions);
+    lua_setfield(L, -2, "limit");
+}

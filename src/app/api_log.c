@@ -1,0 +1,142 @@
+/* api_log.c -- log.debug, info, warn, error and print: lines of the app in the
+ * server's log, at most LIMIT_APP_LOG_LINES_PER_S of them a second. */
+#include "app/app_priv.h"
+#include "script/json.h"
+#include <string.h>
+
+/* False: this second's lines are used up; the first one over says so. */
+static bool may_log(struct state *s)
+{
+    uint64_t second = loop_now_ms(s->app->loop) / 1000;
+
+    if (second != s->log_second) {
+        s->log_second = second;
+        s->log_lines = 0;
+    }
+    s->log_lines++;
+    if (s->log_lines == LIMIT_APP_LOG_LINES_PER_S + 1) {
+        struct log_fields f;
+        app_log_fields(s->app, s, &f);
+        f.event = "log";
+        log_event(LOG_WARN, &f,
+            "more than %d lines a second: the rest of this second is dropped",
+            LIMIT_APP_LOG_LINES_PER_S);
+    }
+    return s->log_lines <= LIMIT_APP_LOG_LINES_PER_S;
+}
+
+static void write_line(lua_State *L, enum log_level level, const char *text,
+    size_t len, const char *fields)
+{
+    struct state *s = state_from(L);
+    struct log_fields f;
+
+    app_log_fields(s->app, s, &f);
+    f.event = "log";
+    f.fields = fields;
+    log_event(level, &f, "%.*s", (int)(len < 4096 ? len : 4096), text);
+}
+
+/* (text, fields?) */
+static int log_at(lua_State *L, enum log_level level)
+{
+    const char *fields = NULL;
+    size_t len;
+
+    if (lua_type(L, 1) != LUA_TSTRING) {
+        return api_bad_argument(L, 1, "text", "string");
+    }
+    if (!lua_isnoneornil(L, 2) && !lua_istable(L, 2)) {
+        return api_bad_argument(L, 2, "fields", "table");
+    }
+    if (!log_is_on(level) || !may_log(state_from(L))) {
+        return 0;
+    }
+    const char *text = lua_tolstring(L, 1, &len);
+    if (lua_istable(L, 2)) {
+        if (json_encode(L, 2) != 0) {
+            return luaL_error(
+                L, "bad argument 'fields' (%s)", lua_tostring(L, -1));
+        }
+        /* What stands between the braces. */
+        size_t n;
+        const char *json = lua_tolstring(L, -1, &n);
+        if (n > 2 && json[0] == '{') {
+            lua_pushlstring(L, json + 1, n - 2);
+            fields = lua_tostring(L, -1);
+        }
+    }
+    write_line(L, level, text, len, fields);
+    return 0;
+}
+
+static int log_debug(lua_State *L)
+{
+    return log_at(L, LOG_DEBUG);
+}
+
+static int log_info(lua_State *L)
+{
+    return log_at(L, LOG_INFO);
+}
+
+static int log_warn(lua_State *L)
+{
+    return log_at(L, LOG_WARN);
+}
+
+static int log_error(lua_State *L)
+{
+    return log_at(L, LOG_ERROR);
+}
+
+/* print(...): as in Lua, with tabs between. upvalue 1: tostring */
+static int print(lua_State *L)
+{
+    int n = lua_gettop(L);
+    luaL_Buffer b;
+
+    if (!log_is_on(LOG_INFO) || !may_log(state_from(L))) {
+        return 0;
+    }
+    for (int i = 1; i <= n; i++) {
+        lua_pushvalue(L, lua_upvalueindex(1));
+        lua_pushvalue(L, i);
+        lua_call(L, 1, 1);
+        if (lua_type(L, -1) != LUA_TSTRING) {
+            return luaL_error(L, "'tostring' must return a string");
+        }
+        lua_replace(L, i);
+    }
+    luaL_buffinit(L, &b);
+    for (int i = 1; i <= n; i++) {
+        if (i > 1) {
+            luaL_addchar(&b, '\t');
+        }
+        lua_pushvalue(L, i);
+        luaL_addvalue(&b);
+    }
+    luaL_pushresult(&b);
+    size_t len;
+    const char *text = lua_tolstring(L, -1, &len);
+    write_line(L, LOG_INFO, text, len, NULL);
+    return 0;
+}
+
+void api_log(lua_State *L, struct state *s)
+{
+    static const luaL_Reg functions[] = {
+        {"debug", log_debug},
+        {"info", log_info},
+        {"warn", log_warn},
+        {"error", log_error},
+        {NULL, NULL},
+    };
+
+    (void)s;
+    luaL_newlib(L, functions);
+    lua_setfield(L, -2, "log");
+    lua_getfield(L, -1, "tostring");
+    lua_pushcclosure(L, print, 1);
+    lua_setfield(L, -2, "print");
+}

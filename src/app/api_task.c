@@ -1,0 +1,248 @@
+/* api_task.c -- task.spawn, task.all, lock: many things under way in one app.
+ *
+ * Nothing here runs Lua by itself: a spawned function is a call in the inbox
+ * and starts when the present handler ends or waits. */
+#include "app/app_priv.h"
+#include "base/mem.h"
+#include <string.h>
+
+int api_spawn(lua_State *L, struct state *s, int idx,
+    void (*on_finished)(void *owner), void *owner)
+{
+    if (s->calls >= LIMIT_TASKS) {
+        return ERR_QUOTA;
+    }
+    call_queue(s, call_pack(L, idx), false, on_finished, owner);
+    return 0;
+}
+
+/* (fn, args...) */
+static int task_spawn(lua_State *L)
+{
+    struct state *s = state_from(L);
+
+    api_refuse_loading(L, "task.spawn");
+    if (!lua_isfunction(L, 1)) {
+        return api_bad_argument(L, 1, "fn", "function");
+    }
+    int rc = api_spawn(L, s, 1, NULL, NULL);
+    if (rc != 0) {
+        return api_fail(L, rc, "too many tasks");
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* ---- task.all ---- */
+
+/* In a userdata, so that a function that ends late finds it even if nobody
+ * waits any more. User value 1: the results, 2: the first error. */
+struct group {
+    struct wait wait;
+    uint32_t left;
+    bool is_waiting;
+    bool has_error;
+};
+
+static void cancel_group(struct wait *w)
+{
+    container_of(w, struct group, wait)->is_waiting = false;
+}
+
+static void one_less(struct group *g)
+{
+    g->left--;
+    if (g->left == 0 && g->is_waiting) {
+        g->is_waiting = false;
+        task_wake(g->wait.task);
+    }
+}
+
+/* (fn, group, index) */
+static int run_one(lua_State *L)
+{
+    struct group *g = lua_touserdata(L, 2);
+
+    lua_pushvalue(L, 1);
+    if (lua_pcall(L, 0, 1, 0) == LUA_OK) {
+        lua_getiuservalue(L, 2, 1);
+        lua_pushvalue(L, -2);
+        lua_rawseti(L, -2, lua_tointeger(L, 3));
+    } else if (!g->has_error) {
+        g->has_error = true;
+        lua_setiuservalue(L, 2, 2);
+    }
+    one_less(g);
+    return 0;
+}
+
+static void start_group(lua_State *L, struct group *g, int table, lua_Integer n)
+{
+    struct state *s = state_from(L);
+    int group = lua_gettop(L);
+
+    for (lua_Integer i = 1; i <= n; i++) {
+        lua_pushcfunction(L, run_one);
+        lua_rawgeti(L, table, i);
+        lua_pushvalue(L, group);
+        lua_pushinteger(L, i);
+        call_queue(s, call_pack(L, group + 1), false, NULL, NULL);
+        lua_settop(L, group);
+        g->left++;
+    }
+}
+
+/* { fn, … } -> { result, … } */
+static int task_all(lua_State *L)
+{
+    struct state *s = state_from(L);
+
+    api_refuse_loading(L, "task.all");
+    task_check_park(L);
+    if (!lua_istable(L, 1)) {
+        return api_bad_argument(L, 1, "functions", "table");
+    }
+    lua_settop(L, 1);
+    lua_Integer n = (lua_Integer)lua_rawlen(L, 1);
+    for (lua_Integer i = 1; i <= n; i++) {
+        if (lua_rawgeti(L, 1, i) != LUA_TFUNCTION) {
+            return luaL_error(
+                L, "task.all: entry %d is not a function", (int)i);
+        }
+        lua_pop(L, 1);
+    }
+    if (n > LIMIT_TASKS || s->calls + (uint64_t)n > LIMIT_TASKS) {
+        return api_fail(L, ERR_QUOTA, "too many tasks");
+    }
+    struct group *g = lua_newuserdatauv(L, sizeof(*g), 2);
+    memset(g, 0, sizeof(*g));
+    g->wait.cancel = cancel_group;
+    lua_createtable(L, (int)n, 0);
+    lua_setiuservalue(L, 2, 1);
+    start_group(L, g, 1, n);
+    if (g->left > 0) {
+        g->is_waiting = true;
+        task_park(L, &g->wait);
+    }
+    if (g->has_error) {
+        lua_getiuservalue(L, 2, 2);
+        return lua_error(L);
+    }
+    lua_getiuservalue(L, 2, 1);
+    return 1;
+}
+
+/* ---- lock ---- */
+
+struct lock {
+    struct list node;    /* in state->locks */
+    struct list waiters; /* struct lock_wait, first come first served */
+    size_t len;
+    char name[];
+};
+
+struct lock_wait {
+    struct wait wait;
+    struct list node;
+};
+
+static void cancel_lock(struct wait *w)
+{
+    list_remove(&container_of(w, struct lock_wait, wait)->node);
+}
+
+static struct lock *find_lock(struct state *s, const char *name, size_t len)
+{
+    list_each (node, &s->locks) {
+        struct lock *k = container_of(node, struct lock, node);
+        if (k->len == len && memcmp(k->name, name, len) == 0) {
+            return k;
+        }
+    }
+    return NULL;
+}
+
+/* Passes the lock to whoever waits longest, or away. */
+static void release(struct lock *k)
+{
+    struct list *node = list_pop_head(&k->waiters);
+
+    if (node != NULL) {
+        task_wake(container_of(node, struct lock_wait, node)->wait.task);
+    } else {
+        list_remove(&k->node);
+        quota_free(k);
+    }
+}
+
+/* Takes the lock, waiting for it if need be. NULL: no memory. */
+static struct lock *take_lock(
+    lua_State *L, struct state *s, const char *name, size_t len)
+{
+    struct lock *k = find_lock(s, name, len);
+
+    if (k != NULL) {
+        struct lock_wait w = {.wait.cancel = cancel_lock};
+        list_push_tail(&k->waiters, &w.node);
+        task_park(L, &w.wait);
+        return k; /* release() handed it over */
+    }
+    k = quota_alloc(sizeof(*k) + len);
+    if (k == NULL) {
+        return NULL;
+    }
+    list_init(&k->waiters);
+    k->len = len;
+    memcpy(k->name, name, len);
+    list_push_tail(&s->locks, &k->node);
+    return k;
+}
+
+/* (name, fn, args...) -> fn's results. Not re-entrant: taking a lock that
+ * one's own handler holds waits for ever. */
+static int lock(lua_State *L)
+{
+    struct state *s = state_from(L);
+    size_t len;
+    const char *name =
+        api_check_string(L, 1, "name", LIMIT_ROOM_NAME_BYTES, &len);
+
+    if (!lua_isfunction(L, 2)) {
+        return api_bad_argument(L, 2, "fn", "function");
+    }
+    task_check_park(L);
+    struct lock *k = take_lock(L, s, name, len);
+    if (k == NULL) {
+        return api_fail(L, ERR_NOMEM, NULL);
+    }
+    int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
+    release(k);
+    if (status != LUA_OK) {
+        return lua_error(L);
+    }
+    return lua_gettop(L) - 1;
+}
+
+void api_task_drop(struct state *s)
+{
+    struct list *node;
+
+    while ((node = list_pop_head(&s->locks)) != NULL) {
+        quota_free(container_of(node, struct lock, node));
+    }
+}
+
+void api_task(lua_State *L, struct state *s)
+{
+    static const luaL_Reg functions[] = {
+        {"spawn", task_spawn},
+        {"all", task_all},
+        {NULL, NULL},
+    };
+
+    (void)s;
+    luaL_newlib(L, functions);
+    lua_setfield(L, -2, "task");
+    lua_pushcfunction(L, lock);
+    lua_setfield(L, -2, "lock");
+}
