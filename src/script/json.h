@@ -2,8 +2,9 @@
  * is the app's own arena. See docs/decisions for why it is ours.
  *
  * Lua -> JSON: a table with only 1..n keys is an array, any other an object
- * (keys: strings, or numbers written as such); an empty table is {} unless it
- * is json.array{}. json.null is null. NaN, infinities, functions, cycles and
+ * (keys: all strings, or all numbers, written as such: a mix is an error, as
+ * it is always a slip); an empty table is {} unless it is json.array{}.
+ * json.null is null. NaN, infinities, functions, cycles and
  * depth over LIMIT_JSON_DEPTH are errors that name the path ("at .a[3]");
  * strings must be UTF-8. Integers stay integers, floats are written so that
  * they read back the same.

@@ -17,5 +17,9 @@ int sandbox_open(lua_State *L);
  * without "@"); pushes the function or the error text. LUA_OK or a status. */
 int sandbox_load(
     lua_State *L, const char *source, size_t len, const char *name);
+/* Pushes the value at idx as tostring() shows it, for print and the like: as
+ * luaL_tolstring(), but with a number of its own for each object where that
+ * shows the address. May run `__tostring` and raise; `len` may be NULL. */
+const char *sandbox_tostring(lua_State *L, int idx, size_t *len);
 
 #endif

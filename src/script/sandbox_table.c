@@ -1,0 +1,91 @@
+/* sandbox_table.c -- the table library's loops, with their lengths looked at.
+ *
+ * The stock functions believe a table's length, and a script can make one
+ * that is 2^50 long (`__len`, or a few keys at powers of two). The hard kill
+ * ends such a loop, and the app's state with it; asking first turns a slip
+ * into an ordinary error. A `__len` that lies differently the second time
+ * gets past this: that is what the hard kill is for. */
+#include "base/base.h"
+#include "base/digest.h"
+#include "script/sandbox_priv.h"
+#include <lauxlib.h>
+
+static int call_stock(lua_State *L)
+{
+    /* On our own frame, so that errors name the script's line. */
+    return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+/* Raises where the table at index 1 claims to be endless. What is not a
+ * table is left to the stock function's own complaint. */
+static void check_length(lua_State *L)
+{
+    if (lua_type(L, 1) != LUA_TTABLE) {
+        return;
+    }
+    if (luaL_len(L, 1) > SANDBOX_TABLE_ITEMS) {
+        luaL_error(L, "table is too long");
+    }
+}
+
+/* Raises where first..last are too many. The difference may overflow. */
+static void check_range(lua_State *L, lua_Integer first, lua_Integer last)
+{
+    if (last >= first &&
+        (lua_Unsigned)last - (lua_Unsigned)first > SANDBOX_TABLE_ITEMS) {
+        luaL_error(L, "range is too long");
+    }
+}
+
+int sandbox_table_insert(lua_State *L)
+{
+    check_length(L);
+    return call_stock(L);
+}
+
+int sandbox_table_remove(lua_State *L)
+{
+    check_length(L);
+    return call_stock(L);
+}
+
+int sandbox_table_sort(lua_State *L)
+{
+    check_length(L);
+    return call_stock(L);
+}
+
+int sandbox_table_move(lua_State *L)
+{
+    lua_Integer first = luaL_checkinteger(L, 2);
+    lua_Integer last = luaL_checkinteger(L, 3);
+    check_range(L, first, last);
+    return call_stock(L);
+}
+
+int sandbox_table_concat(lua_State *L)
+{
+    lua_Integer first = luaL_optinteger(L, 3, 1);
+    if (!lua_isnoneornil(L, 4)) {
+        check_range(L, first, luaL_checkinteger(L, 4));
+    } else if (lua_type(L, 1) == LUA_TTABLE) {
+        check_range(L, first, luaL_len(L, 1));
+    }
+    return call_stock(L);
+}
+
+/* Not of the table library, but of the same kind: one look at the arguments.
+ * The generator lives in the stock function's own upvalue, so it is called. */
+int sandbox_math_randomseed(lua_State *L)
+{
+    if (lua_isnone(L, 1)) {
+        lua_Integer seed[2];
+        digest_random(seed, sizeof(seed));
+        lua_pushinteger(L, seed[0]);
+        lua_pushinteger(L, seed[1]);
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 0);
+    return 0;
+}
