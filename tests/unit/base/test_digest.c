@@ -161,6 +161,35 @@ static void hmac_sha1_is_that_of_rfc_2202(void **state)
     expect_hex(out, 20, "aa4ae5e15272d00e95705637ce8a3b55ed402112");
 }
 
+/* Values of an independent implementation. */
+static void keys_are_hashed_only_beyond_a_block(void **state)
+{
+    (void)state;
+    static const struct {
+        enum digest_alg alg;
+        size_t key_n;
+        const char *begins;
+    } known[] = {
+        {DIGEST_SHA1, 63, "2e5af52724b01b05"},
+        {DIGEST_SHA1, 64, "ff048a9095e079c6"},
+        {DIGEST_SHA1, 65, "3f64df9eaed4b5ee"},
+        {DIGEST_SHA256, 63, "82d18a83ba78eff7"},
+        {DIGEST_SHA256, 64, "e831f4f9b3b78daa"},
+        {DIGEST_SHA256, 65, "2e55fcaaf08949ee"},
+        {DIGEST_SHA512, 127, "84174338f174fd14"},
+        {DIGEST_SHA512, 128, "cf26ba19aa33131b"},
+        {DIGEST_SHA512, 129, "35d7da0ba2a6697f"},
+    };
+    uint8_t key[129], out[DIGEST_MAX_BYTES];
+    for (size_t i = 0; i < sizeof(key); i++) {
+        key[i] = (uint8_t)i;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        digest_hmac(known[i].alg, key, known[i].key_n, "moon", 4, out);
+        expect_hex(out, 8, known[i].begins);
+    }
+}
+
 static void an_hmac_of_nothing_with_no_key_is_defined(void **state)
 {
     (void)state;
@@ -295,6 +324,7 @@ int main(void)
         cmocka_unit_test(hashes_are_those_of_fips_180),
         cmocka_unit_test(hmacs_are_those_of_rfc_4231),
         cmocka_unit_test(hmac_sha1_is_that_of_rfc_2202),
+        cmocka_unit_test(keys_are_hashed_only_beyond_a_block),
         cmocka_unit_test(an_hmac_of_nothing_with_no_key_is_defined),
         cmocka_unit_test(base64_is_that_of_rfc_4648),
         cmocka_unit_test(base64_writes_and_reads_no_byte_too_many),

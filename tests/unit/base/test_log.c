@@ -185,9 +185,24 @@ static void each_control_character_is_escaped(void **state)
             want, sizeof(want), "\"level\":\"info\",\"msg\":\"a\\u%04xb\"}", c);
         assert_string_equal(next_json(), want);
     }
+}
+
+/* C1 controls, and what turns the direction of text or ends a line. */
+static void characters_that_act_on_the_text_are_escaped(void **state)
+{
+    (void)state;
     log_init(ends[0], LOG_INFO, LOG_TEXT);
-    log_event(LOG_INFO, NULL, "\x7f \xc2\x9b \xe2\x80\xae \xe2\x81\xa6");
-    assert_string_equal(next_text(), "info  \\x7f \\u009b \\u202e \\u2066");
+    log_event(LOG_INFO, NULL,
+        "\x7f \xc2\x80 \xc2\x9b \xc2\x9f \xd8\x9c \xe2\x80\x8e \xe2\x80\x8f "
+        "\xe2\x80\xa8 \xe2\x80\xae \xe2\x81\xa6 \xe2\x81\xa9 \xef\xbb\xbf");
+    assert_string_equal(next_text(),
+        "info  \\x7f \\u0080 \\u009b \\u009f \\u061c \\u200e \\u200f "
+        "\\u2028 \\u202e \\u2066 \\u2069 \\ufeff");
+    const char *neighbours =
+        "\xc2\xa0 \xd8\x9b \xd8\x9d \xe2\x80\x8d \xe2\x80\x90 \xe2\x80\xa7 "
+        "\xe2\x80\xaf \xe2\x81\xa5 \xe2\x81\xaa \xef\xbb\xbe \xef\xbc\x80";
+    log_event(LOG_INFO, NULL, "%s", neighbours);
+    assert_string_equal(next_text() + 6, neighbours);
 }
 
 static void good_utf8_is_left_alone(void **state)
@@ -339,7 +354,7 @@ static void fields_stand_whole_or_not_at_all(void **state)
     struct log_fields f = {.fields = "\"n\":1", .err = "short"};
     char fields[5000] = "\"k\":\"";
     log_init(ends[0], LOG_INFO, LOG_JSON);
-    for (size_t n = 0; n < 4900; n += 7) {
+    for (size_t n = 0; n < 4900; n += n < 3800 ? 7 : 1) {
         memset(fields + 5, 'v', n);
         memcpy(fields + 5 + n, "\"", 2);
         f.fields = fields;
@@ -573,6 +588,7 @@ int main(void)
         WITH_SOCKET(a_traceback_is_one_write_indented_in_text),
         WITH_SOCKET(a_message_cannot_forge_a_line),
         WITH_SOCKET(each_control_character_is_escaped),
+        WITH_SOCKET(characters_that_act_on_the_text_are_escaped),
         WITH_SOCKET(good_utf8_is_left_alone),
         WITH_SOCKET(bad_utf8_is_shown_as_bytes_or_replaced),
         WITH_SOCKET(json_strings_are_quoted),
