@@ -132,7 +132,7 @@ static void warn_of_typo(const char *name, const char *meant)
         LOG_WARN, NULL, "%s is no setting (did you mean %s?)", name, meant);
 }
 
-static int run_command(const struct command *k, char *const *words)
+static int run_command(const struct command *k, const char *const *words)
 {
     struct config config;
     char why[CONFIG_WHY_BYTES];
@@ -153,7 +153,7 @@ static int run_command(const struct command *k, char *const *words)
     return k->go(&config);
 }
 
-static int choose_command(char *const *argv)
+static int choose_command(const char *const *argv)
 {
     const char *word = argv[0] != NULL ? argv[1] : NULL;
     if (word == NULL) {
@@ -179,7 +179,7 @@ static int choose_command(char *const *argv)
     return wants_help ? help_on(k) : run_command(k, argv + 2);
 }
 
-int cli_main(char *const *argv)
+int cli_main(const char *const *argv)
 {
     int code = choose_command(argv);
     /* What nobody could read was not printed: a full disk behind a pipe. */

@@ -8,6 +8,6 @@
 
 /* Does what the command line says; returns the exit code. `argv` ends with
  * NULL, argv[0] is the program. */
-int cli_main(char *const *argv);
+int cli_main(const char *const *argv);
 
 #endif

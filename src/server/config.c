@@ -155,8 +155,8 @@ static int refuse_unknown(
 
 /* Reads the option at words[*at], with its value in the same word behind "="
  * or in the next one. */
-static int read_option(struct config *c, unsigned command, char *const *words,
-    size_t *at, char *why, size_t why_bytes)
+static int read_option(struct config *c, unsigned command,
+    const char *const *words, size_t *at, char *why, size_t why_bytes)
 {
     const char *word = words[*at];
     size_t len = strcspn(word, "=");
@@ -202,7 +202,7 @@ static int read_environment(
     return 0;
 }
 
-static bool asks_for_help(char *const *words)
+static bool asks_for_help(const char *const *words)
 {
     for (size_t i = 0; words[i] != NULL; i++) {
         if (strcmp(words[i], "--") == 0) {
@@ -216,7 +216,7 @@ static bool asks_for_help(char *const *words)
 }
 
 int config_read(struct config *c, unsigned command, const char *operand,
-    char *const *words, char *why, size_t why_bytes)
+    const char *const *words, char *why, size_t why_bytes)
 {
     *c = (struct config){.listen = DEFAULT_LISTEN,
         .log_level = LOG_INFO,

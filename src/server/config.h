@@ -29,7 +29,7 @@ struct config {
  * wants one of ("DIR"); NULL: none. The environment is read for the options
  * of `command` only. 0, CONFIG_HELP, or ERR_SYNTAX with a line in `why`. */
 int config_read(struct config *c, unsigned command, const char *operand,
-    char *const *words, char *why, size_t why_bytes) NODISCARD;
+    const char *const *words, char *why, size_t why_bytes) NODISCARD;
 /* The options of `command`, one paragraph each; nothing if it has none. */
 void config_print_options(unsigned command, FILE *to);
 /* Calls `fn` for each MOONWIRE_ variable of the environment that looks like

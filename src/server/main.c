@@ -4,5 +4,5 @@
 int main(int argc, char **argv)
 {
     (void)argc;
-    return cli_main(argv);
+    return cli_main((const char *const *)argv);
 }

@@ -30,8 +30,8 @@
 void server_app_name(const char *dir, char out[SERVER_NAME_BYTES])
 {
     /* "." and ".." have a name only once they are resolved. */
-    char *full = realpath(dir, NULL);
-    const char *path = full != NULL ? full : dir;
+    char full[PATH_MAX];
+    const char *path = realpath(dir, full) != NULL ? full : dir;
     size_t end = strlen(path);
     while (end > 0 && path[end - 1] == '/') {
         end--;
@@ -52,7 +52,6 @@ void server_app_name(const char *dir, char out[SERVER_NAME_BYTES])
     if (n == 0) {
         (void)memcpy(out, "app", sizeof("app"));
     }
-    free(full);
 }
 
 /* One descriptor a client: the soft limit of 1,024 is not meant for us. */

@@ -42,7 +42,7 @@ static void cut_all(struct server *s)
             s->net->conn_count, app_client_count(s->app));
     }
     app_kill_clients(s->app);
-    net_kill_all(s->net);
+    net_kill_all(s->net, true);
 }
 
 static void look(struct timer *t)

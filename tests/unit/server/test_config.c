@@ -12,8 +12,8 @@ static struct config config;
 static char why[CONFIG_WHY_BYTES];
 
 #define READ(command, operand, ...)                                            \
-    config_read(&config, command, operand, (char *const[]){__VA_ARGS__, NULL}, \
-        why, sizeof(why))
+    config_read(&config, command, operand,                                     \
+        (const char *const[]){__VA_ARGS__, NULL}, why, sizeof(why))
 #define RUN(...) READ(CONFIG_FOR_RUN, "DIR", __VA_ARGS__)
 
 static int clean_environment(void **state)
@@ -122,8 +122,7 @@ static void an_address_needs_a_port_of_16_bits(void **state)
         "localhost:", "1.2.3.4:65536", "1.2.3.4:http", ":-1",
         "a:1234567890123456789"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        assert_int_equal(
-            RUN("app", "--listen", (char *)(uintptr_t)bad[i]), ERR_SYNTAX);
+        assert_int_equal(RUN("app", "--listen", bad[i]), ERR_SYNTAX);
     }
     assert_int_equal(RUN("app", "--listen", ":65535"), 0);
 }
