@@ -54,6 +54,9 @@ struct job *task_job(struct task *t);
 /* From a C function called by Lua: waits until task_wake(). Raises a Lua
  * error where waiting is refused (see task_forbid). */
 void task_park(lua_State *L, struct wait *w);
+/* Raises what task_park() would raise; for callers that must set something
+ * up before they park. */
+void task_check_park(lua_State *L);
 /* Any time later, from the loop's stack or from another fiber of the vm:
  * makes a parked task ready. Once per park. */
 void task_wake(struct task *t);
@@ -61,5 +64,9 @@ void task_wake(struct task *t);
  * inside `what`". The count belongs to the running task. */
 void task_forbid(lua_State *L, const char *what);
 void task_allow(lua_State *L);
+/* True for the Lua threads that tasks run on, and the vm's main thread. A
+ * script gets at them with coroutine.running(), and must not resume, close or
+ * (for what they run is no coroutine) yield from them. */
+bool task_is_thread_of_ours(lua_State *T);
 
 #endif

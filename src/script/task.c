@@ -1,0 +1,494 @@
+/* task.c -- the only file that enters Lua (I7).
+ *
+ * Called by app/, from the loop's stack, to run a job; and by the C functions
+ * that a script calls, from a fiber, to wait.
+ *
+ * A task is a Lua thread T, anchored in the registry, and while it has
+ * something to do a fiber. On the fiber one protected call stays open around
+ * all jobs, and each job has a protected call of its own inside:
+ *
+ *   live()  lua_pcall(T, serve)        catches what push() and done() raise
+ *     serve()  for each job: push()
+ *                            lua_pcall(T, the handler)
+ *                            done(), leave, wait for the next job
+ *
+ * So a job costs a switch and one lua_pcall. If something outside the inner
+ * call raises (push() at the memory cap, say), the outer one ends; live()
+ * opens it again with the error, and serve() begins with reporting it.
+ *
+ * Waiting parks the whole fiber, whatever lies on it: coroutines of the
+ * script, sort(), a metamethod. Lua does not notice; T stays an ordinary
+ * thread that is in the middle of a call. Nothing here unwinds a parked
+ * fiber: vm_free() drops its stack and the arena as they are.
+ *
+ * What is kept for the next job, from dear to cheap: a few idle tasks with
+ * their fibers (limited per vm and per loop thread, for ten thousand idle
+ * apps must not hold a touched stack each), some more bare tasks with T only,
+ * and nothing beyond that. To take the fiber from an idle task, it is entered
+ * once more and returns from serve(), so that T is left clean. */
+#include "script/task.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "script/fiber.h"
+#include "script/vm_priv.h"
+#include <lauxlib.h>
+
+#define TASK_MAGIC 0x7461736bu
+
+#ifdef MOONWIRE_TINY
+#    define IDLE_PER_VM     1
+#    define IDLE_PER_THREAD 1
+#    define BARE_PER_VM     1
+#else
+#    define IDLE_PER_VM     2
+#    define IDLE_PER_THREAD 32
+#    define BARE_PER_VM     4
+#endif
+
+enum task_state {
+    STATE_BARE,    /* no fiber; in vm->bare, or being made or unmade */
+    STATE_IDLE,    /* in vm->idle and in the thread's list */
+    STATE_RUNNING, /* vm->current */
+    STATE_WAITING, /* parked */
+    STATE_READY    /* parked and woken: in vm->ready */
+};
+
+/* How far a job has come. Only while it is called may it wait, and once
+ * done() has begun it is not reported again. */
+enum task_step { STEP_PUSH, STEP_CALL, STEP_DONE };
+
+struct task {
+    uint64_t magic;
+    struct vm *vm; /* holds us, in its arena */
+    lua_State *T;  /* NULL: not made yet, or given up */
+    struct fiber *fiber;
+    struct job *job;   /* borrowed; NULL: none */
+    struct wait *wait; /* borrowed, while WAITING */
+    enum task_state state;
+    enum task_step step;
+    int failed;           /* status that the outer call ended with */
+    bool is_leaving;      /* serve() is to return */
+    uint32_t forbids;     /* task_forbid() less task_allow() */
+    const char *forbider; /* who was first */
+    struct list in_vm;
+    struct list node;    /* ready, idle or bare */
+    struct list resting; /* IDLE: in its thread's list */
+};
+
+/* Idle tasks of this thread, the last used first. */
+static _Thread_local struct {
+    struct list list; /* all zero: not initialised yet */
+    size_t count;
+} resting;
+
+/* The message handler of both protected calls. Always a string, and never
+ * from __tostring or __name: that would be the script's code or words. */
+static int describe_error(lua_State *T)
+{
+    int type = lua_type(T, 1);
+    if (type != LUA_TSTRING && type != LUA_TNUMBER) {
+        lua_pushfstring(
+            T, "(error object is a %s value)", lua_typename(T, type));
+        lua_replace(T, 1);
+    }
+    luaL_traceback(T, T, lua_tostring(T, 1), 2);
+    return 1;
+}
+
+/* Near the cap there may be memory for the error, but not for the trace; then
+ * the error alone has to do. */
+static int on_error(lua_State *T)
+{
+    lua_settop(T, 1);
+    lua_pushcfunction(T, describe_error);
+    lua_pushvalue(T, 1);
+    if (lua_pcall(T, 1, 1, 0) == LUA_OK || lua_type(T, 1) != LUA_TSTRING) {
+        return 1;
+    }
+    lua_settop(T, 1);
+    return 1;
+}
+
+static void report(struct task *t, lua_State *T, int status, int n)
+{
+    t->step = STEP_DONE;
+    if (t->job->done != NULL) {
+        t->job->done(t->job, T, status, n);
+    }
+}
+
+static void run_job(struct task *t, lua_State *T)
+{
+    struct job *j = t->job;
+    t->step = STEP_PUSH;
+    t->forbids = 0;
+    lua_pushcfunction(T, on_error);
+    int n = j->push(j, T);
+    if (n < 0) {
+        lua_settop(T, 1);
+        report(t, T, LUA_OK, 0);
+        return;
+    }
+    t->step = STEP_CALL;
+    int status = lua_pcall(T, n, LUA_MULTRET, 1);
+    /* Many results leave no room for what done() needs. */
+    luaL_checkstack(T, LUA_MINSTACK, "too many results");
+    report(t, T, status, lua_gettop(T) - 1);
+}
+
+/* The outer call came back with an error, and is open again. */
+static void report_failure(struct task *t, lua_State *T)
+{
+    int status = t->failed;
+    t->failed = LUA_OK;
+    if (t->step != STEP_DONE) {
+        report(t, T, status, 1);
+        return;
+    }
+    const char *text = lua_tostring(T, -1);
+    struct log_fields f = {.kind = "error", .err = text};
+    log_event(LOG_ERROR, &f, "the end of a job raised an error");
+}
+
+/* Everything that T ever does happens in here. One argument or none: the
+ * error that ended the call before this one. */
+static int serve(lua_State *T)
+{
+    struct task *t = vm_from(T)->current;
+    if (t->failed != LUA_OK) {
+        report_failure(t, T);
+    } else {
+        run_job(t, T);
+    }
+    for (;;) {
+        lua_settop(T, 0);
+        t->state = STATE_IDLE;
+        fiber_leave(t->fiber);
+        if (t->is_leaving) {
+            break;
+        }
+        run_job(t, T);
+    }
+    if (t->vm->bare_count >= BARE_PER_VM) {
+        /* The key is there, so this cannot fail. T is alive until the next
+         * collection, and all it still does is return. */
+        lua_pushnil(T);
+        lua_rawsetp(T, LUA_REGISTRYINDEX, t);
+        t->T = NULL;
+    }
+    return 0;
+}
+
+/* On the main thread, which does nothing but this. */
+static int make_thread(lua_State *L)
+{
+    struct task *t = lua_touserdata(L, 1);
+    lua_State *T = lua_newthread(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, t);
+    *(uintptr_t *)lua_getextraspace(T) = (uintptr_t)t->vm | 1;
+    t->T = T;
+    return 0;
+}
+
+static bool has_thread(struct task *t)
+{
+    if (t->T == NULL) {
+        lua_State *L = t->vm->L;
+        lua_pushcfunction(L, make_thread);
+        lua_pushlightuserdata(L, t);
+        (void)lua_pcall(L, 1, 0, 0);
+        lua_settop(L, 0);
+    }
+    return t->T != NULL;
+}
+
+/* A fiber's life. It ends as BARE, and is then freed. */
+static void live(void *arg)
+{
+    struct task *t = arg;
+    if (has_thread(t)) {
+        lua_State *T = t->T;
+        do {
+            /* From an earlier round the error may be on the stack. */
+            lua_pushcfunction(T, on_error);
+            lua_insert(T, 1);
+            lua_pushcfunction(T, serve);
+            lua_insert(T, 2);
+            t->failed = lua_pcall(T, lua_gettop(T) - 2, 0, 1);
+            lua_remove(T, 1);
+        } while (t->failed != LUA_OK);
+    }
+    t->state = STATE_BARE;
+    fiber_leave(t->fiber);
+}
+
+/* From the loop's stack: until the task waits, is idle, or has ended. */
+static void enter(struct task *t)
+{
+    struct vm *vm = t->vm;
+    ASSERT(vm->current == NULL, "I7");
+    vm->current = t;
+    t->state = STATE_RUNNING;
+    fiber_enter(t->fiber);
+    vm->current = NULL;
+}
+
+static void free_task(struct task *t)
+{
+    list_remove(&t->in_vm);
+    t->magic = 0;
+    (void)arena_realloc(t->vm->arena, t, sizeof(*t), 0);
+}
+
+static void unlink_idle(struct task *t)
+{
+    list_remove(&t->node);
+    list_remove(&t->resting);
+    t->vm->idle_count--;
+    resting.count--;
+}
+
+/* Takes the fiber from an idle task. */
+static void strip(struct task *t)
+{
+    unlink_idle(t);
+    t->is_leaving = true;
+    enter(t);
+    t->is_leaving = false;
+    ASSERT(t->state == STATE_BARE, "an idle task ends when it is told");
+    fiber_free(t->fiber);
+    t->fiber = NULL;
+    if (t->T == NULL) {
+        free_task(t);
+        return;
+    }
+    list_push_head(&t->vm->bare, &t->node);
+    t->vm->bare_count++;
+}
+
+static void make_idle(struct task *t)
+{
+    if (UNLIKELY(resting.list.next == NULL)) {
+        list_init(&resting.list);
+    }
+    struct vm *vm = t->vm;
+    list_push_head(&vm->idle, &t->node);
+    list_push_head(&resting.list, &t->resting);
+    resting.count++;
+    if (++vm->idle_count > IDLE_PER_VM) {
+        strip(container_of(vm->idle.prev, struct task, node));
+    }
+    if (resting.count > IDLE_PER_THREAD) {
+        strip(container_of(resting.list.prev, struct task, resting));
+    }
+}
+
+/* A task without a fiber. NULL: no memory in the arena. */
+static struct task *take_bare(struct vm *vm)
+{
+    struct list *node = list_pop_head(&vm->bare);
+    if (node != NULL) {
+        vm->bare_count--;
+        return container_of(node, struct task, node);
+    }
+    struct task *t = arena_realloc(vm->arena, NULL, 0, sizeof(*t));
+    if (t == NULL) {
+        return NULL;
+    }
+    *t = (struct task){.magic = TASK_MAGIC, .vm = vm};
+    list_init(&t->node);
+    list_init(&t->resting);
+    list_push_tail(&vm->tasks, &t->in_vm);
+    return t;
+}
+
+static void give_bare(struct task *t)
+{
+    if (t->T == NULL) {
+        free_task(t);
+        return;
+    }
+    list_push_head(&t->vm->bare, &t->node);
+    t->vm->bare_count++;
+}
+
+static struct task *take_task(struct vm *vm)
+{
+    if (LIKELY(!list_is_empty(&vm->idle))) {
+        struct task *t = container_of(vm->idle.next, struct task, node);
+        unlink_idle(t);
+        return t;
+    }
+    struct task *t = take_bare(vm);
+    if (t == NULL) {
+        return NULL;
+    }
+    t->fiber = fiber_new(live, t);
+    if (t->fiber == NULL) {
+        give_bare(t);
+        return NULL;
+    }
+    return t;
+}
+
+/* The vm may be gone when this returns: finished() may drop it. */
+static int go_on(struct task *t)
+{
+    enter(t);
+    if (t->state == STATE_WAITING) {
+        return TASK_PARKED;
+    }
+    struct job *j = t->job;
+    struct vm *vm = t->vm;
+    t->job = NULL;
+    vm->busy_count--;
+    if (UNLIKELY(t->state == STATE_BARE)) {
+        /* It could not even make its thread. */
+        fiber_free(t->fiber);
+        free_task(t);
+        return ERR_QUOTA;
+    }
+    make_idle(t);
+    if (j->finished != NULL) {
+        j->finished(j);
+    }
+    return TASK_DONE;
+}
+
+int task_run(struct vm *vm, struct job *j)
+{
+    CHECK(vm, VM_MAGIC);
+    if (vm->busy_count >= vm->config.max_tasks) {
+        return ERR_QUOTA;
+    }
+    ASSERT(vm->current == NULL, "I7");
+    struct task *t = take_task(vm);
+    if (t == NULL) {
+        return ERR_QUOTA;
+    }
+    t->job = j;
+    vm->busy_count++;
+    return go_on(t);
+}
+
+int task_resume(struct vm *vm)
+{
+    CHECK(vm, VM_MAGIC);
+    ASSERT(vm->current == NULL, "I7");
+    struct list *node = list_pop_head(&vm->ready);
+    if (node == NULL) {
+        return TASK_IDLE;
+    }
+    return go_on(container_of(node, struct task, node));
+}
+
+bool task_has_ready(const struct vm *vm)
+{
+    return !list_is_empty(&vm->ready);
+}
+
+uint32_t task_count(const struct vm *vm)
+{
+    return vm->busy_count;
+}
+
+struct task *task_current(struct vm *vm)
+{
+    return vm->current;
+}
+
+struct job *task_job(struct task *t)
+{
+    CHECK(t, TASK_MAGIC);
+    return t->job;
+}
+
+void task_check_park(lua_State *L)
+{
+    const struct task *t = vm_from(L)->current;
+    ASSERT(t != NULL, "I7");
+    if (t->step != STEP_CALL) {
+        luaL_error(L, "cannot wait here");
+    }
+    if (t->forbids != 0) {
+        luaL_error(L, "cannot wait inside %s", t->forbider);
+    }
+}
+
+void task_park(lua_State *L, struct wait *w)
+{
+    struct task *t = vm_from(L)->current;
+    task_check_park(L);
+    w->task = t;
+    t->wait = w;
+    t->state = STATE_WAITING;
+    fiber_leave(t->fiber);
+    t->wait = NULL;
+}
+
+void task_wake(struct task *t)
+{
+    CHECK(t, TASK_MAGIC);
+    ASSERT(t->state == STATE_WAITING, "one wake per park");
+    struct vm *vm = t->vm;
+    bool is_first = list_is_empty(&vm->ready);
+    t->state = STATE_READY;
+    list_push_tail(&vm->ready, &t->node);
+    if (is_first && vm->config.on_ready != NULL) {
+        vm->config.on_ready(vm->config.owner);
+    }
+}
+
+void task_forbid(lua_State *L, const char *what)
+{
+    struct task *t = vm_from(L)->current;
+    ASSERT(t != NULL, "I7");
+    if (t->forbids++ == 0) {
+        t->forbider = what;
+    }
+}
+
+void task_allow(lua_State *L)
+{
+    struct task *t = vm_from(L)->current;
+    ASSERT(t != NULL && t->forbids > 0, "every allow has its forbid");
+    t->forbids--;
+}
+
+bool task_is_thread_of_ours(lua_State *T)
+{
+    uintptr_t word = *(uintptr_t *)lua_getextraspace(T);
+    return (word & 1) != 0 || T == vm_from(T)->L;
+}
+
+void task_drop_all(struct vm *vm)
+{
+    /* finished() may want to start the next job here: no more of them. */
+    vm->config.max_tasks = 0;
+    /* First all waits, while every stack that holds one is still there. */
+    list_each (it, &vm->tasks) {
+        struct task *t = container_of(it, struct task, in_vm);
+        if (t->state == STATE_WAITING && t->wait->cancel != NULL) {
+            t->wait->cancel(t->wait);
+        }
+    }
+    list_each_safe (it, &vm->tasks) {
+        struct task *t = container_of(it, struct task, in_vm);
+        if (t->state == STATE_IDLE) {
+            unlink_idle(t);
+        }
+        if (t->fiber != NULL) {
+            fiber_free(t->fiber);
+            t->fiber = NULL;
+        }
+        list_remove(&t->in_vm);
+        if (t->job != NULL) {
+            struct job *j = t->job;
+            t->job = NULL;
+            vm->busy_count--;
+            if (j->finished != NULL) {
+                j->finished(j);
+            }
+        }
+    }
+}
