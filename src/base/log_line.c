@@ -5,6 +5,7 @@
  * controls would reorder them and broken UTF-8 would break a JSON reader; all
  * of these become visible escapes. Nothing here allocates or fails: what does
  * not fit is cut. */
+#include "base/civil.h"
 #include "base/log_priv.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -153,37 +154,14 @@ bool line_escape(
     return true;
 }
 
-static bool is_leap(unsigned year)
-{
-    return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-}
-
-/* By hand, because gmtime_r() looks up time zones: locks, files, malloc. */
 void line_put_time(struct line *l)
 {
-    static const unsigned char lengths[] = {
-        31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     struct timespec now = {0};
+    char text[CIVIL_ISO_BYTES];
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    long seconds = now.tv_sec > 0 ? (long)now.tv_sec : 0;
-    unsigned days = (unsigned)(seconds / 86400);
-    unsigned of_day = (unsigned)(seconds % 86400);
-    unsigned year = 1970;
-    for (; days >= (is_leap(year) ? 366U : 365U); year++) {
-        days -= is_leap(year) ? 366 : 365;
+    if (now.tv_sec < 0 || now.tv_sec >= CIVIL_MAX_SECONDS) {
+        now.tv_sec = 0; /* a clock that wrong says so best */
     }
-    unsigned month = 0;
-    for (; month < 11; month++) {
-        unsigned length = lengths[month];
-        if (month == 1 && is_leap(year)) {
-            length++;
-        }
-        if (days < length) {
-            break;
-        }
-        days -= length;
-    }
-    line_printf(l, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", year, month + 1,
-        days + 1, of_day / 3600, of_day / 60 % 60, of_day % 60,
-        (unsigned)(now.tv_nsec / 1000000));
+    civil_iso((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, text);
+    line_put(l, text);
 }
