@@ -1,0 +1,315 @@
+"""Signals: the graceful stop in its stages, the hasty one, HUP and USR1."""
+import asyncio
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+import websockets
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("MOONWIRE_BIN", str(ROOT / "build/dev/moonwire"))
+
+ECHO = "function on_message(client, message) client:send(message) end\n"
+
+
+class Server:
+    """A server on a free port, with its log in a file."""
+
+    def __init__(self, app, *options):
+        self.log_path = app.parent / (app.name + ".log")
+        env = {k: v for k, v in os.environ.items()
+               if not k.startswith("MOONWIRE_")}
+        self.log = open(self.log_path, "wb")
+        self.process = subprocess.Popen(
+            [BINARY, "run", str(app), "--listen", "127.0.0.1:0", *options],
+            stdin=subprocess.DEVNULL, stderr=self.log, env=env)
+        line = self.wait_for(r" on http://127\.0\.0\.1:(\d+)")
+        self.port = int(line.group(1))
+        self.url = "ws://127.0.0.1:%d/" % self.port
+
+    def wait_for(self, pattern, seconds=20):
+        """Waits for a message of the log; -> the match."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            for record in self.records():
+                match = re.search(pattern, record["msg"])
+                if match:
+                    return match
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError("%r is not in the log:\n%s" % (
+            pattern, self.log_path.read_text()))
+
+    def records(self):
+        text = self.log_path.read_text(encoding="utf-8")
+        whole = text[:text.rfind("\n") + 1]
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self, seconds=30):
+        return self.process.wait(seconds)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    servers = []
+
+    def start(source, *options):
+        app = tmp_path / ("app%d" % len(servers))
+        (app / "public").mkdir(parents=True)
+        (app / "main.lua").write_text(source)
+        (app / "public/index.html").write_text("<p>here</p>\n")
+        servers.append(Server(app, *options))
+        servers[-1].app = app
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def test_a_server_says_where_it_is_in_one_line(serve):
+    server = serve(ECHO)
+    (record,) = [r for r in server.records() if " on http://" in r["msg"]]
+    assert re.fullmatch(
+        r"moonwire \d+\.\d+\.\d+ · app0 on http://127\.0\.0\.1:%d"
+        % server.port, record["msg"])
+    assert record["level"] == "info"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_server_stops_at_once_with_0(serve, number):
+    server = serve(ECHO)
+    server.signal(number)
+    begun = time.monotonic()
+    assert server.wait() == 0
+    assert time.monotonic() - begun < 5
+
+
+def test_clients_are_closed_with_1001_after_what_was_queued(serve):
+    server = serve("""
+function on_stop(reason)
+  broadcast("goodbye: " .. reason)
+end
+""", "--drain", "0s")
+
+    async def go():
+        clients = [await websockets.connect(server.url) for _ in range(20)]
+        server.signal(signal.SIGTERM)
+        for client in clients:
+            assert await asyncio.wait_for(client.recv(), 10) == (
+                "goodbye: shutdown")
+            with pytest.raises(websockets.ConnectionClosed):
+                await asyncio.wait_for(client.recv(), 10)
+            assert client.close_code == 1001
+
+    asyncio.run(go())
+    assert server.wait() == 0
+
+
+def test_closing_is_spread_over_the_drain_time(serve):
+    server = serve(ECHO, "--drain", "2s")
+
+    async def go():
+        clients = [await websockets.connect(server.url) for _ in range(20)]
+        begun = time.monotonic()
+        server.signal(signal.SIGTERM)
+
+        async def closed_at(client):
+            await client.wait_closed()
+            return time.monotonic() - begun
+
+        times = sorted(await asyncio.wait_for(
+            asyncio.gather(*map(closed_at, clients)), 20))
+        assert times[0] < 1
+        assert times[-1] > 1.3
+        # No herd: within any quarter of a second a part of them only.
+        for t in times:
+            assert sum(t <= u < t + 0.25 for u in times) <= 10
+
+    asyncio.run(go())
+    assert server.wait() == 0
+
+
+def test_a_stopping_server_takes_nobody_in(serve):
+    server = serve("function on_stop() sleep(1.5) end\n")
+    server.signal(signal.SIGTERM)
+    server.wait_for("stopping")
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", server.port), 5).close()
+    assert server.process.poll() is None  # on_stop is still at it
+    assert server.wait() == 0
+
+
+def test_the_port_is_free_for_the_next_while_the_old_one_drains(serve):
+    old = serve(ECHO, "--drain", "3s")
+
+    async def go():
+        async with websockets.connect(old.url) as first, \
+                websockets.connect(old.url) as second:
+            old.signal(signal.SIGTERM)
+            await asyncio.wait_for(first.wait_closed(), 10)
+            with socket.socket() as next_one:
+                next_one.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                next_one.bind(("127.0.0.1", old.port))
+                next_one.listen()
+            await second.send("still served")
+            assert await asyncio.wait_for(second.recv(), 5) == "still served"
+
+    asyncio.run(go())
+    assert old.wait() == 0
+
+
+def test_an_on_stop_that_never_ends_does_not_hold_the_server(serve):
+    server = serve("function on_stop() sleep(600) end\n")
+    begun = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert 1.5 < time.monotonic() - begun < 15
+
+
+def test_an_on_close_that_never_ends_does_not_hold_the_server(serve):
+    server = serve("function on_close() sleep(600) end\n", "--drain", "0s")
+
+    async def go():
+        async with websockets.connect(server.url) as client:
+            server.signal(signal.SIGTERM)
+            await asyncio.wait_for(client.wait_closed(), 10)
+
+    asyncio.run(go())
+    assert server.wait() == 0
+
+
+def test_a_peer_that_never_answers_the_close_does_not_hold_the_server(serve):
+    server = serve(ECHO, "--drain", "0s")
+    with socket.create_connection(("127.0.0.1", server.port)) as peer:
+        peer.sendall(
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        assert b" 101 " in peer.recv(4096)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
+def test_an_idle_http_connection_does_not_hold_the_server(serve):
+    server = serve(ECHO, "--drain", "100ms")
+    with socket.create_connection(("127.0.0.1", server.port)) as peer:
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 " in peer.recv(4096)
+        begun = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert time.monotonic() - begun < 5
+
+
+def test_a_second_signal_ends_the_server_at_once_with_1(serve):
+    server = serve("function on_stop() sleep(600) end\n")
+    server.signal(signal.SIGTERM)
+    server.wait_for("stopping")
+    begun = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 1
+    assert time.monotonic() - begun < 1.5
+
+
+def test_hup_reloads_also_where_the_files_are_not_watched(serve):
+    server = serve("function on_message(c) c:send('one') end\n",
+                   "--no-reload")
+
+    async def ask(client):
+        await client.send("?")
+        return await asyncio.wait_for(client.recv(), 10)
+
+    async def go():
+        async with websockets.connect(server.url) as client:
+            assert await ask(client) == "one"
+            (server.app / "main.lua").write_text(
+                "function on_message(c) c:send('two') end\n")
+            await asyncio.sleep(0.5)
+            assert await ask(client) == "one"
+            server.signal(signal.SIGHUP)
+            for _ in range(100):
+                if await ask(client) == "two":
+                    break
+                await asyncio.sleep(0.05)
+            assert await ask(client) == "two"
+            server.signal(signal.SIGHUP)
+            server.wait_for("nothing to reload")
+
+    asyncio.run(go())
+
+
+def test_usr1_logs_the_counters_in_one_line(serve):
+    server = serve(ECHO)
+
+    async def go():
+        async with websockets.connect(server.url) as client:
+            await client.send("hello")
+            assert await client.recv() == "hello"
+            server.signal(signal.SIGUSR1)
+            server.wait_for("counters:")
+
+    asyncio.run(go())
+    (line,) = [r["msg"] for r in server.records() if "counters:" in r["msg"]]
+    counters = dict(pair.split("=") for pair in line.split(":")[1].split())
+    assert counters["clients"] == "1"
+    assert counters["messages_in_total"] == "1"
+    assert "shed_total" not in counters
+
+
+def test_a_malformed_handshake_is_one_line_that_says_why(serve):
+    server = serve(ECHO)
+    with socket.create_connection(("127.0.0.1", server.port)) as peer:
+        peer.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+                     b"Connection: Upgrade\r\nSec-WebSocket-Version: 12\r\n"
+                     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        answer = b""
+        while chunk := peer.recv(4096):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 426 ")
+    assert b"\r\nSec-WebSocket-Version: 13\r\n" in answer
+    records = [r for r in server.records() if r.get("event") == "handshake"]
+    assert len(records) == 1
+    assert "426" in records[0]["msg"] and "/x" in records[0]["msg"]
+    assert records[0]["err"]
+
+
+def test_other_methods_are_refused_with_what_is_allowed(serve):
+    server = serve(ECHO)
+    request = urllib.request.Request(
+        "http://127.0.0.1:%d/" % server.port, data=b"x", method="POST")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    assert refused.value.code == 405
+    assert refused.value.headers["Allow"] == "GET, HEAD"
+
+
+def test_a_sigpipe_kills_nobody(serve):
+    server = serve(ECHO)
+    server.signal(signal.SIGPIPE)
+
+    async def go():
+        async with websockets.connect(server.url) as client:
+            await client.send("alive")
+            assert await client.recv() == "alive"
+
+    asyncio.run(go())
