@@ -36,4 +36,6 @@ else()
         ${LLHTTP_SOURCES}/http.c ${LLHTTP_SOURCES}/api.c)
     target_include_directories(m_llhttp SYSTEM PUBLIC ${LLHTTP_INCLUDE})
     target_compile_options(m_llhttp PRIVATE -w)
+    # 8.x is two parsers in one; 9.x has only the strict one.
+    target_compile_definitions(m_llhttp PRIVATE LLHTTP_STRICT_MODE=1)
 endif()

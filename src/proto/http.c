@@ -166,11 +166,14 @@ static void refuse_for(struct http_parser *p, llhttp_errno_t err)
     case HPE_INVALID_URL:
         refuse(p, 400, "the request target is malformed");
         break;
-    case HPE_INVALID_CONTENT_LENGTH:
-        refuse(p, 400, "Content-Length is not a number");
-        break;
     case HPE_UNEXPECTED_CONTENT_LENGTH:
         refuse(p, 400, "the length of the body is told twice");
+        break;
+    case HPE_INVALID_CONTENT_LENGTH:
+        /* llhttp 9 means by this also one behind a Transfer-Encoding. */
+        refuse(p, 400,
+            p->has_coding ? "the length of the body is told twice"
+                          : "Content-Length is not a number");
         break;
     case HPE_INVALID_TRANSFER_ENCODING:
         if (p->has_length) {
