@@ -215,6 +215,16 @@ void net_kill_all(struct net *n, bool reset)
     }
 }
 
+void net_kill_idle(struct net *n)
+{
+    for (uint32_t i = 0; i < n->conns.capacity; i++) {
+        struct conn *c = n->conns.entries[i].ptr;
+        if (c != NULL && conn_get_state(c) == CONN_HTTP) {
+            conn_kill(c, false);
+        }
+    }
+}
+
 void net_free(struct net *n)
 {
     if (n == NULL) {

@@ -84,14 +84,14 @@ struct net *net_new(struct loop *l) NODISCARD;
 void net_free(struct net *n);
 /* conn_kill() for all that are left (shutdown). */
 void net_kill_all(struct net *n, bool reset);
+/* The same, with a FIN, for those that wait for a request or answer one (CONN_HTTP). */
+void net_kill_idle(struct net *n);
 
 /* NULL for an id that is stale, or whose connection is past OPEN. */
 struct conn *net_find(const struct net *n, struct conn_id id);
 void net_mark_dirty(struct net *n, uint32_t slot);
 /* Writes everything that is pending now, without slicing (shutdown, tests). */
 void net_flush_all(struct net *n);
-/* The same for those that wait for a request or answer one (CONN_HTTP). */
-void net_kill_idle(struct net *n);
 
 /* The way around the fast path below: opens an outbox, applies the policy. */
 int net_send_slow(struct net *n, uint32_t slot, const struct range *r,
