@@ -118,6 +118,16 @@ static void world_open(struct world *w, size_t meter_cap, uint32_t outbox_bytes)
     w->hub = hub_new(&config);
 }
 
+/* From now on the socket to this peer takes as little as the system allows. */
+static void peer_narrow(struct peer *p, int near)
+{
+    int least = 1;
+    assert_int_equal(
+        setsockopt(near, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), 0);
+    assert_int_equal(
+        setsockopt(p->fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least)), 0);
+}
+
 /* A client connects and enters the hub; its id is its turn, from 1 on. */
 static void peer_open(struct world *w, struct peer *p, const char *user)
 {
@@ -128,11 +138,12 @@ static void peer_open(struct world *w, struct peer *p, const char *user)
     p->world = w;
     p->fd = fds[1];
     w->arriving = p;
+    peer_narrow(p, fds[0]);
     ssize_t n = write(p->fd, peer_request, sizeof(peer_request) - 1);
     assert_int_equal(n, sizeof(peer_request) - 1);
     struct conn *c = conn_new(w->net, fds[0], &w->router, &w->settings);
     assert_non_null(c);
-    for (int i = 0; i < 10 && p->conn == NULL; i++) {
+    for (int i = 0; i < 1000 && p->conn == NULL; i++) {
         loop_turn(w->loop, 0);
     }
     assert_ptr_equal(p->conn, c);
@@ -236,9 +247,15 @@ static bool peer_read(struct peer *p)
 static const char *peer_take(struct peer *p)
 {
     p->words[0] = '\0';
+    bool is_more;
     do {
         net_flush_all(p->world->net);
-    } while (peer_read(p));
+        is_more = peer_read(p);
+        if (!is_more) {
+            loop_turn(p->world->loop, 0); /* it may wait to be writable */
+            is_more = peer_read(p);
+        }
+    } while (is_more);
     return p->words;
 }
 

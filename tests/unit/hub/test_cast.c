@@ -111,7 +111,9 @@ static void everybody_gets_a_broadcast_and_it_is_encoded_once(void **state)
 {
     (void)state;
     open_all("----");
-    net_flush_all(w.net);
+    for (size_t i = 0; i < 4; i++) {
+        peer_take(&peers[i]);
+    }
     cast_to_all("hello");
     assert_int_equal(queued, 4);
     assert_int_equal(dropped, 0);
@@ -130,7 +132,8 @@ static void broadcasts_of_a_turn_in_one_room_are_one_range(void **state)
     (void)state;
     open_all("--");
     join(0, "a");
-    net_flush_all(w.net);
+    cast_to_room("a", "long enough for three"); /* as below */
+    peer_take(&peers[0]);
     cast_to_room("a", "1");
     cast_to_room("a", "2");
     cast_to_room("a", "3");
@@ -143,7 +146,7 @@ static void consecutive_sends_to_one_client_are_one_range(void **state)
 {
     (void)state;
     open_all("--");
-    /* A turn's chunk is sized by what the turn before has written. */
+    /* A turn's chunk is sized by what the turn before it has written. */
     assert_int_equal(send_to(0, "long enough for two"), 0);
     peer_take(&peers[0]);
     assert_int_equal(send_to(0, "1"), 0);
@@ -163,8 +166,12 @@ static void a_binary_message_is_a_binary_frame(void **state)
     peer_take(&peers[0]);
     struct hub_message msg = {.op = FRAME_BINARY, .data = "\0x", .len = 2};
     hub_broadcast(w.hub, &(struct hub_target){0}, &msg, &queued, &dropped);
-    net_flush_all(w.net);
-    assert_int_equal(read(peers[0].fd, head, 4), 4);
+    for (size_t got = 0, turns = 0; got < sizeof(head); turns++) {
+        assert_true(turns < 10);
+        net_flush_all(w.net);
+        ssize_t n = read(peers[0].fd, head + got, sizeof(head) - got);
+        got += n > 0 ? (size_t)n : 0;
+    }
     assert_memory_equal(head, "\x82\x02\0x", 4);
 }
 
@@ -181,6 +188,25 @@ static void a_room_gets_what_is_addressed_to_it_and_nobody_else_does(
     cast_to_room("b", "for-b");
     assert_int_equal(queued, 1);
     WANT("", "for-a", "for-b", "for-a");
+}
+
+static void a_room_is_put_in_order_before_it_is_walked(void **state)
+{
+    (void)state;
+    open_all("----");
+    for (size_t i = 4; i-- > 0;) {
+        join(i, "a");
+        join(i, "b");
+    }
+    struct room *a = hub_room(w.hub, "a", 1);
+    struct room *b = hub_room(w.hub, "b", 1);
+    assert_int_equal(a->sorted, 1);
+    cast_to_room("a", "1");
+    assert_int_equal(a->sorted, 4);
+    struct hub_name rooms[] = {{"a", 1}, {"b", 1}};
+    cast(&(struct hub_target){.rooms = rooms, .room_count = 2}, "2");
+    assert_int_equal(b->sorted, 4);
+    WANT("1 2", "1 2", "1 2", "1 2");
 }
 
 static void nobody_addressed_means_nothing_encoded(void **state)
@@ -299,7 +325,7 @@ static void long_lists_share_the_frame_and_short_ones_send_it(void **state)
         peer_open(&w, &peers[i], "u");
         ids[i] = i + 1;
     }
-    net_flush_all(w.net);
+    peer_take(&peers[0]);
     const struct lane *l = &w.net->lanes[peers[0].m.conn.slot];
     struct hub_target to = {.ids = ids, .id_count = PEERS};
     cast(&to, "1");
@@ -339,7 +365,6 @@ static void a_room_may_end_before_what_it_said_has_left(void **state)
 {
     (void)state;
     open_all("--");
-    net_flush_all(w.net);
     join(0, "a");
     join(1, "a");
     cast_to_room("a", "last words");
@@ -349,7 +374,9 @@ static void a_room_may_end_before_what_it_said_has_left(void **state)
     WANT("last words", "last words");
 }
 
-/* 100 bytes: with its overhead a twelfth of the small outboxes. */
+/* 100 bytes. The sockets hold a few of them, a small outbox a dozen, and
+ * BURST of them are too many for both. */
+#define BURST 100
 static const char wide[] = "0123456789012345678901234567890123456789012345678"
                            "90123456789012345678901234567890123456789012345678";
 
@@ -360,19 +387,21 @@ static void drop_newest_counts_what_it_refuses(void **state)
     uint32_t all_dropped = 0;
     open_all("--");
     hub_set_policy(w.hub, OUTBOX_DROP_NEWEST);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < BURST; i++) {
         cast_to_all(wide);
         assert_int_equal(queued + dropped, 2);
         all_queued += queued;
         all_dropped += dropped;
     }
-    assert_true(all_dropped >= 2 * 7);
-    assert_true(all_queued >= 2 * 10);
+    assert_true(all_dropped > 0);
     assert_int_equal(send_to(0, wide), ERR_FULL);
-    size_t each = all_queued / 2;
+    size_t got = 0;
     for (size_t i = 0; i < 2; i++) {
-        assert_int_equal(strlen(peer_take(&peers[i])), each * sizeof(wide) - 1);
+        size_t len = strlen(peer_take(&peers[i]));
+        assert_int_equal((len + 1) % sizeof(wide), 0);
+        got += (len + 1) / sizeof(wide);
     }
+    assert_int_equal(got, all_queued);
     cast_to_all("again");
     assert_int_equal(queued, 2);
     WANT("again", "again");
@@ -387,36 +416,43 @@ static void a_room_with_a_policy_of_its_own_follows_it(void **state)
     hub_set_policy(w.hub, OUTBOX_DROP_NEWEST);
     join(0, "cursor/1");
     join(1, "chat");
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < BURST; i++) {
         cast_to_room("chat", wide);
         cast_to_room("cursor/1", wide);
         assert_int_equal(queued, 1);
         assert_int_equal(dropped, 0);
     }
-    cast_to_room("chat", "newest");
+    cast_to_room("chat", wide);
     assert_int_equal(dropped, 1);
     struct hub_name rooms[] = {{"chat", 4}, {"cursor/1", 8}};
-    cast(&(struct hub_target){.rooms = rooms, .room_count = 2}, "newest");
+    struct hub_target to = {.rooms = rooms, .room_count = 2};
+    char newest[sizeof(wide)];
+    memset(newest, 'n', sizeof(newest) - 1);
+    newest[sizeof(newest) - 1] = '\0';
+    cast(&to, newest);
     assert_int_equal(queued, 1);
     assert_int_equal(dropped, 1);
-    assert_non_null(strstr(peer_take(&peers[0]), "newest"));
-    assert_null(strstr(peer_take(&peers[1]), "newest"));
+    assert_non_null(strstr(peer_take(&peers[0]), newest));
+    assert_null(strstr(peer_take(&peers[1]), newest));
 }
 
 static void a_slow_client_is_closed_after_the_walk_not_in_it(void **state)
 {
     (void)state;
+    uint32_t all_dropped = 0;
     open_all("---");
     join(0, "a");
-    for (int i = 0; i < 11; i++) {
+    for (int i = 0; i < BURST && all_dropped == 0; i++) {
         cast_to_room("a", wide);
-    }
-    uint32_t all_dropped = 0;
-    for (int i = 0; i < 3; i++) {
-        cast_to_all(wide);
         all_dropped += dropped;
+        assert_int_equal(hub_count(w.hub), 3);
     }
-    assert_true(all_dropped >= 1);
+    assert_int_equal(all_dropped, 1);
+    /* Doomed, but told only at the flush: until then neither here nor there. */
+    cast_to_all("off");
+    assert_int_equal(queued, 2);
+    assert_int_equal(dropped, 0);
+    assert_int_equal(hub_count(w.hub), 3);
     for (int i = 0; i < 3; i++) {
         loop_turn(w.loop, 0);
     }
@@ -425,7 +461,7 @@ static void a_slow_client_is_closed_after_the_walk_not_in_it(void **state)
     assert_int_equal(hub_count(w.hub), 2);
     cast_to_all("on");
     assert_int_equal(queued, 2);
-    assert_int_equal(dropped, 0);
+    assert_string_equal(peer_take(&peers[1]), "off on");
 }
 
 static void a_full_app_drops_for_all_who_were_addressed(void **state)
@@ -440,13 +476,17 @@ static void a_full_app_drops_for_all_who_were_addressed(void **state)
     assert_int_equal(queued, 0);
     assert_int_equal(dropped, 4);
     assert_int_equal(metric(METRIC_DROPPED_APP), 4);
+    uint64_t twice[] = {2, 2};
+    cast(&(struct hub_target){.except_ids = twice, .except_count = 2}, huge);
+    assert_int_equal(dropped, 3);
+    assert_int_equal(metric(METRIC_DROPPED_APP), 7);
     struct hub_name rooms[] = {{"a", 1}, {"b", 1}};
     cast(&(struct hub_target){.rooms = rooms, .room_count = 2}, huge);
     assert_int_equal(queued, 0);
     assert_int_equal(dropped, 2);
-    assert_int_equal(metric(METRIC_DROPPED_APP), 6);
+    assert_int_equal(metric(METRIC_DROPPED_APP), 9);
     assert_int_equal(send_to(0, huge), ERR_FULL);
-    assert_int_equal(metric(METRIC_DROPPED_APP), 7);
+    assert_int_equal(metric(METRIC_DROPPED_APP), 10);
     assert_int_equal(metric(METRIC_BROADCASTS), 0);
     cast_to_all("small");
     assert_int_equal(queued, 4);
@@ -459,6 +499,9 @@ static void the_newest_of_a_key_replaces_what_waits_in_an_outbox(void **state)
     open_all("--");
     peer_take(&peers[0]);
     join(0, "a");
+    cast_to_all("long enough for all that follows");
+    peer_take(&peers[0]);
+    peer_take(&peers[1]);
     cast_to_room("a", "x");
     cast_to_all("y"); /* from another tape: peer 0 needs an outbox */
     for (int i = 0; i < 5; i++) {
@@ -573,6 +616,7 @@ int main(void)
         T(consecutive_sends_to_one_client_are_one_range),
         T(a_binary_message_is_a_binary_frame),
         T(a_room_gets_what_is_addressed_to_it_and_nobody_else_does),
+        T(a_room_is_put_in_order_before_it_is_walked),
         T(nobody_addressed_means_nothing_encoded),
         T(the_excepted_miss_one_broadcast_and_get_the_next),
         T(excepting_somebody_who_is_not_in_the_room_changes_nothing),

@@ -154,6 +154,10 @@ static void a_dead_neighbour_makes_room_for_a_slot_between(void **state)
     assert_int_equal(hub->everybody.sorted, 10);
     assert_int_equal(hub->everybody.dead, 0);
     check_ids(NULL, "1 2 3 22 5 21 7 8 9 10");
+    hub_leave(&members[0]);
+    enter(22, 3);
+    assert_int_equal(hub->everybody.sorted, 10);
+    check_ids(NULL, "23 2 3 22 5 21 7 8 9 10");
 }
 
 static void a_walk_meets_at_most_a_quarter_of_dead_places(void **state)
