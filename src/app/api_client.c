@@ -91,10 +91,15 @@ const void *api_check_message(lua_State *L, int idx, bool is_binary,
             L, idx, "message", "string, or table to be sent as JSON");
     }
     const char *p = lua_tolstring(L, idx, len);
-    if (*len + LIMIT_FRAME_OVERHEAD_BYTES + FRAME_HEADER_MAX >
-        a->conn_settings.outbox.hard_bytes) {
+    /* An empty outbox takes one message of any size that could have come in,
+     * so that an echo works with whatever message.max is. */
+    const struct conn_settings *m = &a->conn_settings;
+    size_t most = m->outbox.hard_bytes > m->message_bytes ?
+        m->outbox.hard_bytes :
+        m->message_bytes;
+    if (*len > most) {
         *err = ERR_TOO_BIG;
-        *detail = "the message alone is over outbox.hard";
+        *detail = "the message is over both outbox.hard and message.max";
     } else if (!is_binary && !utf8_is_valid((const uint8_t *)p, *len)) {
         *err = ERR_UTF8;
         *detail = "text must be UTF-8; pass { binary = true } for bytes";
