@@ -14,8 +14,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "net/conn_priv.h"
-#include <stdio.h>
-#include <string.h>
+#include "net/reply.h"
 
 #define BODY_PART_BYTES (64 * 1024)
 
@@ -56,20 +55,10 @@ void conn_http_refuse(struct conn *c, int status, const char *detail)
     conn_ip(c, ip);
     log_event(LOG_INFO, NULL, "request of %s answered with %d: %s", ip, status,
         detail);
-    metric_add(c->net->metrics, METRIC_HANDSHAKE_REFUSED, 1);
-    char text[512];
-    int n = snprintf(text, sizeof(text),
-        "HTTP/1.1 %d %s\r\n"
-        "Content-Type: text/plain; charset=utf-8\r\n"
-        "X-Content-Type-Options: nosniff\r\n"
-        "Content-Length: %zu\r\n"
-        "Connection: close\r\n\r\n%s\n",
-        status, http_reason(status), strlen(detail) + 1, detail);
-    ASSERT(n > 0 && (size_t)n < sizeof(text), "details are short");
     give_back(c->net, c->p.http.parser);
     c->p.http.parser = NULL;
     c->flags |= CONN_THINKING;
-    conn_reply(c, text, (size_t)n, false);
+    reply_text(c, status, detail, NULL, false, false);
 }
 
 /* A head is complete. */

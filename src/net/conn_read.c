@@ -195,7 +195,7 @@ static void read_ready(struct conn *c)
 {
     do {
         read_once(c);
-    } while (conn_is_reading(c) && c->state != CONN_DEAD &&
+    } while (c->state != CONN_DEAD && conn_is_reading(c) &&
              c->transport->has_buffered(c->transport_state));
 }
 
