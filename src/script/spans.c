@@ -21,10 +21,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Dirty pages that are kept for reuse: so many, or this share of what is in
- * use, whichever is more. */
+/* Dirty pages are kept for reuse while they are fewer than those in use, or
+ * than this. A smaller share costs a script that lives from collection to
+ * collection dearly in page faults. */
 #define KEEP_DIRTY_PAGES 8
-#define KEEP_DIRTY_SHARE 4
 
 /* Spans that are tried in a bin whose spans differ in length, before a larger
  * one is broken. */
@@ -188,7 +188,6 @@ void spans_init(struct arena *a)
 {
     a->table_pages = 0;
     a->top = 1;
-    raise_top(a, 1);
 }
 
 uint32_t spans_take(struct arena *a, uint32_t pages, enum span_kind kind)
@@ -231,8 +230,7 @@ static void join(struct arena *a, uint32_t at, uint32_t pages)
         unlink_free(a, above);
     }
     put_free(a, at, pages, dirty);
-    size_t keep = a->taken / KEEP_DIRTY_SHARE;
-    if (a->dirty > (keep > KEEP_DIRTY_PAGES ? keep : KEEP_DIRTY_PAGES)) {
+    if (a->dirty > KEEP_DIRTY_PAGES && a->dirty > a->taken) {
         spans_purge(a);
     }
 }

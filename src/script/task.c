@@ -248,6 +248,17 @@ static void unlink_idle(struct task *t)
     resting.count--;
 }
 
+/* The task has no fiber any more, or got none. */
+static void give_bare(struct task *t)
+{
+    if (t->T == NULL) {
+        free_task(t);
+        return;
+    }
+    list_push_head(&t->vm->bare, &t->node);
+    t->vm->bare_count++;
+}
+
 /* Takes the fiber from an idle task. */
 static void strip(struct task *t)
 {
@@ -258,12 +269,7 @@ static void strip(struct task *t)
     ASSERT(t->state == STATE_BARE, "an idle task ends when it is told");
     fiber_free(t->fiber);
     t->fiber = NULL;
-    if (t->T == NULL) {
-        free_task(t);
-        return;
-    }
-    list_push_head(&t->vm->bare, &t->node);
-    t->vm->bare_count++;
+    give_bare(t);
 }
 
 static void make_idle(struct task *t)
@@ -300,16 +306,6 @@ static struct task *take_bare(struct vm *vm)
     list_init(&t->resting);
     list_push_tail(&vm->tasks, &t->in_vm);
     return t;
-}
-
-static void give_bare(struct task *t)
-{
-    if (t->T == NULL) {
-        free_task(t);
-        return;
-    }
-    list_push_head(&t->vm->bare, &t->node);
-    t->vm->bare_count++;
 }
 
 static struct task *take_task(struct vm *vm)

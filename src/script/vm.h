@@ -29,10 +29,12 @@ void vm_free(struct vm *vm);
 lua_State *vm_state(struct vm *vm);
 void *vm_owner(const struct vm *vm);
 struct arena *vm_arena(const struct vm *vm);
-/* The vm of any of its threads. */
+/* The vm of any of its threads. Every thread carries it in its extra space,
+ * those that belong to tasks with the lowest bit set (script/task). */
 static inline struct vm *vm_from(lua_State *L)
 {
-    return *(struct vm **)lua_getextraspace(L);
+    uintptr_t word = *(uintptr_t *)lua_getextraspace(L);
+    return (struct vm *)(word & ~(uintptr_t)1);
 }
 
 #endif

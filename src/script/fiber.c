@@ -1,0 +1,282 @@
+/* fiber.c -- C stacks: where they come from, how they are entered and left,
+ * and where they go.
+ *
+ * Called by script/task.c, from the thread that owns the loop. A fiber is a
+ * stack and the place where it stopped. The loop enters it, it leaves to the
+ * loop; there is no switch from fiber to fiber, so there is one "outside"
+ * only and it needs no scheduler.
+ *
+ *   guard, 64 KiB | stack, grows down ...                  | struct fiber
+ *
+ * One mapping each, MAP_NORESERVE: a stack costs the pages it touched, two
+ * for a handler that waits. struct fiber lies at the upper end, in a page
+ * that is touched anyway, so a fiber needs no malloc (I10).
+ *
+ * Freeing a fiber unwinds nothing: whoever dropped it knows that nothing on
+ * its stack owns anything outside the app's arena (I10). The stack then goes
+ * to a pool of its thread. A few deep stacks would fill the pool with memory
+ * nobody uses, so a stack that was used deeply gives its pages back first.
+ * It is known by one page, some way down: once anything was called there,
+ * it is not all zero any more (it holds return addresses, if nothing else).
+ * Reading it does not take memory: an untouched page is read as the system's
+ * page of zeros.
+ *
+ * The sanitizers are told of every switch. A fiber that is freed while it
+ * waits needs one last visit under ASan: only on its own stack can it say
+ * that it is leaving for good, which frees the shadow of its locals. */
+#include "script/fiber.h"
+#include "base/list.h"
+#include "script/fiber_priv.h"
+#include "script/sanitize_priv.h"
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define FIBER_MAGIC 0x6669626572u
+/* Stacks kept per thread; and how far down a kept one may be touched. */
+#define POOL_STACKS 64
+#define POOL_DEPTH  (64 * 1024)
+#define PAGE_BYTES  4096
+
+enum fiber_state {
+    FIBER_NEW,    /* never entered */
+    FIBER_INSIDE, /* running */
+    FIBER_WAITING /* has left, may be entered again */
+};
+
+struct fiber {
+    uint64_t magic;
+    struct fiber_context inside;
+    struct fiber_context outside;
+    void (*entry)(void *arg);
+    void *arg;
+    const struct pool *home; /* its thread's */
+    struct list node;        /* in the pool */
+    enum fiber_state state;
+#if SANITIZE_ASAN
+    void *fake_inside; /* ASan's shadow of the locals, while not running */
+    void *fake_outside;
+    const void *outside_low; /* the loop's stack */
+    size_t outside_bytes;
+    bool is_dying;
+#endif
+#if SANITIZE_TSAN
+    void *tsan_inside;
+    void *tsan_outside;
+#endif
+};
+
+struct pool {
+    struct list stacks; /* all zero: not initialised yet */
+    size_t count;
+};
+
+static _Thread_local struct pool pool;
+
+/* What is left below struct fiber. */
+static size_t stack_bytes(void)
+{
+    size_t head = (sizeof(struct fiber) + 63) & ~(size_t)63;
+    return FIBER_STACK_BYTES - head;
+}
+
+static char *stack_low(struct fiber *f)
+{
+    return (char *)f - stack_bytes();
+}
+
+/* On the loop's stack, right before the switch in. */
+static void before_entering(struct fiber *f)
+{
+#if SANITIZE_ASAN
+    __sanitizer_start_switch_fiber(
+        &f->fake_outside, stack_low(f), stack_bytes());
+#elif SANITIZE_TSAN
+    f->tsan_outside = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(f->tsan_inside, 0);
+#else
+    (void)f;
+#endif
+}
+
+/* On the fiber, right after it. */
+static void after_entering(struct fiber *f)
+{
+#if SANITIZE_ASAN
+    __sanitizer_finish_switch_fiber(
+        f->fake_inside, &f->outside_low, &f->outside_bytes);
+#else
+    (void)f;
+#endif
+}
+
+/* On the fiber, right before the switch out. */
+static void before_leaving(struct fiber *f)
+{
+#if SANITIZE_ASAN
+    __sanitizer_start_switch_fiber(
+        f->is_dying ? NULL : &f->fake_inside, f->outside_low, f->outside_bytes);
+#elif SANITIZE_TSAN
+    __tsan_switch_to_fiber(f->tsan_outside, 0);
+#else
+    (void)f;
+#endif
+}
+
+/* On the loop's stack, right after it. */
+static void after_leaving(struct fiber *f)
+{
+#if SANITIZE_ASAN
+    __sanitizer_finish_switch_fiber(f->fake_outside, NULL, NULL);
+#else
+    (void)f;
+#endif
+}
+
+/* The first function on every stack. */
+static void begin(void *arg)
+{
+    struct fiber *f = arg;
+    after_entering(f);
+    f->entry(f->arg);
+    ASSERT(false, "a fiber's entry never returns");
+}
+
+static struct fiber *map_stack(void)
+{
+    size_t bytes = FIBER_GUARD_BYTES + FIBER_STACK_BYTES;
+    char *low = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (low == MAP_FAILED) {
+        return NULL;
+    }
+    /* Fails when the process has too many mappings (vm.max_map_count). */
+    if (mprotect(low, FIBER_GUARD_BYTES, PROT_NONE) != 0) {
+        (void)munmap(low, bytes);
+        return NULL;
+    }
+    /* Neighbouring stacks look like one large mapping to the kernel, which
+     * might back it with huge pages. */
+    (void)madvise(low + FIBER_GUARD_BYTES, FIBER_STACK_BYTES, MADV_NOHUGEPAGE);
+    return (struct fiber *)(void *)(low + FIBER_GUARD_BYTES + stack_bytes());
+}
+
+static void unmap_stack(struct fiber *f)
+{
+    int err = munmap(stack_low(f) - FIBER_GUARD_BYTES,
+        FIBER_GUARD_BYTES + FIBER_STACK_BYTES);
+    ASSERT(err == 0, "a stack is one mapping");
+}
+
+static bool was_used_deeply(struct fiber *f)
+{
+    uintptr_t page = (uintptr_t)f - POOL_DEPTH;
+    const uintptr_t *word =
+        (const uintptr_t *)(page & ~(uintptr_t)(PAGE_BYTES - 1));
+    uintptr_t any = 0;
+    for (size_t i = 0; i < PAGE_BYTES / sizeof(*word); i++) {
+        any |= word[i];
+    }
+    return any != 0;
+}
+
+static void begin_pool(void)
+{
+    if (UNLIKELY(pool.stacks.next == NULL)) {
+        list_init(&pool.stacks);
+    }
+}
+
+struct fiber *fiber_new(void (*entry)(void *arg), void *arg)
+{
+    begin_pool();
+    struct fiber *f;
+    struct list *node = list_pop_head(&pool.stacks);
+    if (node != NULL) {
+        f = container_of(node, struct fiber, node);
+        pool.count--;
+    } else {
+        f = map_stack();
+        if (f == NULL) {
+            return NULL;
+        }
+    }
+    *f = (struct fiber){.magic = FIBER_MAGIC,
+        .entry = entry,
+        .arg = arg,
+        .home = &pool,
+        .state = FIBER_NEW};
+    list_init(&f->node);
+#if SANITIZE_TSAN
+    f->tsan_inside = __tsan_create_fiber(0);
+#endif
+    fiber_context_make(&f->inside, stack_low(f), stack_bytes(), begin, f);
+    return f;
+}
+
+void fiber_enter(struct fiber *f)
+{
+    CHECK(f, FIBER_MAGIC);
+    ASSERT(f->home == &pool, "a fiber stays on its thread");
+    ASSERT(f->state != FIBER_INSIDE, "a fiber is entered from outside");
+    f->state = FIBER_INSIDE;
+    before_entering(f);
+    fiber_context_switch(&f->outside, &f->inside);
+    after_leaving(f);
+}
+
+void fiber_leave(struct fiber *f)
+{
+    CHECK(f, FIBER_MAGIC);
+    ASSERT(f->state == FIBER_INSIDE, "a fiber is left from inside");
+    f->state = FIBER_WAITING;
+    before_leaving(f);
+    fiber_context_switch(&f->inside, &f->outside);
+    after_entering(f);
+#if SANITIZE_ASAN
+    if (f->is_dying) {
+        before_leaving(f);
+        fiber_context_switch(&f->inside, &f->outside);
+    }
+#endif
+}
+
+void fiber_free(struct fiber *f)
+{
+    CHECK(f, FIBER_MAGIC);
+    ASSERT(f->home == &pool, "a fiber stays on its thread");
+    ASSERT(f->state != FIBER_INSIDE, "a fiber is freed from outside");
+#if SANITIZE_ASAN
+    if (f->state == FIBER_WAITING) {
+        f->is_dying = true;
+        fiber_enter(f);
+    }
+    /* The frames that lay there left their red zones. */
+    sanitize_unpoison(stack_low(f), stack_bytes());
+#endif
+#if SANITIZE_TSAN
+    __tsan_destroy_fiber(f->tsan_inside);
+#endif
+    f->magic = 0;
+    if (pool.count == POOL_STACKS) {
+        unmap_stack(f);
+        return;
+    }
+    if (was_used_deeply(f)) {
+        /* All but the page that `f` itself is in. */
+        size_t unit = (size_t)sysconf(_SC_PAGESIZE);
+        size_t bytes = stack_bytes() & ~(unit - 1);
+        (void)madvise(stack_low(f), bytes, MADV_DONTNEED);
+    }
+    list_push_head(&pool.stacks, &f->node);
+    pool.count++;
+}
+
+void fiber_pool_fini(void)
+{
+    begin_pool();
+    struct list *node;
+    while ((node = list_pop_head(&pool.stacks)) != NULL) {
+        unmap_stack(container_of(node, struct fiber, node));
+    }
+    pool.count = 0;
+}

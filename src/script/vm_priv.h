@@ -1,0 +1,29 @@
+/* vm_priv.h -- shared by vm.c, which makes and drops a vm, and task.c, which
+ * runs it. */
+#ifndef SCRIPT_VM_PRIV_H
+#define SCRIPT_VM_PRIV_H
+
+#include "script/vm.h"
+
+#define VM_MAGIC 0x766du
+
+/* In its own arena. */
+struct vm {
+    uint64_t magic;
+    struct arena *arena; /* owned, and holds us */
+    lua_State *L;
+    struct vm_config config;
+    struct task *current; /* on its fiber now; NULL: the loop runs */
+    struct list tasks;    /* all: task.in_vm */
+    struct list ready;    /* woken, longest first: task.node */
+    struct list idle;     /* on a fiber, without a job: task.node */
+    struct list bare;     /* a Lua thread only, no fiber: task.node */
+    uint32_t idle_count;
+    uint32_t bare_count;
+    uint32_t busy_count; /* tasks with a job */
+};
+
+/* Cancels all waits and frees all fibers; for vm_free(). */
+void task_drop_all(struct vm *vm);
+
+#endif
