@@ -141,7 +141,6 @@ static void on_closed(
     cl->is_closed = true;
     remember_rooms(cl);
     hub_leave(&cl->member);
-    metric_sub(loop_metrics(cl->app->loop), METRIC_CLIENTS, 1);
     ev->client = cl;
     ev->code = code;
     ev->data = (const uint8_t *)reason;

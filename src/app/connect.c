@@ -211,7 +211,6 @@ static void accept_client(
         cn->headers.len != 0 ? (const char *)cn->headers.p : NULL);
     ASSERT(len != 0, "I6");
     conn_upgrade(c, head, len, &client_handler, cl, &a->conn_settings);
-    metric_add(loop_metrics(a->loop), METRIC_CLIENTS, 1);
     if (cl->state != a->live) {
         reload_migrate(cl);
     }

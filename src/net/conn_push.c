@@ -151,8 +151,10 @@ int conn_push_close(
     if (n > 0) {
         frame[at++] = (uint8_t)(code >> 8);
         frame[at++] = (uint8_t)code;
-        memcpy(frame + at, reason, len);
-        at += len;
+        if (len > 0) {
+            memcpy(frame + at, reason, len);
+            at += len;
+        }
     }
     outbox_push_close(c->outbox, frame, at);
     net_mark_dirty(c->net, c->slot);
