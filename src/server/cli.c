@@ -168,7 +168,8 @@ static int choose_command(const char *const *argv)
         return go_version(NULL);
     }
     /* `help COMMAND` is `COMMAND --help`. */
-    bool wants_help = strcmp(word, "help") == 0 && argv[2] != NULL;
+    bool wants_help =
+        strcmp(word, "help") == 0 && argv[2] != NULL && argv[2][0] != '-';
     if (wants_help) {
         word = argv[2];
     }
