@@ -23,7 +23,8 @@
 #else
 #    define FLUSH_SLICE ((uint32_t)LIMIT_FLUSH_SLICE)
 #endif
-#define FIRST_RING 16u
+#define FIRST_RING     16u
+#define CONTROLS_BYTES 4096u /* pongs of a turn that lie together */
 
 /* Turns the ring so that it starts at 0 in a larger array. */
 static void grow_ring(struct net *n, uint32_t cap)
@@ -199,6 +200,7 @@ struct net *net_new(struct loop *l)
     list_init(&n->tapes);
     list_init(&n->spare_outboxes);
     tape_init(&n->controls, true);
+    n->controls.least_bytes = CONTROLS_BYTES;
     n->dirty = mem_alloc(FIRST_RING * sizeof(*n->dirty));
     n->dirty_cap = FIRST_RING;
     loop_hook_add(l, LOOP_FLUSH, &n->flush_hook, on_flush);

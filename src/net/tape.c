@@ -48,14 +48,19 @@ static void take_chunk(struct tape *t, struct net *n, struct blob *b)
     }
 }
 
+static uint32_t most(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
 /* A chunk with room for `need` bytes; false: no memory for it. */
 static bool new_chunk(
     struct tape *t, struct net *n, struct meter *meter, uint32_t need)
 {
     uint32_t size = need;
     bool is_alone = need > ALONE_BYTES;
-    if (!is_alone && t->next_bytes > need) {
-        size = t->next_bytes;
+    if (!is_alone) {
+        size = most(size, most(t->next_bytes, t->least_bytes));
     }
     struct blob *b = blob_new(meter, size);
     if (b == NULL && size > need) {
@@ -68,7 +73,7 @@ static bool new_chunk(
     b->is_scratch = t->is_scratch && !is_alone;
     take_chunk(t, n, b);
     if (!is_alone) {
-        size = b->size < CHUNK_STEP_BYTES ? CHUNK_STEP_BYTES : b->size;
+        size = most(b->size, CHUNK_STEP_BYTES);
         t->next_bytes = size < CHUNK_MAX_BYTES / 2 ? size * 2 : CHUNK_MAX_BYTES;
     }
     return true;

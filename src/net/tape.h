@@ -26,6 +26,7 @@ struct tape {
     uint32_t used;       /* bytes written to the chunk */
     uint32_t next_bytes; /* size of the next chunk */
     uint32_t turn_bytes; /* written since the chunk was last let go */
+    uint32_t least_bytes; /* of a turn's first chunk; 0: no more than needed */
     bool is_scratch;     /* chunks are marked scratch: direct sends */
 };
 
