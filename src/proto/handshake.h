@@ -21,8 +21,9 @@ void handshake_accept(
 bool handshake_offers(const struct http_request *r, const char *protocol);
 /* May a page of the request's Origin connect (RFC 6455 10.2)? Yes without an
  * Origin header, if the origin's host and port are those of Host, or if it is
- * one of `allowed` ("*" allows all; a host that begins with "*." any sub-domain;
- * `allowed` ends with NULL and may be NULL itself). */
+ * one of `allowed` ("*" allows all; a host that begins with "*." any
+ * sub-domain; an entry without a scheme any scheme; `allowed` ends with NULL
+ * and may be NULL itself). */
 bool handshake_origin_is_allowed(
     const struct http_request *r, const char *const *allowed);
 /* Writes the 101 response; `protocol` may be NULL; `extra` is further header

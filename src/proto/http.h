@@ -35,8 +35,8 @@ void http_parser_reset(struct http_parser *p);
 
 /* Feeds bytes; *used says how many were eaten. HTTP_REQUEST at the end of
  * the head: bytes behind it (a body, pipelined frames, the next request) are
- * left to the caller. HTTP_BAD: see http_parser_status(); do not feed again
- * without a reset. */
+ * left to the caller, and the next feed begins the next request. HTTP_BAD: see
+ * http_parser_status(); it stays bad until a reset. */
 enum http_result http_parser_feed(struct http_parser *p, const uint8_t *data,
     size_t n, size_t *used) NODISCARD;
 /* Lent until the parser is reset, fed or freed. */

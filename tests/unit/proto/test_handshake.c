@@ -141,6 +141,7 @@ static void a_page_may_connect_to_its_own_host(void **s)
         {"http://[::1", "[::1", false},
         {"a.example", "a.example", false},
         {"null", "null", false},
+        {"http://a.example", "http://a.example", false},
         {"", "a.example", false},
         {"http://", "a.example", false},
         {"x-app://a.example", "a.example", false},
@@ -190,6 +191,7 @@ static void a_rule_lets_in_what_it_names_and_nothing_else(void **s)
         {"http://a.chat.example", "*.chat.example", true},
         {"x-app://main", "x-app://main", true},
         {"null", "*.chat.example", false},
+        {"a.chat.example", "*.chat.example", false},
         {"https://*.chat.example", "https://b.chat.example", false},
         {"https://x", "", false},
     };

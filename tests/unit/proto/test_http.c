@@ -105,6 +105,11 @@ static void nothing_of_one_request_is_left_in_the_next(void **s)
     const struct http_request *r = http_parser_request(p);
     assert_true(r->upgrade && r->has_body && !r->keep_alive);
     http_parser_reset(p);
+    assert_int_equal(feed(p, "POST / HTTP/1.1\r\nHost: a\r\n"
+                             "Transfer-Encoding: chunked\r\n\r\n"),
+        HTTP_REQUEST);
+    assert_true(http_parser_request(p)->has_body);
+    /* A feed behind a request begins the next one by itself. */
     assert_int_equal(
         feed(p, "GET / HTTP/1.1\r\nHost: b\r\n\r\n"), HTTP_REQUEST);
     r = http_parser_request(p);
