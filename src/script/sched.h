@@ -16,6 +16,7 @@ struct sched_unit {
     struct list node; /* in the run queue, or alone */
     /* Runs one job; false: nothing left to run. */
     bool (*run)(struct sched_unit *u);
+    bool *gone; /* while it runs: what sched_remove() sets */
 };
 
 struct sched *sched_new(struct loop *l) NODISCARD;
@@ -23,6 +24,8 @@ void sched_free(struct sched *s);
 void sched_unit_init(struct sched_unit *u, bool (*run)(struct sched_unit *u));
 /* Queues the unit unless it is queued. */
 void sched_post(struct sched *s, struct sched_unit *u);
+/* Takes it out of the queue; also from inside run(), after which the unit
+ * may be freed. */
 void sched_remove(struct sched_unit *u);
 /* May a job run at once, from the reading side? True while nobody is queued
  * and this turn's Lua time is not used up. Cheap: the clock is read once in

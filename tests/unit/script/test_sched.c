@@ -1,0 +1,294 @@
+/* Whose turn it is: fairness, slices, the turn's time, and units that vanish
+ * while they run. */
+#include "base/limits.h"
+#include "script/sched.h"
+#include <setjmp.h>
+#include <stdarg.h>
+/* cmocka.h wants these before it. */
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct unit {
+    struct sched_unit unit;
+    char name;
+    int jobs;        /* left to run */
+    int ran;         /* times */
+    uint64_t job_ns; /* how long one takes */
+    void (*inside)(struct unit *u);
+};
+
+static struct loop *loop;
+static struct sched *sched;
+static char order[64]; /* names; a unit's jobs in one go give one letter */
+static struct unit units[3];
+
+static void spin(uint64_t ns)
+{
+    uint64_t end = loop_clock_ns() + ns;
+    while (loop_clock_ns() < end) {
+    }
+}
+
+static bool run(struct sched_unit *su)
+{
+    struct unit *u = container_of(su, struct unit, unit);
+    size_t n = strlen(order);
+    if (n == 0 || (order[n - 1] != u->name && n + 1 < sizeof(order))) {
+        order[n] = u->name;
+    }
+    u->ran++;
+    u->jobs--;
+    spin(u->job_ns);
+    bool has_more = u->jobs > 0;
+    if (u->inside != NULL) {
+        u->inside(u); /* may free it */
+    }
+    return has_more;
+}
+
+static void init_unit(struct unit *u, char name, int jobs, uint64_t job_ns)
+{
+    *u = (struct unit){.name = name, .jobs = jobs, .job_ns = job_ns};
+    sched_unit_init(&u->unit, run);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    loop = loop_new(0);
+    sched = sched_new(loop);
+    memset(order, 0, sizeof(order));
+    for (int i = 0; i < 3; i++) {
+        init_unit(&units[i], (char)('a' + i), 1, 0);
+    }
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    sched_free(sched);
+    loop_free(loop);
+    return 0;
+}
+
+static void post_all(void)
+{
+    for (int i = 0; i < 3; i++) {
+        sched_post(sched, &units[i].unit);
+    }
+}
+
+static void units_run_in_the_order_of_posting(void **state)
+{
+    (void)state;
+    units[0].jobs = 3;
+    post_all();
+    post_all(); /* queued already */
+    assert_int_equal(units[0].ran, 0);
+    loop_turn(loop, 0);
+    assert_string_equal(order, "abc");
+    assert_int_equal(units[0].ran, 3);
+    loop_turn(loop, 0);
+    assert_int_equal(units[0].ran, 3);
+}
+
+static void a_unit_gives_way_after_its_slice(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        init_unit(&units[i], (char)('a' + i), 1000000, 50 * 1000);
+    }
+    post_all();
+    for (int i = 0; i < 3; i++) {
+        loop_turn(loop, 0);
+    }
+    /* Everybody in turn, about five slices a turn (fewer when the machine
+     * is busy, but one at least). */
+    assert_memory_equal(order, "abcabcabc", 3);
+    assert_in_range(strlen(order), 3, 3 * (LIMIT_TURN_LUA_MS + 1));
+    for (size_t i = 0; order[i] != '\0'; i++) {
+        assert_int_equal(order[i], "abc"[i % 3]);
+    }
+    assert_true(units[0].ran > 1);
+}
+
+static void a_turn_spends_its_time_on_lua_and_no_more(void **state)
+{
+    (void)state;
+    init_unit(&units[0], 'a', 1000000, 100 * 1000);
+    sched_post(sched, &units[0].unit);
+    loop_turn(loop, 0);
+    assert_in_range(units[0].ran, 1, LIMIT_TURN_LUA_MS * 10 + 1);
+    int before = units[0].ran;
+    /* Waiting for ever would hang here: there is more to run. */
+    loop_turn(loop, -1);
+    assert_true(units[0].ran > before);
+}
+
+static void a_late_post(struct loop_hook *h)
+{
+    sched_post(sched, &units[0].unit);
+    loop_hook_remove(h);
+}
+
+static void a_post_after_the_run_phase_keeps_the_loop_awake(void **state)
+{
+    (void)state;
+    struct loop_hook hook;
+    loop_hook_add(loop, LOOP_END, &hook, a_late_post);
+    loop_turn(loop, 0);
+    assert_int_equal(units[0].ran, 0);
+    loop_turn(loop, -1);
+    assert_int_equal(units[0].ran, 1);
+}
+
+static void post_itself(struct unit *u)
+{
+    if (u->ran < 3) {
+        sched_post(sched, &u->unit);
+    }
+}
+
+static void a_unit_that_posts_itself_runs_again(void **state)
+{
+    (void)state;
+    units[0].inside = post_itself;
+    post_all();
+    loop_turn(loop, 0);
+    assert_int_equal(units[0].ran, 3);
+    assert_string_equal(order, "abc");
+}
+
+static void remove_next(struct unit *u)
+{
+    (void)u;
+    sched_remove(&units[1].unit);
+}
+
+static void a_unit_can_remove_another_one(void **state)
+{
+    (void)state;
+    units[0].inside = remove_next;
+    post_all();
+    loop_turn(loop, 0);
+    assert_string_equal(order, "ac");
+    sched_remove(&units[1].unit); /* harmless */
+    sched_post(sched, &units[1].unit);
+    loop_turn(loop, 0);
+    assert_string_equal(order, "acb");
+}
+
+static void free_itself(struct unit *u)
+{
+    sched_remove(&u->unit);
+    free(u);
+}
+
+static void a_unit_may_be_freed_while_it_runs(void **state)
+{
+    (void)state;
+    struct unit *u = malloc(sizeof(*u));
+    init_unit(u, 'x', 100, 0);
+    u->inside = free_itself;
+    sched_post(sched, &u->unit);
+    post_all();
+    loop_turn(loop, 0);
+    assert_string_equal(order, "xabc");
+}
+
+static void remove_and_post(struct unit *u)
+{
+    u->inside = NULL;
+    sched_remove(&u->unit);
+    sched_post(sched, &u->unit);
+}
+
+static void a_unit_removed_and_posted_again_keeps_its_new_place(void **state)
+{
+    (void)state;
+    units[0].jobs = 2;
+    units[0].inside = remove_and_post;
+    post_all();
+    loop_turn(loop, 0);
+    assert_string_equal(order, "abca");
+    assert_int_equal(units[0].ran, 2);
+}
+
+static void a_job_may_run_at_once_while_nobody_is_queued(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        assert_true(sched_may_run_now(sched));
+    }
+    sched_post(sched, &units[0].unit);
+    assert_false(sched_may_run_now(sched));
+    loop_turn(loop, 0);
+    assert_true(sched_may_run_now(sched));
+}
+
+static void the_turn_s_time_bounds_what_runs_at_once(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        int n = 0;
+        while (sched_may_run_now(sched)) {
+            spin(500 * 1000);
+            n++;
+        }
+        assert_in_range(n, 1, LIMIT_TURN_LUA_MS * 2 + 2);
+        assert_false(sched_may_run_now(sched));
+        /* What is queued meanwhile gets its slice all the same. */
+        units[0].jobs = 1;
+        sched_post(sched, &units[0].unit);
+        loop_turn(loop, 0);
+        assert_int_equal(units[0].ran, round + 1);
+    }
+}
+
+static void slow_handlers_among_quick_ones_are_noticed(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        assert_true(sched_may_run_now(sched));
+    }
+    int n = 0;
+    while (sched_may_run_now(sched)) {
+        spin(1000 * 1000);
+        n++;
+    }
+    assert_in_range(n, 1, LIMIT_TURN_LUA_MS + 16 + 1);
+}
+
+static void a_scheduler_may_go_before_its_units(void **state)
+{
+    (void)state;
+    post_all();
+    sched_free(sched);
+    sched_remove(&units[0].unit);
+    sched = sched_new(loop);
+    loop_turn(loop, 0);
+    assert_string_equal(order, "");
+    sched_free(NULL);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(units_run_in_the_order_of_posting),
+        TEST(a_unit_gives_way_after_its_slice),
+        TEST(a_turn_spends_its_time_on_lua_and_no_more),
+        TEST(a_post_after_the_run_phase_keeps_the_loop_awake),
+        TEST(a_unit_that_posts_itself_runs_again),
+        TEST(a_unit_can_remove_another_one),
+        TEST(a_unit_may_be_freed_while_it_runs),
+        TEST(a_unit_removed_and_posted_again_keeps_its_new_place),
+        TEST(a_job_may_run_at_once_while_nobody_is_queued),
+        TEST(the_turn_s_time_bounds_what_runs_at_once),
+        TEST(slow_handlers_among_quick_ones_are_noticed),
+        TEST(a_scheduler_may_go_before_its_units),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
