@@ -279,9 +279,22 @@ static void name_functions(lua_State *L, int globals)
     lua_setfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
 }
 
+/* Lua makes the metatable of its string buffers when the first large one is
+ * needed, in two steps. If memory runs out between them, every large buffer
+ * of the state fails from then on. So it is made now, where a failure ends
+ * the state anyway. */
+static void make_buffer_metatable(lua_State *L)
+{
+    luaL_Buffer b;
+    luaL_buffinitsize(L, &b, LUAL_BUFFERSIZE + 1);
+    luaL_pushresultsize(&b, 0);
+    lua_pop(L, 1);
+}
+
 int sandbox_open(lua_State *L)
 {
     luaL_checkstack(L, LUA_MINSTACK, NULL);
+    make_buffer_metatable(L);
     sandbox_text_open(L);
     sandbox_coroutine_open(L);
     lua_pushglobaltable(L);

@@ -3,12 +3,11 @@
  * The C library's date functions take locks, allocate and read files to find
  * the time zone; none of that may happen where a script can be stopped at any
  * instruction. A server's time zone is no business of an app's anyway. So
- * the calendar is computed here: days since 1970 to a date of the Gregorian
- * calendar, extended in both directions, and back.
+ * the calendar is arithmetic of our own (base/civil), and this file formats.
  *
  * os.date takes what strftime() takes in the C locale. A leading "!" (UTC)
  * is allowed and changes nothing. */
-#include "base/base.h"
+#include "base/civil.h"
 #include "script/sandbox_priv.h"
 #include <inttypes.h>
 #include <lauxlib.h>
@@ -43,54 +42,21 @@ static bool is_leap(int64_t year)
     return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
 }
 
-/* Days from 1970-01-01 to the 1st of March of `year`. Counting years from
- * March puts the leap day at a year's end. */
-static int64_t days_to_march(int64_t year)
-{
-    int64_t leap_days =
-        floor_div(year, 4) - floor_div(year, 100) + floor_div(year, 400);
-    return year * 365 + leap_days - 719468;
-}
-
-/* Days between the 1st of March and that of the n-th month after it: months
- * of 31 30 31 30 31 31 30 31 30 31 31 days. */
-static int days_from_march(int months)
-{
-    return (months * 153 + 2) / 5;
-}
-
-static int64_t days_from_date(int64_t year, int month, int64_t day)
-{
-    int since_march = (month + 9) % 12;
-    if (month < 3) {
-        year--;
-    }
-    return days_to_march(year) + days_from_march(since_march) + day - 1;
-}
-
 static void date_from_seconds(int64_t t, struct date *d)
 {
     int64_t days = floor_div(t, DAY_SECONDS);
     int seconds = (int)(t - days * DAY_SECONDS);
-    d->hour = seconds / 3600;
-    d->minute = seconds / 60 % 60;
-    d->second = seconds % 60;
-    d->week_day = (int)(days + 4 - floor_div(days + 4, 7) * 7);
-
-    /* A first guess at the year, by its mean length, is off by one at most. */
-    int64_t year = floor_div((days + 719468) * 400, 146097);
-    while (days_to_march(year) > days) {
-        year--;
-    }
-    while (days_to_march(year + 1) <= days) {
-        year++;
-    }
-    int rest = (int)(days - days_to_march(year));
-    int since_march = (rest * 5 + 2) / 153;
-    d->day = rest - days_from_march(since_march) + 1;
-    d->month = (since_march + 2) % 12 + 1;
-    d->year = d->month < 3 ? year + 1 : year;
-    d->year_day = (int)(days - days_from_date(d->year, 1, 1));
+    struct civil c = civil_from_days(days);
+    *d = (struct date){
+        .year = c.year,
+        .month = c.month,
+        .day = c.day,
+        .hour = seconds / 3600,
+        .minute = seconds / 60 % 60,
+        .second = seconds % 60,
+        .week_day = (int)(days + 4 - floor_div(days + 4, 7) * 7),
+        .year_day = (int)(days - civil_to_days(c.year, 1, 1)),
+    };
 }
 
 static void set_field(lua_State *L, const char *name, lua_Integer value)
@@ -161,7 +127,7 @@ int sandbox_os_time(lua_State *L)
 
     year += floor_div(month - 1, 12);
     month = month - 1 - floor_div(month - 1, 12) * 12 + 1;
-    int64_t days = days_from_date(year, (int)month, day);
+    int64_t days = civil_to_days(year, (int)month, 1) + day - 1;
     int64_t t = days * DAY_SECONDS + hour * 3600 + minute * 60 + second;
     struct date d;
     date_from_seconds(t, &d);
