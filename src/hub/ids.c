@@ -2,7 +2,7 @@
  *
  * A table of its own rather than base/map with the number as a key of eight
  * bytes: map copies each key to the heap and keeps 32 bytes an entry, some 90
- * bytes a member in all; this table costs 8 to 16. Keyed hashing is not missed
+ * bytes a member in all; this table costs 11 to 21. Keyed hashing is not missed
  * either: numbers are dealt by the server in sequence, and nobody outside can
  * choose one that is put in here, only ones that are looked up.
  *
