@@ -174,7 +174,7 @@ static void registers_survive_the_switch(void **state)
 static __attribute__((noinline)) int dig(size_t bytes, volatile char *above)
 {
     volatile char here[4096];
-    memset((char *)here, 1, sizeof(here));
+    memset((char *)(uintptr_t)here, 1, sizeof(here));
     here[7] = above[7];
     if (bytes <= sizeof(here)) {
         return here[9];
