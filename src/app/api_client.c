@@ -378,7 +378,7 @@ static int push_field(
 /* upvalue 1: the methods */
 static int client_index(lua_State *L)
 {
-    uint64_t id;
+    uint64_t id = 0;
     struct client *cl = api_get_client(L, 1, &id);
 
     lua_settop(L, 2);
@@ -420,7 +420,7 @@ static int client_newindex(lua_State *L)
 
 static int client_tostring(lua_State *L)
 {
-    uint64_t id;
+    uint64_t id = 0;
 
     (void)api_get_client(L, 1, &id);
     lua_pushfstring(L, "client %d", (int)id);
