@@ -269,9 +269,6 @@ static inline void client_connect(
     *c = (struct client){.world = w, .take = -1};
     if (kind == PAIR_TCP) {
         make_tcp_pair(fds);
-        for (int i = 0; i < 2; i++) {
-            /* No need of SOCK_NONBLOCK for the test's end: MSG_DONTWAIT. */
-        }
     } else {
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     }
@@ -339,6 +336,27 @@ static inline void client_turns(struct client *c, int turns)
         if (c->fd >= 0) {
             client_read(c, SIZE_MAX);
         }
+    }
+}
+
+/* Turns, without the peer's reading, until so many requests were routed. */
+static inline void client_until_routed(struct client *c, int requests)
+{
+    for (int i = 0; i < 10000 && c->world->requests < requests; i++) {
+        loop_turn(c->world->loop, 0);
+    }
+    assert_int_equal(c->world->requests, requests);
+}
+
+/* Turns until the peer has received so much, or its stream has ended. For
+ * narrow sockets, whose kernels take naps. */
+static inline void client_until_received(struct client *c, size_t n)
+{
+    uint64_t until = loop_clock_ns() + 20ull * 1000 * 1000 * 1000;
+    while (
+        c->in_len < n && !c->eof && c->error == 0 && loop_clock_ns() < until) {
+        loop_turn(c->world->loop, 1);
+        client_read(c, SIZE_MAX);
     }
 }
 
