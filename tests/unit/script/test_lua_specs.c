@@ -1,5 +1,5 @@
-/* test_lua_specs.c -- runs tests/lua/NAME_spec.lua, each in a fresh sandbox, each a
- * test of its own here. */
+/* test_lua_specs.c -- runs tests/lua/NAME_spec.lua: each in a fresh sandbox, on
+ * a fiber as an app's code runs, and each a test of its own here. */
 /* clang-format off */
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,25 +7,27 @@
 #include <setjmp.h>
 #include <cmocka.h>
 /* clang-format on */
-#include "support/lua_state.h"
+#include "script/fiber.h"
+#include "script/json.h"
+#include "script/sandbox.h"
+#include "script/task.h"
 #include <dirent.h>
+#include <lauxlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define SPECS_MAX 64
+#define SPECS_MAX    64
+#define MEMORY_BYTES ((size_t)64 * 1024 * 1024)
+#define FILE_BYTES   ((size_t)256 * 1024)
 
-static char *read_file(const char *path, size_t *len)
-{
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    size_t cap = (size_t)1024 * 1024;
-    char *text = malloc(cap);
-    assert_non_null(text);
-    *len = fread(text, 1, cap, f);
-    assert_true(*len < cap);
-    fclose(f);
-    return text;
-}
+struct spec {
+    struct job job;
+    const char *name;
+    lua_Integer count;
+    lua_Integer failed;
+    char error[2048];
+};
 
 static int print(lua_State *L)
 {
@@ -33,56 +35,80 @@ static int print(lua_State *L)
     return 0;
 }
 
-static int traceback(lua_State *L)
+/* Pushes the chunk of a file below tests/. */
+static void load_file(lua_State *L, const char *dir, const char *name)
 {
-    luaL_traceback(L, L, lua_tostring(L, 1), 1);
+    char path[1024];
+    snprintf(path, sizeof(path), TESTS_DIR "/%s/%s", dir, name);
+    FILE *f = fopen(path, "rb");
+    if (f == NULL) {
+        luaL_error(L, "%s cannot be opened", path);
+    }
+    char *text = lua_newuserdatauv(L, FILE_BYTES, 0);
+    size_t len = fread(text, 1, FILE_BYTES, f);
+    fclose(f);
+    if (len == FILE_BYTES) {
+        luaL_error(L, "%s is too long", path);
+    }
+    if (sandbox_load(L, text, len, name) != LUA_OK) {
+        lua_error(L);
+    }
+    lua_remove(L, -2);
+}
+
+/* The name of a spec -> how many tests ran, and how many failed. */
+static int run_spec(lua_State *L)
+{
+    lua_pushcfunction(L, sandbox_open);
+    lua_call(L, 0, 0);
+    json_open(L);
+    lua_setglobal(L, "json");
+    lua_pushcfunction(L, print);
+    lua_setglobal(L, "print");
+
+    load_file(L, "../lua", "spec.lua");
+    lua_call(L, 0, 1);
+    int runner = lua_gettop(L);
+    load_file(L, "lua", luaL_checkstring(L, 1));
+    lua_pushvalue(L, runner);
+    lua_call(L, 1, 0);
+    lua_getfield(L, runner, "finish");
+    lua_call(L, 0, 2);
+    return 2;
+}
+
+static int push_spec(struct job *j, lua_State *T)
+{
+    lua_pushcfunction(T, run_spec);
+    lua_pushstring(T, container_of(j, struct spec, job)->name);
     return 1;
 }
 
-/* Calls the function below its `n` arguments; one result. */
-static void call(lua_State *L, int n, int results)
+/* On the fiber, so nothing is asserted here. */
+static void note_result(struct job *j, lua_State *T, int status, int n)
 {
-    int function = lua_gettop(L) - n;
-    lua_pushcfunction(L, traceback);
-    lua_insert(L, function);
-    if (lua_pcall(L, n, results, function) != LUA_OK) {
-        fail_msg("%s", lua_tostring(L, -1));
+    struct spec *s = container_of(j, struct spec, job);
+    if (status == LUA_OK && n == 2) {
+        s->count = lua_tointeger(T, -2);
+        s->failed = lua_tointeger(T, -1);
+    } else {
+        snprintf(s->error, sizeof(s->error), "%s", lua_tostring(T, -1));
     }
-    lua_remove(L, function);
-}
-
-static void load_file(lua_State *L, const char *path, const char *name)
-{
-    size_t len;
-    char *text = read_file(path, &len);
-    if (sandbox_load(L, text, len, name) != LUA_OK) {
-        fail_msg("%s", lua_tostring(L, -1));
-    }
-    free(text);
 }
 
 static void spec_passes(void **state)
 {
-    const char *name = *state;
-    char path[1024];
-    struct heap heap;
-    lua_State *L = lua_sandboxed(&heap);
-    lua_pushcfunction(L, print);
-    lua_setglobal(L, "print");
-
-    load_file(L, TESTS_DIR "/../lua/spec.lua", "spec.lua");
-    call(L, 0, 1);
-    snprintf(path, sizeof(path), TESTS_DIR "/lua/%s", name);
-    load_file(L, path, name);
-    lua_pushvalue(L, -2);
-    call(L, 1, 0);
-
-    lua_getfield(L, -1, "finish");
-    call(L, 0, 2);
-    assert_true(lua_tointeger(L, -2) > 0);
-    assert_int_equal(lua_tointeger(L, -1), 0);
-    lua_close(L);
-    assert_int_equal(heap.live, 0);
+    struct spec s = {
+        .name = *state, .job = {.push = push_spec, .done = note_result}};
+    struct vm_config config = {.memory_bytes = MEMORY_BYTES, .max_tasks = 4};
+    struct vm *vm = vm_new(&config);
+    assert_non_null(vm);
+    assert_int_equal(task_run(vm, &s.job), TASK_DONE);
+    vm_free(vm);
+    fiber_pool_fini();
+    assert_string_equal(s.error, "");
+    assert_true(s.count > 0);
+    assert_int_equal(s.failed, 0);
 }
 
 static int by_name(const void *a, const void *b)
@@ -92,14 +118,13 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-int main(void)
+/* Adds the specs of tests/lua; returns how many. */
+static size_t find_specs(struct CMUnitTest *tests)
 {
-    struct CMUnitTest tests[SPECS_MAX];
     size_t n = 0;
     DIR *dir = opendir(TESTS_DIR "/lua");
     if (dir == NULL) {
-        perror(TESTS_DIR "/lua");
-        return 1;
+        return 0;
     }
     for (struct dirent *e; (e = readdir(dir)) != NULL && n < SPECS_MAX;) {
         size_t len = strlen(e->d_name);
@@ -110,11 +135,18 @@ int main(void)
         }
     }
     closedir(dir);
+    qsort(tests, n, sizeof(tests[0]), by_name);
+    return n;
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[SPECS_MAX];
+    size_t n = find_specs(tests);
     if (n == 0) {
         fprintf(stderr, "no specs in " TESTS_DIR "/lua\n");
         return 1;
     }
-    qsort(tests, n, sizeof(tests[0]), by_name);
     int failed = _cmocka_run_group_tests("lua_specs", tests, n, NULL, NULL);
     for (size_t i = 0; i < n; i++) {
         free(tests[i].initial_state);
