@@ -15,6 +15,10 @@ if(MOONWIRE_TINY)
     target_compile_definitions(m_common INTERFACE MOONWIRE_TINY=1)
 endif()
 
+if(MOONWIRE_IO_UV)
+    target_compile_definitions(m_common INTERFACE MOONWIRE_IO_UV=1)
+endif()
+
 if(MOONWIRE_SANITIZE)
     target_compile_options(m_common INTERFACE
         -fsanitize=${MOONWIRE_SANITIZE} -fno-omit-frame-pointer

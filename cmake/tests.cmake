@@ -22,6 +22,26 @@ foreach(source ${unit_tests})
     set_tests_properties(${room}/${file} PROPERTIES TIMEOUT 120)
 endforeach()
 
+# What loop/io promises holds for its other backend, too.
+if(NOT MOONWIRE_IO_UV)
+    file(GLOB loop_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/loop/*.c)
+    add_library(loop_on_uv STATIC EXCLUDE_FROM_ALL ${loop_sources})
+    target_compile_definitions(loop_on_uv PUBLIC MOONWIRE_IO_UV=1)
+    target_link_libraries(loop_on_uv PUBLIC m_common base m_uv)
+    foreach(file loop io timers)
+        set(target unit_loop_on_uv_${file})
+        add_executable(${target} tests/unit/loop/test_${file}.c)
+        target_include_directories(
+            ${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+        target_compile_options(${target} PRIVATE -Wno-missing-prototypes
+            -Wno-conversion -Wno-pedantic)
+        target_link_libraries(
+            ${target} PRIVATE loop_on_uv PkgConfig::CMOCKA)
+        add_test(NAME loop_on_uv/${file} COMMAND ${target})
+        set_tests_properties(loop_on_uv/${file} PROPERTIES TIMEOUT 120)
+    endforeach()
+endif()
+
 # Every header compiles alone, and twice.
 file(GLOB headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/src
     ${CMAKE_SOURCE_DIR}/src/*/*.h)

@@ -273,10 +273,8 @@ static void on_poll(struct timer *t)
     struct watch *w = container_of(t, struct watch, poll);
     timer_start(w->loop, &w->poll, WATCH_POLL_MS);
     struct identity root = find_root(w);
-    if (root.dev != w->root.dev || root.ino != w->root.ino) {
-        w->is_stale = true;
-        wait_for_silence(w);
-    } else if (w->has_blind_spots && look(w, false) != w->stamps) {
+    if (root.dev != w->root.dev || root.ino != w->root.ino ||
+        (w->has_blind_spots && look(w, false) != w->stamps)) {
         w->is_stale = true;
         wait_for_silence(w);
     }

