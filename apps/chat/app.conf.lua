@@ -1,0 +1,3 @@
+return {
+  message = { max = "16KB" }, -- 1000 characters, however they are escaped
+}
