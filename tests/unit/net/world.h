@@ -281,10 +281,12 @@ static inline void client_connect(
 /* The kernel keeps little for this client, in both directions. */
 static inline void client_narrow(struct client *c)
 {
-    int small = 4096;
+    int send_bytes = 4096;
+    int receive_bytes = 32768; /* less, and windows close for long */
     int fd = conn_lane(c->conn)->fd;
-    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
-    setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof(send_bytes));
+    setsockopt(
+        c->fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
 }
 
 static inline void client_fini(struct client *c)
