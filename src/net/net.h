@@ -84,7 +84,8 @@ struct net *net_new(struct loop *l) NODISCARD;
 void net_free(struct net *n);
 /* conn_kill() for all that are left (shutdown). */
 void net_kill_all(struct net *n, bool reset);
-/* The same, with a FIN, for those that wait for a request or answer one (CONN_HTTP). */
+/* The same, with a FIN, for those that wait for a request or answer one
+ * (CONN_HTTP). */
 void net_kill_idle(struct net *n);
 
 /* NULL for an id that is stale, or whose connection is past OPEN. */
