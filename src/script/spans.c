@@ -24,7 +24,7 @@
 /* Dirty pages are kept for reuse while they are fewer than those in use, or
  * than this. A smaller share costs a script that lives from collection to
  * collection dearly in page faults. */
-#define KEEP_DIRTY_PAGES 8
+#define KEEP_DIRTY_PAGES 64
 
 /* Spans that are tried in a bin whose spans differ in length, before a larger
  * one is broken. */
