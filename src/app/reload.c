@@ -93,7 +93,7 @@ static int carry_data(struct app *a, struct client *only, struct state *from,
 
     buf_init(&c.buf, to->settings.memory_bytes);
     int rc = state_call(from, encode_data, &c, why, why_bytes);
-    if (rc == 0) {
+    if (rc == 0 && c.buf.len > 0) {
         rc = state_call(to, decode_data, &c, why, why_bytes);
     }
     buf_fini(&c.buf);
