@@ -1,12 +1,8 @@
 """Signals: the graceful stop in its stages, the hasty one, HUP and USR1."""
 import asyncio
-import json
-import os
-import pathlib
 import re
 import signal
 import socket
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -14,61 +10,14 @@ import urllib.request
 import pytest
 import websockets
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = os.environ.get("MOONWIRE_BIN", str(ROOT / "build/dev/moonwire"))
+from support.server import Server
 
 ECHO = "function on_message(client, message) client:send(message) end\n"
 
 
-class Server:
-    """A server on a free port, with its log in a file."""
-
-    def __init__(self, app, *options):
-        self.log_path = app.parent / (app.name + ".log")
-        env = {k: v for k, v in os.environ.items()
-               if not k.startswith("MOONWIRE_")}
-        self.log = open(self.log_path, "wb")
-        self.process = subprocess.Popen(
-            [BINARY, "run", str(app), "--listen", "127.0.0.1:0", *options],
-            stdin=subprocess.DEVNULL, stderr=self.log, env=env)
-        line = self.wait_for(r" on http://127\.0\.0\.1:(\d+)")
-        self.port = int(line.group(1))
-        self.url = "ws://127.0.0.1:%d/" % self.port
-
-    def wait_for(self, pattern, seconds=20):
-        """Waits for a message of the log; -> the match."""
-        ends = time.monotonic() + seconds
-        while time.monotonic() < ends:
-            for record in self.records():
-                match = re.search(pattern, record["msg"])
-                if match:
-                    return match
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.02)
-        raise AssertionError("%r is not in the log:\n%s" % (
-            pattern, self.log_path.read_text()))
-
-    def records(self):
-        text = self.log_path.read_text(encoding="utf-8")
-        whole = text[:text.rfind("\n") + 1]
-        return [json.loads(line) for line in whole.splitlines()]
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-    def wait(self, seconds=30):
-        return self.process.wait(seconds)
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self.log.close()
-
-
 @pytest.fixture
 def serve(tmp_path):
+    """serve(source, *options) -> a running server; none may have crashed."""
     servers = []
 
     def start(source, *options):
@@ -77,17 +26,22 @@ def serve(tmp_path):
         (app / "main.lua").write_text(source)
         (app / "public/index.html").write_text("<p>here</p>\n")
         servers.append(Server(app, *options))
-        servers[-1].app = app
         return servers[-1]
 
     yield start
     for server in servers:
+        code = server.process.poll()
         server.close()
+        assert code in (None, 0, 1), "\n".join(server.noise)
+
+
+def wait_for(server, text):
+    return server.wait_log(lambda r: text in r["msg"])
 
 
 def test_a_server_says_where_it_is_in_one_line(serve):
     server = serve(ECHO)
-    (record,) = [r for r in server.records() if " on http://" in r["msg"]]
+    (record,) = [r for r in server.log if " on http://" in r["msg"]]
     assert re.fullmatch(
         r"moonwire \d+\.\d+\.\d+ · app0 on http://127\.0\.0\.1:%d"
         % server.port, record["msg"])
@@ -111,7 +65,7 @@ end
 """, "--drain", "0s")
 
     async def go():
-        clients = [await websockets.connect(server.url) for _ in range(20)]
+        clients = [await websockets.connect(server.ws_url) for _ in range(20)]
         server.signal(signal.SIGTERM)
         for client in clients:
             assert await asyncio.wait_for(client.recv(), 10) == (
@@ -128,7 +82,7 @@ def test_closing_is_spread_over_the_drain_time(serve):
     server = serve(ECHO, "--drain", "2s")
 
     async def go():
-        clients = [await websockets.connect(server.url) for _ in range(20)]
+        clients = [await websockets.connect(server.ws_url) for _ in range(20)]
         begun = time.monotonic()
         server.signal(signal.SIGTERM)
 
@@ -151,7 +105,7 @@ def test_closing_is_spread_over_the_drain_time(serve):
 def test_a_stopping_server_takes_nobody_in(serve):
     server = serve("function on_stop() sleep(1.5) end\n")
     server.signal(signal.SIGTERM)
-    server.wait_for("stopping")
+    wait_for(server, "stopping")
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", server.port), 5).close()
     assert server.process.poll() is None  # on_stop is still at it
@@ -162,8 +116,8 @@ def test_the_port_is_free_for_the_next_while_the_old_one_drains(serve):
     old = serve(ECHO, "--drain", "3s")
 
     async def go():
-        async with websockets.connect(old.url) as first, \
-                websockets.connect(old.url) as second:
+        async with websockets.connect(old.ws_url) as first, \
+                websockets.connect(old.ws_url) as second:
             old.signal(signal.SIGTERM)
             await asyncio.wait_for(first.wait_closed(), 10)
             with socket.socket() as next_one:
@@ -190,7 +144,7 @@ def test_an_on_close_that_never_ends_does_not_hold_the_server(serve):
     server = serve("function on_close() sleep(600) end\n", "--drain", "0s")
 
     async def go():
-        async with websockets.connect(server.url) as client:
+        async with websockets.connect(server.ws_url) as client:
             server.signal(signal.SIGTERM)
             await asyncio.wait_for(client.wait_closed(), 10)
 
@@ -224,7 +178,7 @@ def test_an_idle_http_connection_does_not_hold_the_server(serve):
 def test_a_second_signal_ends_the_server_at_once_with_1(serve):
     server = serve("function on_stop() sleep(600) end\n")
     server.signal(signal.SIGTERM)
-    server.wait_for("stopping")
+    wait_for(server, "stopping")
     begun = time.monotonic()
     server.signal(signal.SIGTERM)
     assert server.wait() == 1
@@ -240,9 +194,9 @@ def test_hup_reloads_also_where_the_files_are_not_watched(serve):
         return await asyncio.wait_for(client.recv(), 10)
 
     async def go():
-        async with websockets.connect(server.url) as client:
+        async with websockets.connect(server.ws_url) as client:
             assert await ask(client) == "one"
-            (server.app / "main.lua").write_text(
+            (server.dir / "main.lua").write_text(
                 "function on_message(c) c:send('two') end\n")
             await asyncio.sleep(0.5)
             assert await ask(client) == "one"
@@ -253,7 +207,7 @@ def test_hup_reloads_also_where_the_files_are_not_watched(serve):
                 await asyncio.sleep(0.05)
             assert await ask(client) == "two"
             server.signal(signal.SIGHUP)
-            server.wait_for("nothing to reload")
+            wait_for(server, "nothing to reload")
 
     asyncio.run(go())
 
@@ -262,14 +216,14 @@ def test_usr1_logs_the_counters_in_one_line(serve):
     server = serve(ECHO)
 
     async def go():
-        async with websockets.connect(server.url) as client:
+        async with websockets.connect(server.ws_url) as client:
             await client.send("hello")
             assert await client.recv() == "hello"
             server.signal(signal.SIGUSR1)
-            server.wait_for("counters:")
+            wait_for(server, "counters:")
 
     asyncio.run(go())
-    (line,) = [r["msg"] for r in server.records() if "counters:" in r["msg"]]
+    (line,) = [r["msg"] for r in server.log if "counters:" in r["msg"]]
     counters = dict(pair.split("=") for pair in line.split(":")[1].split())
     assert counters["clients"] == "1"
     assert counters["messages_in_total"] == "1"
@@ -287,7 +241,7 @@ def test_a_malformed_handshake_is_one_line_that_says_why(serve):
             answer += chunk
     assert answer.startswith(b"HTTP/1.1 426 ")
     assert b"\r\nSec-WebSocket-Version: 13\r\n" in answer
-    records = [r for r in server.records() if r.get("event") == "handshake"]
+    records = [r for r in server.log if r.get("event") == "handshake"]
     assert len(records) == 1
     assert "426" in records[0]["msg"] and "/x" in records[0]["msg"]
     assert records[0]["err"]
@@ -308,7 +262,7 @@ def test_a_sigpipe_kills_nobody(serve):
     server.signal(signal.SIGPIPE)
 
     async def go():
-        async with websockets.connect(server.url) as client:
+        async with websockets.connect(server.ws_url) as client:
             await client.send("alive")
             assert await client.recv() == "alive"
 
