@@ -62,7 +62,7 @@ static int write_lane(struct conn *c)
     return CONN_WRITE_BLOCKED;
 }
 
-/* One system call. An enum conn_progress, or an error: the connection is dead. */
+/* One system call. An enum conn_progress, or an error: the end. */
 static int write_some(struct conn *c)
 {
     if (c->outbox == NULL) {

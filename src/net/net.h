@@ -125,7 +125,8 @@ static inline int net_send(struct net *n, uint32_t slot,
             return 0;
         }
         if (l->blob == r->blob && l->off + l->len == r->off &&
-            (uint64_t)l->len + r->len + 64u * ((uint64_t)l->frames + r->frames) <=
+            (uint64_t)l->len + r->len +
+                    64u * ((uint64_t)l->frames + r->frames) <=
                 l->hard_bytes) {
             l->len += r->len;
             l->frames += r->frames;

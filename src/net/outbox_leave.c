@@ -204,9 +204,7 @@ void outbox_sent(struct outbox *o, size_t n)
         bool is_raw = e != NULL && e->frames == 0 && !has_begun_control(o);
         if (o->begun.blob != NULL) {
             n -= leave_begun(o, n);
-        } else if (is_raw) {
-            n -= leave_entry(o, e, n);
-        } else if (o->control_count > 0) {
+        } else if (o->control_count > 0 && !is_raw) {
             n -= leave_control(o, n);
         } else if (e != NULL) {
             n -= leave_entry(o, e, n);

@@ -171,14 +171,15 @@ static void append(
 {
     o->messages += r->frames;
     o->bytes += r->frames != 0 ? outbox_cost(r->len, r->frames) : 0;
-    struct outbox_entry *last =
-        o->tail > o->head ? &o->entries[o->tail - 1] : NULL;
-    if (last != NULL && key == NULL && last->key == NULL &&
-        last->blob == r->blob && last->off + last->len == r->off &&
-        (last->frames == 0) == (r->frames == 0)) {
-        last->len += r->len;
-        last->frames += r->frames;
-        return;
+    if (o->tail > o->head && key == NULL) {
+        struct outbox_entry *last = &o->entries[o->tail - 1];
+        if (last->key == NULL && last->blob == r->blob &&
+            last->off + last->len == r->off &&
+            (last->frames == 0) == (r->frames == 0)) {
+            last->len += r->len;
+            last->frames += r->frames;
+            return;
+        }
     }
     o->entries[o->tail++] = (struct outbox_entry){
         .blob = blob_ref(r->blob),

@@ -79,6 +79,7 @@ static bool new_chunk(
     return true;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the contract has as many. */
 int tape_frame(struct tape *t, struct net *n, struct meter *meter,
     enum frame_opcode op, bool rsv1, const void *p, size_t len,
     struct range *out)
