@@ -200,6 +200,7 @@ class Peer:
         self.reader = FrameReader()
         self.pings = []     # payloads of pings read, in order
         self.answers_pings = True
+        self.was_reset = False      # what rest() came to was an RST
 
     def __enter__(self):
         return self
@@ -209,7 +210,8 @@ class Peer:
 
     # ---- handshake
 
-    def request(self, path="/", headers=(), key=None, drop=()):
+    def request(self, path="/", headers=(), key=None, drop=(), method="GET",
+                version="HTTP/1.1"):
         """A handshake as bytes. headers: further (name, value) pairs; one
         whose name is there already replaces it. drop: names left out."""
         self.key = key or base64.b64encode(os.urandom(16)).decode()
@@ -220,7 +222,7 @@ class Peer:
         lines = [(n, v) for n, v in lines if n.lower() not in given]
         lines += list(headers)
         gone = {name.lower() for name in drop}
-        text = "GET %s HTTP/1.1\r\n" % path
+        text = "%s %s %s\r\n" % (method, path, version)
         text += "".join("%s: %s\r\n" % (n, v) for n, v in lines
                         if n.lower() not in gone)
         return (text + "\r\n").encode("latin-1")
@@ -236,9 +238,10 @@ class Peer:
         assert response.headers.get("upgrade", "").lower() == "websocket"
         return self
 
-    def response(self):
+    def response(self, is_head=False):
         """Reads a response. Its body is read if it is no 101 and says how
-        long it is; what follows a 101 is left to the frame reader."""
+        long it is; what follows a 101 is left to the frame reader. is_head:
+        the answer to a HEAD request, whose length is that of no body."""
         b = self.reader.buffer
         while b"\r\n\r\n" not in b:
             self._fill()
@@ -258,7 +261,7 @@ class Peer:
         if int(status) == 101:
             b += rest
             return Response(101, reason, headers, b"")
-        n = int(headers.get("content-length", "0"))
+        n = 0 if is_head else int(headers.get("content-length", "0"))
         b += rest
         while len(b) < n:
             self._fill()
@@ -367,6 +370,7 @@ class Peer:
             try:
                 frame = self.next_frame()
             except Ended as end:
+                self.was_reset = end.reset
                 if self.reader.buffer and not end.reset:
                     raise Violation("the stream ends within a frame")
                 return frames, how or ("reset" if end.reset else "fin")
@@ -385,6 +389,18 @@ class Peer:
         frames, how = self.rest()
         assert not frames, frames
         return how
+
+    def finished(self):
+        """-> bytes that come before the server's FIN; an RST raises."""
+        while True:
+            try:
+                self._fill()
+            except Ended as end:
+                if end.reset:
+                    raise
+                data = bytes(self.reader.buffer)
+                del self.reader.buffer[:]
+                return data
 
     # ---- ends
 
