@@ -75,6 +75,30 @@ void api_refuse_loading(lua_State *L, const char *function)
     }
 }
 
+/* The key on top but one is in none of the lists. */
+static int refuse_option(
+    lua_State *L, const char *function, const char *const *known, size_t n)
+{
+    const char *key =
+        lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
+    const char *near = key == NULL ? NULL : units_suggest(key, known, n);
+
+    return luaL_error(L, "%s: unknown option '%s'%s%s%s", function,
+        key != NULL ? key : luaL_typename(L, -2),
+        near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
+        near != NULL ? "'?" : "");
+}
+
+static bool is_one_of(const char *key, const char *const *words, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(key, words[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void api_check_options(lua_State *L, int idx, const char *function,
     const char *const *known, size_t n)
 {
@@ -86,19 +110,38 @@ void api_check_options(lua_State *L, int idx, const char *function,
     }
     lua_pushnil(L);
     while (lua_next(L, idx) != 0) {
-        const char *key =
-            lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
-        bool is_known = false;
-        for (size_t i = 0; key != NULL && i < n && !is_known; i++) {
-            is_known = strcmp(key, known[i]) == 0;
+        if (lua_type(L, -2) != LUA_TSTRING ||
+            !is_one_of(lua_tostring(L, -2), known, n)) {
+            (void)refuse_option(L, function, known, n);
         }
-        if (!is_known) {
-            const char *near =
-                key == NULL ? NULL : units_suggest(key, known, n);
-            luaL_error(L, "%s: unknown option '%s'%s%s%s", function,
-                key != NULL ? key : luaL_typename(L, -2),
-                near != NULL ? "; did you mean '" : "",
-                near != NULL ? near : "", near != NULL ? "'?" : "");
+        lua_pop(L, 1);
+    }
+}
+
+void api_message_options(lua_State *L, int idx, const char *function,
+    const char *const *known, size_t n, struct hub_message *msg)
+{
+    msg->op = FRAME_TEXT;
+    msg->key = NULL;
+    msg->key_len = 0;
+    if (lua_isnoneornil(L, idx)) {
+        return;
+    }
+    if (!lua_istable(L, idx)) {
+        (void)api_bad_argument(L, idx, "options", "table");
+    }
+    lua_pushnil(L);
+    while (lua_next(L, idx) != 0) {
+        const char *key =
+            lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+        if (strcmp(key, "binary") == 0) {
+            msg->op = lua_toboolean(L, -1) ? FRAME_BINARY : FRAME_TEXT;
+        } else if (strcmp(key, "key") == 0) {
+            /* The text stays alive in the table. */
+            msg->key = api_check_string(
+                L, lua_gettop(L), "key", LIMIT_KEY_BYTES, &msg->key_len);
+        } else if (!is_one_of(key, known, n)) {
+            (void)refuse_option(L, function, known, n);
         }
         lua_pop(L, 1);
     }

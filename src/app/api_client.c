@@ -94,9 +94,8 @@ const void *api_check_message(lua_State *L, int idx, bool is_binary,
     /* An empty outbox takes one message of any size that could have come in,
      * so that an echo works with whatever message.max is. */
     const struct conn_settings *m = &a->conn_settings;
-    size_t most = m->outbox.hard_bytes > m->message_bytes ?
-        m->outbox.hard_bytes :
-        m->message_bytes;
+    size_t most = m->outbox.hard_bytes > m->message_bytes ? m->outbox.hard_bytes
+                                                          : m->message_bytes;
     if (*len > most) {
         *err = ERR_TOO_BIG;
         *detail = "the message is over both outbox.hard and message.max";
@@ -107,30 +106,6 @@ const void *api_check_message(lua_State *L, int idx, bool is_binary,
     return p;
 }
 
-/* The options that send and broadcast share. */
-void api_message_options(lua_State *L, int idx, struct hub_message *msg)
-{
-    msg->op = FRAME_TEXT;
-    msg->key = NULL;
-    msg->key_len = 0;
-    if (lua_isnoneornil(L, idx)) {
-        return;
-    }
-    lua_pushliteral(L, "binary");
-    lua_rawget(L, idx);
-    if (lua_toboolean(L, -1)) {
-        msg->op = FRAME_BINARY;
-    }
-    lua_pushliteral(L, "key");
-    lua_rawget(L, idx);
-    if (!lua_isnil(L, -1)) {
-        msg->key = api_check_string(
-            L, lua_gettop(L), "key", LIMIT_KEY_BYTES, &msg->key_len);
-    }
-    /* The key's text lives on in the options table. */
-    lua_pop(L, 2);
-}
-
 static int client_send(lua_State *L)
 {
     static const char *const options[] = {"binary", "key", "compress"};
@@ -139,12 +114,8 @@ static int client_send(lua_State *L)
     const char *detail;
     int err;
 
-    if (lua_gettop(L) > 2) {
-        api_check_options(L, 3, "client:send", options, ARRAY_LEN(options));
-    } else {
-        lua_settop(L, 3);
-    }
-    api_message_options(L, 3, &msg);
+    lua_settop(L, 3);
+    api_message_options(L, 3, "client:send", options, ARRAY_LEN(options), &msg);
     msg.data = api_check_message(
         L, 2, msg.op == FRAME_BINARY, &msg.len, &err, &detail);
     if (err != 0) {

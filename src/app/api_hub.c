@@ -195,22 +195,22 @@ static void apply_where(
 
 /* ---- broadcast ---- */
 
-int api_broadcast(lua_State *L, int message, int opts, struct hub_target *to)
+int api_broadcast(lua_State *L, int message, int opts,
+    const struct hub_message *parsed, struct hub_target *to)
 {
     struct app *a = state_from(L)->app;
-    struct hub_message msg;
+    struct hub_message msg = *parsed;
     const char *detail;
     uint32_t queued = 0;
     uint32_t dropped = 0;
     int err;
 
-    api_message_options(L, opts, &msg);
     msg.data = api_check_message(
         L, message, msg.op == FRAME_BINARY, &msg.len, &err, &detail);
     if (err != 0) {
         return api_fail(L, err, detail);
     }
-    if (!lua_isnoneornil(L, opts)) {
+    if (!lua_isnil(L, opts)) {
         read_except(L, opts, to);
         apply_where(L, opts, a, to);
     }
@@ -225,10 +225,11 @@ static int broadcast(lua_State *L)
     static const char *const options[] = {"room", "rooms", "user", "users",
         "except", "where", "binary", "key", "compress"};
     struct hub_target to = {0};
+    struct hub_message msg;
 
     api_refuse_loading(L, "broadcast");
     lua_settop(L, 2);
-    api_check_options(L, 2, "broadcast", options, ARRAY_LEN(options));
+    api_message_options(L, 2, "broadcast", options, ARRAY_LEN(options), &msg);
     if (!lua_isnil(L, 2)) {
         to.rooms = read_names(
             L, 2, "room", "rooms", LIMIT_ROOM_NAME_BYTES, &to.room_count);
@@ -241,7 +242,7 @@ static int broadcast(lua_State *L)
             return 2;
         }
     }
-    return api_broadcast(L, 1, 2, &to);
+    return api_broadcast(L, 1, 2, &msg, &to);
 }
 
 /* ---- clients ---- */

@@ -55,10 +55,12 @@ static int room_broadcast(lua_State *L)
 
     api_refuse_loading(L, "room:broadcast");
     lua_settop(L, 3);
-    api_check_options(L, 3, "room:broadcast", options, ARRAY_LEN(options));
+    struct hub_message msg;
+    api_message_options(
+        L, 3, "room:broadcast", options, ARRAY_LEN(options), &msg);
     struct hub_name name = {ref->name, ref->len};
     struct hub_target to = {.rooms = &name, .room_count = 1};
-    return api_broadcast(L, 2, 3, &to);
+    return api_broadcast(L, 2, 3, &msg, &to);
 }
 
 static int no_client(lua_State *L)

@@ -307,14 +307,17 @@ void api_check_options(lua_State *L, int idx, const char *function,
  * types. */
 const void *api_check_message(lua_State *L, int idx, bool is_binary,
     size_t *len, int *err, const char **detail);
-/* The options binary and key of the (checked) table or nil at idx. */
-void api_message_options(lua_State *L, int idx, struct hub_message *msg);
+/* What send and broadcast have in common: binary and key of the table or nil
+ * at idx, in one walk that raises on a key that is not in `known`. */
+void api_message_options(lua_State *L, int idx, const char *function,
+    const char *const *known, size_t n, struct hub_message *msg);
 /* code, reason at idx and idx + 1, both optional. */
 void api_check_close(lua_State *L, int idx, uint16_t *code, const char **reason,
     size_t *reason_len);
-/* Ends every broadcast: message and options at these indexes, `to` with rooms
- * and users set. Pushes queued, dropped. */
-int api_broadcast(lua_State *L, int message, int opts, struct hub_target *to);
+/* Ends every broadcast: message and options at these indexes (settop is at
+ * least opts), `to` with rooms and users set. Pushes queued, dropped. */
+int api_broadcast(lua_State *L, int message, int opts,
+    const struct hub_message *parsed, struct hub_target *to);
 /* Pushes a userdata with the ids of a room's members (NULL: everybody). */
 uint64_t *api_snapshot(
     lua_State *L, struct hub *h, const struct room *r, size_t *n);
