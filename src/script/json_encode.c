@@ -157,7 +157,7 @@ __attribute__((noinline)) static bool fail(
 static bool fail_type(struct encoder *e, int idx, const struct level *where)
 {
     char problem[32];
-    snprintf(problem, sizeof(problem), "a %s", luaL_typename(e->L, idx));
+    (void)snprintf(problem, sizeof(problem), "a %s", luaL_typename(e->L, idx));
     return fail(e, where, problem);
 }
 

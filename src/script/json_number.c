@@ -17,6 +17,11 @@
  * fraction to make up for it. */
 #define EXPONENT_MAX 1000000000000
 
+/* Exact powers of ten. */
+static const double powers[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8,
+    1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21,
+    1e22};
+
 /* Reading */
 
 struct number {
@@ -121,9 +126,6 @@ static bool scan(struct scanner *s, struct number *n)
  * multiplication or division rounds once: the result is the nearest. */
 static bool is_quick_float(const struct number *n, double *value)
 {
-    static const double powers[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8,
-        1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
-        1e21, 1e22};
     int64_t power = n->exponent - n->scale;
     if (n->digits > 15 || power < -22 || power > 22) {
         return false;
@@ -203,39 +205,63 @@ size_t json_put_integer(char *out, lua_Integer value)
     return (size_t)(end - p);
 }
 
-/* A number of few decimal places: with `places` of them it is an integer m
- * that a double holds exactly, and m / 10^places rounds to the number, so
- * that is what the decimals read back as. 0: it has more places. */
-static size_t put_decimal(char *out, double value)
+/* Writes digits / 10^places. */
+static size_t put_scaled(
+    char *out, uint64_t digits, int places, bool is_negative)
 {
-    static const double powers[] = {1, 1e1, 1e2, 1e3, 1e4};
-    double size = fabs(value);
-    if (size >= 1e10 || (size != 0 && size < 1e-3)) {
-        return 0;
-    }
-    int places = 1;
-    double m = size * powers[1];
-    while (m != floor(m) || m / powers[places] != size) {
-        if (++places > 4) {
-            return 0;
-        }
-        m = size * powers[places];
-    }
-    char text[24];
+    char text[32];
     char *end = text + sizeof(text);
     char *p = end;
-    uint64_t digits = (uint64_t)m;
     for (int i = 0; i < places; i++) {
         *--p = (char)('0' + digits % 10);
         digits /= 10;
     }
     *--p = '.';
     p = put_digits(p, digits);
-    if (signbit(value)) {
+    if (is_negative) {
         *--p = '-';
     }
     memcpy(out, p, (size_t)(end - p));
     return (size_t)(end - p);
+}
+
+/* Writes a number that has a decimal form of at most 15 digits. 0: it has
+ * none, or is too large or small for this.
+ *
+ * With `places` decimal places the number is an integer m below 2^53, and
+ * 10^places is exact too, so m / 10^places is rounded once, as reading it is:
+ * if that is the number, those are decimals that read back as it. Of 15
+ * digits only the nearest m can be right: what such decimals may differ from
+ * the number, and what the multiplication adds, is less than a half. The few
+ * places that most numbers have are tried first, for speed only. */
+static size_t put_decimal(char *out, double value)
+{
+    static const double limits[] = {
+        1e9, 1e8, 1e7, 1e6, 1e5, 1e4, 1e3, 1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3};
+    double size = fabs(value);
+    if (size >= 1e10 || (size != 0 && size < 1e-3)) {
+        return 0;
+    }
+    for (int places = 1; places <= 4; places++) {
+        double m = floor(size * powers[places] + 0.5);
+        if (m / powers[places] == size) {
+            return put_scaled(out, (uint64_t)m, places, signbit(value) != 0);
+        }
+    }
+    int places = 5;
+    for (const double *limit = limits; size < *limit; limit++) {
+        places++;
+    }
+    double m = floor(size * powers[places] + 0.5);
+    if (m / powers[places] != size) {
+        return 0;
+    }
+    uint64_t digits = (uint64_t)m;
+    while (digits % 10 == 0) {
+        digits /= 10;
+        places--;
+    }
+    return put_scaled(out, digits, places, value < 0);
 }
 
 size_t json_put_float(char *out, double value)
@@ -245,7 +271,10 @@ size_t json_put_float(char *out, double value)
         return quick;
     }
     int n = 0;
-    for (int digits = 14; digits <= 17; digits++) {
+    /* put_decimal() has tried up to 15 of most. */
+    double size = fabs(value);
+    int least = size >= 1e-3 && size < 1e10 ? 16 : 14;
+    for (int digits = least; digits <= 17; digits++) {
         n = snprintf(out, JSON_NUMBER_BYTES, "%.*g", digits, value);
         if (strtod(out, NULL) == value) {
             break;

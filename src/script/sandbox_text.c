@@ -113,7 +113,7 @@ static void hide_pointer(lua_State *L, int arg)
     } else {
         char text[32];
         lua_Integer id = identity_of(L, arg);
-        snprintf(text, sizeof(text), "0x%08llx", (unsigned long long)id);
+        (void)snprintf(text, sizeof(text), "0x%08llx", (unsigned long long)id);
         lua_pushstring(L, text);
     }
     lua_replace(L, arg);

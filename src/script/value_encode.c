@@ -43,7 +43,7 @@ static void push_path(struct writer *w, const struct level *level)
             lua_pushfstring(L, "[%I]", (LUAI_UACINT)level->index);
         } else if (lua_type(L, level->key) == LUA_TSTRING) {
             char key[40];
-            snprintf(key, sizeof(key), "%s", lua_tostring(L, level->key));
+            (void)snprintf(key, sizeof(key), "%s", lua_tostring(L, level->key));
             lua_pushfstring(L, ".%s", key);
         } else {
             luaL_tolstring(L, level->key, NULL);
@@ -72,7 +72,7 @@ __attribute__((noinline)) static bool fail(
 static bool fail_type(struct writer *w, int idx, const struct level *where)
 {
     char what[32];
-    snprintf(what, sizeof(what), "is a %s", luaL_typename(w->L, idx));
+    (void)snprintf(what, sizeof(what), "is a %s", luaL_typename(w->L, idx));
     return fail(w, ERR_SYNTAX, where, what);
 }
 

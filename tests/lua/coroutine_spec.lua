@@ -66,7 +66,7 @@ describe("coroutines", function()
   it("close what they left open when wrapped and failed", function()
     local closed = spec.counted(1)
     local f = coroutine.wrap(function()
-      local x <close> = setmetatable({}, { __close = function() closed() end })
+      local _ <close> = setmetatable({}, { __close = function() closed() end })
       error("oops")
     end)
     expect(f).fails_with("oops")
@@ -152,7 +152,7 @@ describe("coroutine.close", function()
   it("closes variables, and reports their errors", function()
     local closed = spec.counted(1)
     local co = coroutine.create(function()
-      local x <close> = setmetatable({}, { __close = function() closed() end })
+      local _ <close> = setmetatable({}, { __close = function() closed() end })
       coroutine.yield()
     end)
     coroutine.resume(co)
@@ -161,7 +161,7 @@ describe("coroutine.close", function()
     expect(coroutine.close(co)).is(true)
 
     co = coroutine.create(function()
-      local x <close> = setmetatable({}, { __close = function() error("in close", 0) end })
+      local _ <close> = setmetatable({}, { __close = function() error("in close", 0) end })
       coroutine.yield()
     end)
     coroutine.resume(co)
@@ -175,7 +175,7 @@ describe("coroutine.close", function()
   it("is refused inside xpcall, whose handler Lua would lose", function()
     local co = coroutine.create(function()
       xpcall(function()
-        local x <close> = setmetatable({}, { __close = function() error("x") end })
+        local _ <close> = setmetatable({}, { __close = function() error("x") end })
         coroutine.yield()
       end, function(err) return err end)
       coroutine.yield("outside")
@@ -208,7 +208,7 @@ describe("coroutine.close", function()
     for _ = 1, 20000 do
       local previous = co
       co = coroutine.create(function()
-        local x <close> = setmetatable({}, {
+        local _ <close> = setmetatable({}, {
           __close = function()
             if previous then
               local ok, err = pcall(coroutine.close, previous)
@@ -239,7 +239,7 @@ describe("coroutine.close", function()
     for _ = 1, 50 do
       local previous = co
       co = coroutine.create(function()
-        local x <close> = setmetatable({}, {
+        local _ <close> = setmetatable({}, {
           __close = function()
             deep(150, function()
               if previous then

@@ -1,4 +1,5 @@
 -- JSON as a script sees it; the codec's corners are in tests/unit/script.
+-- luacheck: read globals json
 local spec = ...
 local it, expect, describe = spec.it, spec.expect, spec.describe
 
@@ -107,7 +108,8 @@ describe("json.decode", function()
   it("says when an array is none any more", function()
     local t = json.decode("[1,2,3]")
     t[2] = nil
-    expect(function() json.encode { x = t } end).fails_with("an array with holes or other keys at .x")
+    expect(function() json.encode { x = t } end).fails_with(
+      "an array with holes or other keys at .x")
     t = json.decode("[]")
     t.name = "x"
     expect(function() json.encode(t) end).fails_with("an array with holes or other keys")

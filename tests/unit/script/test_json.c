@@ -341,6 +341,57 @@ static void every_finite_float_reads_back_the_same(void **state)
     }
 }
 
+/* The text that the contract names, made the slow way. */
+static void shortest(char *text, double value)
+{
+    for (int digits = 14; digits <= 17; digits++) {
+        sprintf(text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) {
+            break;
+        }
+    }
+    if (strpbrk(text, ".e") == NULL) {
+        strcat(text, ".0");
+    }
+}
+
+static void assert_shortest(lua_State *L, double value)
+{
+    char wanted[64];
+    shortest(wanted, value);
+    lua_pushnumber(L, value);
+    assert_int_equal(json_encode(L, -1), 0);
+    assert_string_equal(lua_tostring(L, -1), wanted);
+    lua_pop(L, 2);
+}
+
+static void floats_are_written_with_the_fewest_digits(void **state)
+{
+    lua_State *L = ((struct bench *)*state)->L;
+    static const double special[] = {0.0, 0.1, 0.001, 0.01, 1e10, 9999999999.9,
+        1e9, 999999999.999999, 0.1 + 0.2, 1.0 / 3, 9.999999999999999,
+        0.00099999999999999, 123456.789, 1e-3, 1e15, 1e17, 5e-324,
+        1.7976931348623157e308, 0.30000000000000004, 4.35, 2.675, 1e22, 1e23};
+    for (size_t i = 0; i < ARRAY_LEN(special); i++) {
+        assert_shortest(L, special[i]);
+        assert_shortest(L, -special[i]);
+    }
+    uint64_t x = 1234567891234567ull;
+    for (int i = 0; i < 60000; i++) {
+        /* Decimals of up to 16 digits, with the point anywhere. */
+        char text[64];
+        uint64_t r = next_random(&x);
+        uint64_t limit = 1;
+        for (uint64_t d = 0; d < r % 16 + 1; d++) {
+            limit *= 10;
+        }
+        snprintf(text, sizeof(text), "%llue%d",
+            (unsigned long long)(next_random(&x) % limit),
+            (int)(r / 16 % 24) - 18);
+        assert_shortest(L, strtod(text, NULL));
+    }
+}
+
 static void numbers_read_as_strtod_reads_them(void **state)
 {
     lua_State *L = ((struct bench *)*state)->L;
@@ -522,6 +573,7 @@ int main(void)
         T(long_tables_and_strings_arrive_whole),
         T(the_last_of_equal_keys_wins),
         T(every_finite_float_reads_back_the_same),
+        T(floats_are_written_with_the_fewest_digits),
         T(numbers_read_as_strtod_reads_them),
         T(huge_exponents_and_scales_do_not_meet),
         T(encoding_grows_past_its_first_buffer),
