@@ -4,8 +4,8 @@
  * loop/io hold for both backends.
  *
  * The handle has memory of its own, since libuv lets go of it only in the
- * close callback, while a watch may be gone or in use again by then. libuv
- * drops stale events of a stopped handle by itself.
+ * close callback, while a watch may be gone or in use again by then. Stale
+ * events need no care: libuv calls nobody for a handle that was stopped.
  *
  * libuv stops a handle on POLLERR and cannot watch for errors alone. So an
  * error is reported together with what was asked for (the owner reads what
@@ -20,7 +20,7 @@
 
 struct uv_watch {
     uv_poll_t poll;
-    struct io_watch *owner; /* NULL: removed */
+    struct io_watch *owner; /* not called once it has gone */
 };
 
 static void on_poll(uv_poll_t *handle, int status, int events);
@@ -61,9 +61,6 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 {
     struct uv_watch *u = container_of(handle, struct uv_watch, poll);
     struct io_watch *w = u->owner;
-    if (w == NULL) {
-        return;
-    }
     unsigned ready = (events & UV_READABLE ? IO_READ : 0) |
                      (events & UV_WRITABLE ? IO_WRITE : 0);
     ready &= w->events;
@@ -127,7 +124,6 @@ void io_remove(struct loop *l, struct io_watch *w)
         return;
     }
     struct uv_watch *u = w->priv;
-    u->owner = NULL;
     uv_poll_stop(&u->poll);
     uv_close((uv_handle_t *)&u->poll, on_closed);
     w->priv = NULL;

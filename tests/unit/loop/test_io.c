@@ -3,8 +3,9 @@
 #include "base/mem.h"
 #include "loop/io.h"
 #include "loop/loop.h"
+#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -193,6 +194,44 @@ static void the_end_of_the_stream_is_readable(void **state)
     close_peer(&p);
 }
 
+static void open_tcp_pair(struct peer *p)
+{
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(a);
+    int ln = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(ln, (struct sockaddr *)&a, len), 0);
+    assert_int_equal(listen(ln, 1), 0);
+    assert_int_equal(getsockname(ln, (struct sockaddr *)&a, &len), 0);
+    p->theirs = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(p->theirs, (struct sockaddr *)&a, len), 0);
+    p->ours = accept4(ln, NULL, NULL, SOCK_NONBLOCK);
+    assert_true(p->ours >= 0);
+    close(ln);
+}
+
+static void urgent_data_neither_wakes_nor_deafens_a_paused_watch(void **state)
+{
+    (void)state;
+    struct peer p = {0};
+    open_tcp_pair(&p);
+    assert_int_equal(io_add(loop, &p.watch, p.ours, 0, on_ready), 0);
+    assert_int_equal(send(p.theirs, "!", 1, MSG_OOB), 1);
+    loop_turn(loop, 20);
+    uint64_t start_ns = loop_clock_ns();
+    loop_turn(loop, 20);
+    loop_turn(loop, 20);
+    assert_true(loop_clock_ns() - start_ns >= 30 * 1000000);
+    assert_int_equal(p.calls, 0);
+    say(&p);
+    p.drains = true;
+    io_modify(loop, &p.watch, IO_READ);
+    loop_turn(loop, 1000);
+    turns(1);
+    assert_true(p.calls >= 1);
+    close_peer(&p);
+}
+
 static void removed_is_silent_and_removing_twice_is_harmless(void **state)
 {
     (void)state;
@@ -361,6 +400,7 @@ int main(void)
         ON_LOOP(interest_can_be_changed_to_and_fro),
         ON_LOOP(a_hang_up_is_reported_even_if_nothing_is_asked_for),
         ON_LOOP(the_end_of_the_stream_is_readable),
+        ON_LOOP(urgent_data_neither_wakes_nor_deafens_a_paused_watch),
         ON_LOOP(removed_is_silent_and_removing_twice_is_harmless),
         ON_LOOP(a_watch_removed_during_dispatch_is_not_called),
         ON_LOOP(a_watch_may_remove_itself),
