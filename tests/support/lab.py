@@ -1,0 +1,85 @@
+"""What the tests of a running server measure, and how they set one up."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from support.server import BINARY, Server
+
+IS_ASAN = b"__asan_init" in pathlib.Path(BINARY).read_bytes() \
+    if pathlib.Path(BINARY).exists() else False
+
+
+def write_app(directory, main, conf=None, files=None):
+    """An app's directory: main.lua, app.conf.lua, more files by name."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "main.lua").write_text(main, encoding="utf-8")
+    if conf is not None:
+        (directory / "app.conf.lua").write_text(conf, encoding="utf-8")
+    for name, text in (files or {}).items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(text, encoding="utf-8")
+    return directory
+
+
+def serve(directory, main, conf=None, files=None, args=()):
+    """A Server of this app. A sanitizer's memory of what was freed is kept
+    small, so that a bound on memory can be seen at all."""
+    options = [o for o in (os.environ.get("ASAN_OPTIONS"),
+                           "quarantine_size_mb=4") if o]
+    return Server(write_app(pathlib.Path(directory) / "app", main, conf,
+                            files),
+                  *args, env={"ASAN_OPTIONS": ":".join(options)})
+
+
+def counters(server):
+    """The counters as the server logs them: {name: value}; 0 is left out."""
+    mark = server.mark()
+    server.signal(signal.SIGUSR1)
+    line = server.wait_log(lambda r: r["msg"].startswith("counters:"),
+                           since=mark)
+    return {name: int(value)
+            for name, value in re.findall(r"(\w+)=(\d+)", line["msg"])}
+
+
+def lines(server, pattern, since=0):
+    """The log's records whose message matches."""
+    return [r for r in server.log[since:]
+            if re.search(pattern, r.get("msg", ""))]
+
+
+def forget_peak(pid):
+    pathlib.Path("/proc/%d/clear_refs" % pid).write_text("5")
+
+
+def memory(pid):
+    """-> (resident now, its peak), in bytes."""
+    text = pathlib.Path("/proc/%d/status" % pid).read_text()
+    now, peak = (int(re.search(r"%s:\s+(\d+) kB" % name, text).group(1))
+                 for name in ("VmRSS", "VmHWM"))
+    return now * 1024, peak * 1024
+
+
+def kernel_bytes(server, peer_port):
+    """What the kernel holds to be sent to the client at `peer_port`."""
+    if shutil.which("ss") is None:
+        pytest.skip("no ss (iproute2): the kernel's share cannot be seen")
+    text = subprocess.run(
+        ["ss", "-tmnH", "sport = :%d and dport = :%d"
+         % (server.port, peer_port)],
+        capture_output=True, text=True, check=True).stdout
+    found = re.search(r"skmem:\(.*?,w(\d+),", text)
+    if found is None:
+        pytest.skip("ss tells nothing of a socket's memory here: %r" % text)
+    return int(found.group(1))
+
+
+def ask(peer, **command):
+    """Sends a command as JSON; -> the answer, the next message."""
+    peer.text(json.dumps(command))
+    return json.loads(peer.message())
