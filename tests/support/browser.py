@@ -85,8 +85,7 @@ class Tab:
 
     @property
     def driver(self):
-        if self._driver.current_window_handle != self.handle:
-            self._driver.switch_to.window(self.handle)
+        self._driver.switch_to.window(self.handle)
         return self._driver
 
     def find(self, css):

@@ -61,10 +61,15 @@ function element(tag, className, text) {
   return node;
 }
 
+// Far enough from each other to be told apart, and none of them muddy.
+const HUES = [250, 205, 168, 140, 330, 352, 18, 280, 305, 225];
+
 function hueOf(name) {
-  let hash = 7;
-  for (const char of name.toLowerCase()) hash = (hash * 31 + char.codePointAt(0)) % 3600;
-  return hash % 360;
+  let hash = 2166136261;
+  for (const char of name.toLowerCase()) {
+    hash = Math.imul(hash ^ char.codePointAt(0), 16777619);
+  }
+  return HUES[((hash ^ hash >>> 15) >>> 0) % HUES.length];
 }
 
 function paintFace(face, name) {
@@ -214,13 +219,13 @@ const on = {
   },
 
   join(m) {
-    if (!people.has(m.name)) note(m.name + " came in");
+    if (!people.has(m.name)) note(m.name, true);
     people.add(m.name);
     showPeople();
   },
 
   leave(m) {
-    if (people.delete(m.name)) note(m.name + " left");
+    if (people.delete(m.name)) note(m.name, false);
     stoppedTyping(m.name);
     showPeople();
   },
@@ -328,11 +333,26 @@ function hear(said) {
   else if (!isMine) countNewer();
 }
 
-function note(text) {
+const listing = new Intl.ListFormat("en");
+
+// Who comes and goes without a word in between shares one note; who is back
+// before anybody spoke was never away.
+function note(name, came) {
   const stays = isAtEnd();
-  const at = Date.now() / 1000;
-  showDay(at);
-  show({ kind: "note", text, at });
+  let last = book().entries.findLast((entry) => !entry.isWaiting);
+  if (last?.kind !== "note") {
+    const at = Date.now() / 1000;
+    showDay(at);
+    last = { kind: "note", text: "", at, came: new Set(), left: new Set() };
+    show(last);
+  }
+  const [to, from] = came ? [last.came, last.left] : [last.left, last.came];
+  if (!from.delete(name)) to.add(name);
+  const parts = [];
+  if (last.came.size > 0) parts.push(listing.format(last.came) + " came in");
+  if (last.left.size > 0) parts.push(listing.format(last.left) + " left");
+  last.node.textContent = parts.join(", ");
+  if (parts.length === 0) remove((entry) => entry === last);
   regroup();
   if (stays) scrollToEnd();
 }
@@ -368,7 +388,7 @@ function makeLine(entry) {
   const node = element("li", "line");
   const face = element("span", "face");
   const bubble = element("div", "bubble");
-  const stamp = element("time", "", entry.isWaiting ? "\u2026" : clock.format(entry.at * 1000));
+  const stamp = element("time", "", entry.isWaiting ? "sending\u2026" : clock.format(entry.at * 1000));
   const text = element("span", "text", entry.text);
   const name = element("span", "name", entry.name);
   if (!entry.isWaiting) stamp.dateTime = new Date(entry.at * 1000).toISOString();
