@@ -24,7 +24,7 @@ struct connect {
     uint64_t id; /* the client's, if it becomes one */
     char accept[HANDSHAKE_ACCEPT_BYTES + 1];
     char *path;      /* own copy */
-    char *protocols; /* what the client offers, the header's text; or NULL */
+    char *protocols; /* what the client offers, one list; NULL: nothing */
     /* The verdict. */
     bool is_accepted;
     bool has_data;
@@ -61,11 +61,10 @@ static int flatten(struct buf *b, const struct http_request *r, const char *ip)
 
 /* ---- refusals ---- */
 
-static void refuse(struct app *a, struct conn *c, int status, const char *text)
+static void refuse(struct conn *c, int status, const char *text)
 {
     reply_text(c, status, text, status == 503 ? "Retry-After: 5\r\n" : NULL,
         false, false);
-    metric_add(loop_metrics(a->loop), METRIC_HANDSHAKE_REFUSED, 1);
 }
 
 static void log_refusal(
@@ -106,7 +105,7 @@ static bool check_origin(
             " (setting \"origins\" in app.conf.lua)");
     }
     log_refusal(a, c, 403, text);
-    refuse(a, c, 403, text);
+    refuse(c, 403, text);
     return false;
 }
 
@@ -115,7 +114,7 @@ static bool check_limits(struct app *a, struct conn *c)
     char text[128];
 
     if (a->is_stopping) {
-        refuse(a, c, 503, "the server is stopping");
+        refuse(c, 503, "the server is stopping");
         return false;
     }
     if (a->client_count + a->connecting < a->live->settings.clients) {
@@ -126,7 +125,7 @@ static bool check_limits(struct app *a, struct conn *c)
         "limits.clients is %u",
         a->client_count + a->connecting, a->live->settings.clients);
     log_refusal(a, c, 503, text);
-    refuse(a, c, 503, "the app is full");
+    refuse(c, 503, "the app is full");
     return false;
 }
 
@@ -202,7 +201,7 @@ static void accept_client(
 
     if (rc != 0) {
         log_refusal(a, c, 503, err_word(rc));
-        refuse(a, c, 503,
+        refuse(c, 503,
             rc == ERR_FULL ? "the room is full" : "no room for another client");
         return;
     }
@@ -230,14 +229,18 @@ void connect_finished(struct event *ev)
     bool is_taken = false;
 
     a->connecting--;
+    if (c != NULL && conn_has_left(c)) {
+        conn_kill(c, false);
+        c = NULL;
+    }
     if (c == NULL) {
         /* It died while we thought. */
     } else if (ev->has_failed) {
-        refuse(a, c, 500, "the app failed to decide");
+        refuse(c, 500, "the app failed to decide");
     } else if (!cn->is_accepted) {
-        refuse(a, c, cn->status, cn->reason);
+        refuse(c, cn->status, cn->reason);
     } else if (a->is_stopping) {
-        refuse(a, c, 503, "the server is stopping");
+        refuse(c, 503, "the server is stopping");
     } else {
         uint32_t before = a->client_count;
         accept_client(a, c, cn, ev->state);
@@ -531,12 +534,27 @@ static char *copy_text(const char *s)
     return copy;
 }
 
+/* The list may be spread over several headers (RFC 6455 11.3.4). */
+static int join_offers(struct buf *b, const struct http_request *r)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < r->header_count; i++) {
+        const struct http_header *h = &r->headers[i];
+        if (strcmp(h->name, "sec-websocket-protocol") == 0) {
+            rc = buf_printf(b, "%s,", h->value);
+        }
+    }
+    return rc;
+}
+
 static struct connect *new_connect(
     struct app *a, struct conn *c, const struct http_request *r)
 {
     struct connect *cn = mem_zalloc(sizeof(*cn));
-    const char *offers = http_header_find(r, "sec-websocket-protocol");
+    struct buf offers;
 
+    buf_init(&offers, LIMIT_HEAD_BYTES);
     cn->conn = conn_get_id(c);
     cn->id = a->next_id++;
     handshake_accept(r, cn->accept);
@@ -544,8 +562,9 @@ static struct connect *new_connect(
     buf_init(&cn->rooms,
         (size_t)LIMIT_ROOMS_PER_CLIENT * (LIMIT_ROOM_NAME_BYTES + 4));
     cn->path = copy_text(r->path);
-    cn->protocols = offers != NULL ? copy_text(offers) : NULL;
-    if (cn->path == NULL || (offers != NULL && cn->protocols == NULL)) {
+    int rc = join_offers(&offers, r);
+    cn->protocols = (char *)offers.p;
+    if (cn->path == NULL || rc != 0) {
         free_connect(cn);
         return NULL;
     }
@@ -562,7 +581,7 @@ void app_connect(struct app *a, struct conn *c, const struct http_request *r)
     }
     struct connect *cn = new_connect(a, c, r);
     if (cn == NULL) {
-        refuse(a, c, 503, "no memory for another client");
+        refuse(c, 503, "no memory for another client");
         return;
     }
     if (a->live->handlers[HANDLER_ON_CONNECT] == LUA_NOREF) {
@@ -575,7 +594,7 @@ void app_connect(struct app *a, struct conn *c, const struct http_request *r)
     if (flatten(&flat, r, ip) != 0) {
         buf_fini(&flat);
         free_connect(cn);
-        refuse(a, c, 503, "no memory for another client");
+        refuse(c, 503, "no memory for another client");
         return;
     }
     struct event *ev = inbox_event(a, EVENT_CONNECT);
