@@ -170,18 +170,24 @@ static void push_cookies(lua_State *L, const struct request *r)
 
 static void push_protocols(lua_State *L, const struct request *r)
 {
-    const char *p = find_header(r, "sec-websocket-protocol");
+    const char *end = r->block + r->len;
     lua_Integer count = 0;
 
     lua_newtable(L);
-    while (p != NULL && *p != '\0') {
-        p += strspn(p, " \t,");
-        size_t n = strcspn(p, " \t,");
-        if (n > 0) {
-            lua_pushlstring(L, p, n);
-            lua_rawseti(L, -2, ++count);
+    for (const char *name = first_header(r); name < end;) {
+        const char *p = name + strlen(name) + 1;
+        /* RFC 6455 11.3.4: the list may be spread over several headers. */
+        bool is_offer = strcmp(name, "sec-websocket-protocol") == 0;
+        while (is_offer && *p != '\0') {
+            p += strspn(p, " \t,");
+            size_t n = strcspn(p, " \t,");
+            if (n > 0) {
+                lua_pushlstring(L, p, n);
+                lua_rawseti(L, -2, ++count);
+            }
+            p += n;
         }
-        p += n;
+        name = p + strlen(p) + 1;
     }
 }
 

@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "net/conn_priv.h"
 #include <arpa/inet.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -146,6 +147,21 @@ struct net *conn_net(const struct conn *c)
 enum conn_state conn_get_state(const struct conn *c)
 {
     return (enum conn_state)c->state;
+}
+
+bool conn_has_left(const struct conn *c)
+{
+    short gone = POLLERR | POLLHUP | POLLNVAL;
+    struct pollfd p = {.events = 0};
+#ifdef POLLRDHUP /* sees a FIN behind bytes not read yet */
+    p.events |= POLLRDHUP;
+    gone |= POLLRDHUP;
+#endif
+    if (c->state == CONN_DEAD) {
+        return true;
+    }
+    p.fd = conn_lane(c)->fd;
+    return poll(&p, 1, 0) == 1 && (p.revents & gone) != 0;
 }
 
 void conn_ip(const struct conn *c, char out[CONN_IP_BYTES])

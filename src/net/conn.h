@@ -78,6 +78,9 @@ struct conn *conn_new(struct net *n, int fd, const struct conn_router *router,
 struct conn_id conn_get_id(const struct conn *c);
 struct net *conn_net(const struct conn *c);
 enum conn_state conn_get_state(const struct conn *c);
+/* Has the peer ended the connection already, though what it sent before that
+ * may not have been read? One system call: for who has kept it waiting. */
+bool conn_has_left(const struct conn *c);
 /* Numeric address of the peer, NUL-terminated. */
 #define CONN_IP_BYTES 46
 void conn_ip(const struct conn *c, char out[CONN_IP_BYTES]);

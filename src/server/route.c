@@ -20,7 +20,6 @@
 static void refuse(struct conn *c, const struct http_request *r, int status,
     const char *text, const char *extra, bool keep_alive)
 {
-    metric_add(loop_metrics(conn_net(c)->loop), METRIC_HANDSHAKE_REFUSED, 1);
     reply_text(c, status, text, extra, strcmp(r->method, "HEAD") == 0,
         keep_alive && r->keep_alive && !r->has_body);
 }
