@@ -80,3 +80,10 @@ foreach(source ${benches})
     add_executable(${name} EXCLUDE_FROM_ALL ${source})
     target_link_libraries(${name} PRIVATE hub script)
 endforeach()
+
+# What is made from lua/api.lua is as that table says.
+find_program(LUA_PROGRAM lua5.4)
+if(LUA_PROGRAM AND EXISTS ${CMAKE_SOURCE_DIR}/lua/docgen.lua)
+    add_test(NAME style/docgen COMMAND ${LUA_PROGRAM}
+        ${CMAKE_SOURCE_DIR}/lua/docgen.lua ${CMAKE_SOURCE_DIR} --check)
+endif()
