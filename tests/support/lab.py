@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from support.server import BINARY, Server
+from support.wire import Peer
 
 IS_ASAN = b"__asan_init" in pathlib.Path(BINARY).read_bytes() \
     if pathlib.Path(BINARY).exists() else False
@@ -27,14 +28,29 @@ def write_app(directory, main, conf=None, files=None):
     return directory
 
 
+class Lab(Server):
+    """A Server that has to end well: with 0, and without a line of noise,
+    which is what a sanitizer or a failed assertion makes."""
+
+    def __exit__(self, kind, *_):
+        try:
+            for peer in list(Peer.everybody):
+                peer.close()
+            if kind is None:
+                code = self.stop()
+                assert code == 0 and not self.noise, self._told(
+                    "ended with %d" % code)
+        finally:
+            self.close()
+
+
 def serve(directory, main, conf=None, files=None, args=()):
-    """A Server of this app. A sanitizer's memory of what was freed is kept
+    """A Lab with this app. A sanitizer's memory of what was freed is kept
     small, so that a bound on memory can be seen at all."""
     options = [o for o in (os.environ.get("ASAN_OPTIONS"),
                            "quarantine_size_mb=4") if o]
-    return Server(write_app(pathlib.Path(directory) / "app", main, conf,
-                            files),
-                  *args, env={"ASAN_OPTIONS": ":".join(options)})
+    return Lab(write_app(pathlib.Path(directory) / "app", main, conf, files),
+               *args, env={"ASAN_OPTIONS": ":".join(options)})
 
 
 def counters(server):

@@ -21,6 +21,7 @@ import os
 import socket
 import struct
 import time
+import weakref
 
 FACTOR = float(os.environ.get("MOONWIRE_TIME_FACTOR", "1"))
 HOST = "127.0.0.1"
@@ -188,6 +189,8 @@ class FrameReader:
 class Peer:
     """One connection. rcvbuf: SO_RCVBUF, set before it connects."""
 
+    everybody = weakref.WeakSet()
+
     def __init__(self, port, host=HOST, rcvbuf=None, timeout=PATIENCE_S):
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if rcvbuf is not None:
@@ -196,6 +199,7 @@ class Peer:
         self.timeout = timeout
         self.sock.settimeout(timeout)
         self.sock.connect((host, port))
+        Peer.everybody.add(self)
         self.host = "%s:%d" % (host, port)
         self.reader = FrameReader()
         self.pings = []     # payloads of pings read, in order
