@@ -185,6 +185,9 @@ void inbox_post(struct app *a);
 /* Is there room for another message of this client? If not it is noted as
  * paused and resumed later. */
 bool inbox_has_room(struct app *a, struct client *cl);
+/* Has the app yet to come to events of this client, without waiting for
+ * anything but its turn? Then it is noted, and resumed later, too. */
+bool inbox_is_behind(struct app *a, struct client *cl);
 /* Drops what is queued and has not begun: calls of one state, or (s NULL)
  * everything. Nothing is told. */
 void inbox_drop(struct app *a, struct state *s);

@@ -91,6 +91,13 @@ static bool can_take(void *user)
     return inbox_has_room(cl->app, cl);
 }
 
+static bool is_behind(void *user)
+{
+    struct client *cl = user;
+
+    return inbox_is_behind(cl->app, cl);
+}
+
 static void on_message(
     void *user, const uint8_t *data, size_t len, bool is_binary)
 {
@@ -176,6 +183,7 @@ static void on_drain(void *user)
 
 const struct conn_handler client_handler = {
     .can_take = can_take,
+    .is_behind = is_behind,
     .on_message = on_message,
     .on_closed = on_closed,
     .on_slow = on_slow,

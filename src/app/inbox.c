@@ -361,6 +361,18 @@ bool inbox_has_room(struct app *a, struct client *cl)
     return false;
 }
 
+/* A handler that awaits may take its time: nobody waits for that. */
+bool inbox_is_behind(struct app *a, struct client *cl)
+{
+    if (cl->is_busy || list_is_empty(&cl->events)) {
+        return false;
+    }
+    if (list_is_empty(&cl->pause_node)) {
+        list_push_tail(&a->inbox.paused, &cl->pause_node);
+    }
+    return true;
+}
+
 static bool may_read_again(const struct client *cl)
 {
     return cl->event_count <= LIMIT_INBOX_CLIENT_EVENTS / 2;

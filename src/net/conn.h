@@ -47,6 +47,10 @@ struct conn_handler {
     /* Asked before each message is parsed: false pauses reading (I2), until
      * conn_resume(). */
     bool (*can_take)(void *user);
+    /* Messages that were handed over have not had their turn: the peer's
+     * Close, or its breach of a rule, then waits for conn_resume(), so that
+     * what came before it is answered. NULL: never. */
+    bool (*is_behind)(void *user);
     /* `data` is lent for the call. Text is valid UTF-8. */
     void (*on_message)(
         void *user, const uint8_t *data, size_t len, bool is_binary);
@@ -125,7 +129,7 @@ void conn_fail(struct conn *c, uint16_t code, const char *reason,
  * due, FIN or RST, memory at the end of the turn. */
 void conn_kill(struct conn *c, bool reset);
 
-/* Reading goes on after can_take() said no. */
+/* Reading goes on after can_take() said no, or is_behind() yes. */
 void conn_resume(struct conn *c);
 
 struct conn_queue {

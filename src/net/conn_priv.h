@@ -23,7 +23,7 @@
 
 enum conn_flags {
     CONN_IS_WS = 1,          /* upgraded: the union holds `ws` */
-    CONN_PAUSED = 2,         /* can_take() said no */
+    CONN_PAUSED = 2,         /* can_take() said no, or is_behind() yes */
     CONN_THINKING = 4,       /* a request waits for its answer */
     CONN_REPLYING = 8,       /* the answer is on its way out */
     CONN_KEEP_ALIVE = 16,    /* another request may follow it */
@@ -49,10 +49,15 @@ enum conn_doom {
     CONN_DOOM_ERROR /* the socket is dead, or memory is out */
 };
 
-/* Bytes read that could not be parsed yet. */
+/* What was read and has to wait: bytes that could not be parsed yet, or the
+ * end of the conversation, behind which nothing is of interest. */
 struct conn_rest {
     uint32_t off;
     uint32_t len;
+    bool is_end;         /* `bytes` is the reason of the peer's Close */
+    uint16_t close_code; /* of the peer's Close */
+    int rc;              /* != 0: a rule was broken instead */
+    const char *detail;  /* static */
     uint8_t bytes[];
 };
 

@@ -43,10 +43,72 @@ static void take_message(struct conn *c, const struct message *m)
             c->p.ws.user, m->data, m->len, m->kind == MESSAGE_BINARY);
         break;
     case MESSAGE_PING: conn_push_control(c, FRAME_PONG, m->data, m->len); break;
-    case MESSAGE_CLOSE: conn_on_peer_close(c, m); break;
-    case MESSAGE_PONG: /* any input has counted as a sign of life */
+    case MESSAGE_CLOSE: /* see end_open() */
+    case MESSAGE_PONG:  /* any input has counted as a sign of life */
     case MESSAGE_MORE: break;
     }
+}
+
+static void end_now(struct conn *c, int rc, const struct message *m)
+{
+    if (rc != 0) {
+        fail_peer(c, rc, m->detail);
+    } else {
+        conn_on_peer_close(c, m);
+    }
+}
+
+/* True: the end has to wait until the handler has caught up. */
+static bool is_behind(struct conn *c)
+{
+    const struct conn_handler *h = c->p.ws.handler;
+    return c->state == CONN_OPEN && h->is_behind != NULL &&
+           h->is_behind(c->p.ws.user);
+}
+
+/* The peer has closed or broken a rule (rc != 0). What it said before that
+ * shall be answered, and an answer cannot follow our Close; so while the
+ * handler lags the end itself is what rests. */
+static void end_open(struct conn *c, int rc, const struct message *m)
+{
+    struct conn_rest *rest = NULL;
+    if (is_behind(c)) {
+        rest = quota_alloc(sizeof(*rest) + m->len);
+    }
+    if (rest == NULL) {
+        end_now(c, rc, m);
+        return;
+    }
+    *rest = (struct conn_rest){
+        .len = (uint32_t)m->len,
+        .is_end = true,
+        .close_code = m->close_code,
+        .rc = rc,
+        .detail = m->detail,
+    };
+    memcpy(rest->bytes, m->data, m->len);
+    c->u.live.rest = rest;
+    c->flags |= CONN_PAUSED;
+    metric_add(c->net->metrics, METRIC_PAUSES, 1);
+}
+
+static void end_put_off(struct conn *c)
+{
+    struct conn_rest *rest = c->u.live.rest;
+    if (is_behind(c)) {
+        c->flags |= CONN_PAUSED;
+        return;
+    }
+    c->u.live.rest = NULL;
+    struct message m = {
+        .kind = MESSAGE_CLOSE,
+        .data = rest->bytes,
+        .len = rest->len,
+        .close_code = rest->close_code,
+        .detail = rest->detail,
+    };
+    end_now(c, rest->rc, &m);
+    quota_free(rest);
 }
 
 /* True: the state has changed, go on there. */
@@ -61,8 +123,9 @@ static bool feed_open(struct conn *c, uint8_t **p, size_t *n)
         }
         struct message m = {0};
         int rc = message_read(&c->p.ws.reader, p, n, &m);
-        if (rc != 0) {
-            fail_peer(c, rc, m.detail);
+        if (rc != 0 || m.kind == MESSAGE_CLOSE) {
+            end_open(c, rc, &m);
+            *n = 0; /* read over */
         } else {
             take_message(c, &m);
         }
@@ -114,8 +177,7 @@ static void parse_buffer(struct conn *c, uint8_t *p, size_t n)
         fail_peer(c, ERR_NOMEM, NULL);
         return;
     }
-    rest->off = 0;
-    rest->len = (uint32_t)n;
+    *rest = (struct conn_rest){.len = (uint32_t)n};
     memcpy(rest->bytes, p, n);
     c->u.live.rest = rest;
 }
@@ -124,6 +186,10 @@ static void parse_rest(struct conn *c)
 {
     struct conn_rest *rest = c->u.live.rest;
     if (rest == NULL) {
+        return;
+    }
+    if (rest->is_end) {
+        end_put_off(c);
         return;
     }
     c->u.live.rest = NULL;
