@@ -13,6 +13,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#    include <malloc.h>
+#endif
+
+#define KEEP_HEAP_BYTES (16 * 1024 * 1024)
+#define MMAP_FROM_BYTES (4 * 1024 * 1024)
 
 /* Calls left until one fails; 0: off. */
 static _Atomic uint64_t calls_to_fail;
@@ -122,4 +128,12 @@ __attribute__((constructor)) static void read_environment(void)
     if (n != NULL) {
         mem_fail_at(strtoull(n, NULL, 10));
     }
+}
+
+void mem_keep_heap(void)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_TRIM_THRESHOLD, KEEP_HEAP_BYTES);
+    (void)mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES);
+#endif
 }

@@ -26,6 +26,11 @@ void *quota_alloc(size_t size) NODISCARD;
 void *quota_realloc(void *p, size_t size) NODISCARD;
 void quota_free(void *p);
 
+/* For the server's start: the heap keeps what a busy turn gave back for the
+ * next one, instead of returning it to the system each time. Measured: a
+ * fifth of the CPU time of an echo of 4 KiB went into page faults. */
+void mem_keep_heap(void);
+
 void mem_fail_at(uint64_t n);
 /* For an allocator with a road of its own to memory (script/arena): counts as
  * one quota_* call; true: this is the one to fail. */

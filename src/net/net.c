@@ -17,9 +17,6 @@
 #include "net/conn_priv.h"
 #include "net/outbox_priv.h"
 #include <string.h>
-#ifdef __GLIBC__
-#    include <malloc.h>
-#endif
 
 #ifdef MOONWIRE_TINY
 #    define FLUSH_SLICE 2u
@@ -193,20 +190,8 @@ int net_send_slow(struct net *n, uint32_t slot, const struct range *r,
     return conn_send_data(n->conns.entries[slot].ptr, r, policy, key, key_len);
 }
 
-/* The chunks of a busy turn are let go at its end and asked for again in the
- * next. Left alone, glibc gives their pages back to the kernel each time and
- * faults them in anew: a fifth of all CPU time in an echo of 4 KiB. */
-static void keep_heap(void)
-{
-#ifdef __GLIBC__
-    (void)mallopt(M_TRIM_THRESHOLD, 16 * 1024 * 1024);
-    (void)mallopt(M_MMAP_THRESHOLD, 4 * 1024 * 1024);
-#endif
-}
-
 struct net *net_new(struct loop *l)
 {
-    keep_heap();
     struct net *n = mem_zalloc(sizeof(*n));
     n->loop = l;
     n->metrics = loop_metrics(l);

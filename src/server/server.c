@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "net/listener.h"
 #include "script/fiber.h"
 #include "script/sched.h"
@@ -166,6 +167,7 @@ int server_run(const struct config *config)
 {
     struct server s = {.config = config, .stage = SERVER_SERVING};
     raise_descriptor_limit();
+    mem_keep_heap();
     s.loop = loop_new(0);
     s.net = net_new(s.loop);
     s.sched = sched_new(s.loop);
