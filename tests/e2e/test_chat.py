@@ -12,7 +12,11 @@ APPS = ROOT / "apps"
 COUNT_LINKS = """
 window.linksOpened = 0;
 window.WebSocket = class extends WebSocket {
-  constructor(...args) { super(...args); window.linksOpened += 1; }
+  constructor(...args) {
+    super(...args);
+    window.linksOpened += 1;
+    window.lastLink = this;
+  }
 };
 """
 
@@ -87,7 +91,8 @@ class Person:
 
     def rooms(self):
         """{name: (how many are there, is there something new)}"""
-        return {name: (count, is_new) for name, count, is_new in self.tab.run("""
+        return {name: (count, is_new)
+                for name, count, is_new in self.tab.run("""
             return [...document.querySelectorAll("#rooms li")].map((li) => [
               li.querySelector(".what").textContent,
               Number(li.querySelector(".how-many").textContent),
@@ -215,11 +220,46 @@ def test_what_was_said_while_the_server_was_away_arrives_once(
     ada.type("not yet sen")
     chat.start()
     grace.wait_online()
-    grace.wait(lambda: ("Ada", "and another") in grace.sees(), "what was typed")
+    grace.wait(lambda: ("Ada", "and another") in grace.sees(),
+               "what was typed")
     ada.wait_to_see(("me", "half a thought"), ("me", "and another"))
     assert grace.sees() == [("Ada", "half a thought"), ("Ada", "and another")]
     assert ada.tab.texts(".line.is-waiting") == []
     assert ada.tab.find("#text").get_property("value") == "not yet sen"
+
+
+def test_a_link_that_breaks_loses_and_doubles_nothing(ada_and_grace):
+    ada, grace = ada_and_grace
+    talk(ada, grace, "before", "yes")
+    ada.tab.run("window.lastLink.close()")
+    grace.say("did you hear that?")
+    ada.wait(lambda: ada.links_opened == 2, "another link")
+    ada.wait_online()
+    talk(ada, grace, "after", "yes, again")
+    assert ada.sees() == [
+        ("me", "before"), ("Grace", "yes"), ("Grace", "did you hear that?"),
+        ("me", "after"), ("Grace", "yes, again")]
+    assert ada.people() == ["Ada", "Grace"]
+    assert grace.people() == ["Grace", "Ada"]
+
+
+def test_a_second_tab_with_the_same_secret_takes_over(browser, ada_and_grace):
+    ada, grace = ada_and_grace
+    # What a browser does when a tab is duplicated.
+    stored = ada.tab.run("return Object.entries(sessionStorage)")
+    twin = Person(browser, ada.tab.run("return location.origin"))
+    twin.tab.run("for (const [key, value] of arguments[0])"
+                 " sessionStorage.setItem(key, value);", stored)
+    twin.tab.driver.refresh()
+    twin.wait_online()
+    ada.wait(lambda: ada.link == "off", "to be told")
+    assert "another tab" in ada.tab.text("#banner")
+    twin.wait_people("Ada", "Grace")
+    grace.wait_people("Grace", "Ada")
+    talk(twin, grace, "it is me", "I know")
+    ada.tab.find("#banner-button").click()
+    ada.wait_online()
+    twin.wait(lambda: twin.link == "off", "to be told")
 
 
 def test_typing_shows_and_goes(ada_and_grace):
@@ -241,7 +281,8 @@ def test_typing_shows_and_goes(ada_and_grace):
     grace.wait(lambda: grace.tab.text("#typing") == "", "its end")
 
 
-def test_who_is_here_follows_those_who_come_and_go(browser, ada_and_grace, chat):
+def test_who_is_here_follows_those_who_come_and_go(
+        browser, ada_and_grace, chat):
     ada, grace = ada_and_grace
     assert ada.notes() == ["Grace came in"]
     ada.say("Hello")
@@ -262,8 +303,8 @@ def test_who_is_here_follows_those_who_come_and_go(browser, ada_and_grace, chat)
 def test_a_name_is_one_persons(browser, ada_and_grace, chat):
     other = Person(browser, chat.url)
     other.enter("ADA")
-    other.wait(lambda: other.tab.text("#hello-error") == "Ada is here already.",
-               "an answer")
+    other.wait(lambda: other.tab.text("#hello-error") ==
+               "Ada is here already.", "an answer")
     other.enter("A\u200bda")
     other.wait(lambda: "plain characters" in other.tab.text("#hello-error"),
                "an answer")
@@ -277,7 +318,8 @@ def test_rooms_are_apart_and_remember(browser, ada_and_grace):
     assert set(ada.rooms()) == {"lobby", "music", "random"}
     ada.go_to_new("tea & cake")
     grace.wait_people("Grace")
-    grace.wait(lambda: grace.rooms().get("tea & cake") == (1, False), "the room")
+    grace.wait(lambda: grace.rooms().get("tea & cake") == (1, False),
+               "the room")
     assert ada.people() == ["Ada"]
     ada.say("one sugar")
     ada.wait_to_see(("me", "one sugar"))
@@ -355,13 +397,15 @@ def test_it_fits_on_a_phone(browser, ada_and_grace, scheme, tmp_path):
               box.right <= innerWidth && box.bottom <= innerHeight;""", css)
 
     assert width() == 360
-    assert ada.tab.run("return document.querySelector('#log').scrollWidth") == 360
+    assert ada.tab.run(
+        "return document.querySelector('#log').scrollWidth") == 360
     for css in ("#open-side", "#room-name", "#text", "#send", "#link"):
         assert is_in_sight(css), css
     assert not is_in_sight("#rooms")
     ada.tab.shot(tmp_path / "phone.png")
     ada.tab.find("#open-side").click()
-    ada.wait(lambda: is_in_sight("#rooms") and is_in_sight("#people"), "the side")
+    ada.wait(lambda: is_in_sight("#rooms") and is_in_sight("#people"),
+             "the side")
     assert width() == 360
     ada.click_room("music")
     ada.wait(lambda: not is_in_sight("#rooms"), "the side to go")

@@ -14,7 +14,9 @@ def test_what_goes_out_comes_back_in_order(browser, serve):
         "<b>hello</b>", *["message %d" % i for i in range(1, 101)]]
     assert tab.errors() == []
 
-    server.restart()
+    assert server.stop() == 0
+    tab.wait(lambda: tab.text("#link") == "reconnecting", "its loss")
+    server.start()
     tab.wait(lambda: tab.text("#link") == "online", "the link again")
     tab.find("#text").send_keys("still there?\n")
     tab.wait(lambda: len(tab.all("#log li")) == 102 and

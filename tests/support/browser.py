@@ -146,6 +146,7 @@ class Tab:
             if time.monotonic() > ends:
                 break
             time.sleep(0.05)
-        raise AssertionError("waited in vain for %s; the page says:\n%s\n%s" % (
-            what, self.run("return document.body.innerText"),
-            json.dumps(self.driver.get_log("browser"), indent=1)))
+        raise AssertionError(
+            "waited in vain for %s; the page says:\n%s\n%s" % (
+                what, self.run("return document.body.innerText"),
+                json.dumps(self.driver.get_log("browser"), indent=1)))

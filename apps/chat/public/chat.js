@@ -11,6 +11,7 @@ const $ = (id) => document.getElementById(id);
 const KEPT_LINES = 300;     // per room
 const GROUP_S = 300;        // one person's lines within this stand together
 const WELCOME_MS = 10000;   // a link without a welcome is no link
+const SETTLED_MS = 5000;    // a link that holds this long is a good one
 const ECHO_MS = 8000;       // a line without an echo is said again...
 const MOST_TRIES = 3;       // ...but not for ever
 const TYPING_MS = 6000;     // typing is over when not heard of for this long
@@ -106,7 +107,9 @@ function toast(text) {
 }
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const calendar = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const calendar = new Intl.DateTimeFormat(undefined, {
+  weekday: "long", day: "numeric", month: "long",
+});
 
 function dayOf(at) {
   const day = new Date(at * 1000).toDateString();
@@ -119,7 +122,7 @@ function dayOf(at) {
 
 let socket = null;
 let tries = 0;
-let retryTimer, welcomeTimer;
+let retryTimer, welcomeTimer, settleTimer;
 
 const isOn = () => document.body.dataset.link === "on";
 
@@ -151,6 +154,7 @@ function connect() {
 function hangUp() {
   clearTimeout(retryTimer);
   clearTimeout(welcomeTimer);
+  clearTimeout(settleTimer);
   if (socket) {
     socket.onmessage = socket.onclose = null;
     socket.close();
@@ -163,7 +167,9 @@ function lost(code, reason) {
   for (const name of [...typing.keys()]) stoppedTyping(name);
   inFlight = null;
   if (code === 4000) return showHello(reason);
-  if (code === 4001) return showLink("off", "You are here in another tab.", "Come back to this one");
+  if (code === 4001) {
+    return showLink("off", "You are here in another tab.", "Come back to this one");
+  }
   // All come back, but not all in the same instant.
   const wait = Math.min(RETRY_MS.most, RETRY_MS.first * 2 ** tries) * (0.5 + Math.random());
   tries += 1;
@@ -188,7 +194,9 @@ function send(message) {
 const on = {
   welcome(m) {
     clearTimeout(welcomeTimer);
-    tries = 0;
+    // A link that breaks right after its welcome was no success.
+    clearTimeout(settleTimer);
+    settleTimer = setTimeout(() => { tries = 0; }, SETTLED_MS);
     inFlight = null;
     me.name = m.name;
     memory.set("name", me.name);
@@ -381,14 +389,17 @@ function remove(isMeant) {
   if (at >= 0) entries.splice(at, 1)[0].node.remove();
 }
 
-const EMOJI = /^(?:\p{Extended_Pictographic}(?:\uFE0F|\u200D\p{Extended_Pictographic}|[\u{1F3FB}-\u{1F3FF}])*\s?){1,3}$/u;
+// One to three of them and nothing else.
+const EMOJI =
+  /^(?:\p{Extended_Pictographic}(?:\uFE0F|\u200D\p{Extended_Pictographic}|[\u{1F3FB}-\u{1F3FF}])*\s?){1,3}$/u;
 
 function makeLine(entry) {
   if (entry.kind !== "say") return element("li", entry.kind, entry.text);
   const node = element("li", "line");
   const face = element("span", "face");
   const bubble = element("div", "bubble");
-  const stamp = element("time", "", entry.isWaiting ? "sending\u2026" : clock.format(entry.at * 1000));
+  const stamp = element("time", "",
+    entry.isWaiting ? "sending\u2026" : clock.format(entry.at * 1000));
   const text = element("span", "text", entry.text);
   const name = element("span", "name", entry.name);
   if (!entry.isWaiting) stamp.dateTime = new Date(entry.at * 1000).toISOString();
@@ -534,7 +545,8 @@ function showRooms() {
     node.querySelector(".dot").hidden = !isNew;
     node.querySelector(".aside").textContent = isNew ? "new messages," : "";
     node.querySelector(".how-many").textContent = here || "";
-    node.firstChild.toggleAttribute("aria-current", isCurrent);
+    if (isCurrent) node.firstChild.setAttribute("aria-current", "true");
+    else node.firstChild.removeAttribute("aria-current");
   });
   $("elsewhere").hidden = !isElsewhere;
 }
