@@ -81,6 +81,10 @@ foreach(source ${benches})
     target_link_libraries(${name} PRIVATE hub script)
 endforeach()
 
+# The map of the code has no white spots.
+add_test(NAME style/map COMMAND ${PYTHON}
+    ${CMAKE_SOURCE_DIR}/tests/style/check_map.py ${CMAKE_SOURCE_DIR})
+
 # What is made from lua/api.lua is as that table says.
 find_program(LUA_PROGRAM lua5.4)
 if(LUA_PROGRAM AND EXISTS ${CMAKE_SOURCE_DIR}/lua/docgen.lua)

@@ -194,3 +194,21 @@ def test_the_settings_of_a_new_app_are_valid_when_switched_on(tmp_path):
     conf.write_text("\n".join(lines[:start] + switched) + "\n")
     done = moonwire("check", "hello", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_app_of_the_readme_loads(app):
+    blocks = re.findall(
+        r"^```lua\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert blocks
+    for source in blocks:
+        (app / "main.lua").write_text(source)
+        done = moonwire("check", str(app))
+        assert done.returncode == 0, done.stderr
+        assert "on_connect on_message on_close" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", sorted(p.name for p in (ROOT / "apps").iterdir()))
+def test_the_apps_that_come_along_load(name):
+    done = moonwire("check", str(ROOT / "apps" / name))
+    assert done.returncode == 0, done.stderr
