@@ -25,45 +25,14 @@
  * waits needs one last visit under ASan: only on its own stack can it say
  * that it is leaving for good, which frees the shadow of its locals. */
 #include "script/fiber.h"
-#include "base/list.h"
 #include "script/fiber_priv.h"
-#include "script/sanitize_priv.h"
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define FIBER_MAGIC 0x6669626572u
 /* Stacks kept per thread; and how far down a kept one may be touched. */
 #define POOL_STACKS 64
 #define POOL_DEPTH  (64 * 1024)
 #define PAGE_BYTES  4096
-
-enum fiber_state {
-    FIBER_NEW,    /* never entered */
-    FIBER_INSIDE, /* running */
-    FIBER_WAITING /* has left, may be entered again */
-};
-
-struct fiber {
-    uint64_t magic;
-    struct fiber_context inside;
-    struct fiber_context outside;
-    void (*entry)(void *arg);
-    void *arg;
-    const struct pool *home; /* its thread's */
-    struct list node;        /* in the pool */
-    enum fiber_state state;
-#if SANITIZE_ASAN
-    void *fake_inside; /* ASan's shadow of the locals, while not running */
-    void *fake_outside;
-    const void *outside_low; /* the loop's stack */
-    size_t outside_bytes;
-    bool is_dying;
-#endif
-#if SANITIZE_TSAN
-    void *tsan_inside;
-    void *tsan_outside;
-#endif
-};
 
 struct pool {
     struct list stacks; /* all zero: not initialised yet */
@@ -84,59 +53,11 @@ static char *stack_low(struct fiber *f)
     return (char *)f - stack_bytes();
 }
 
-/* On the loop's stack, right before the switch in. */
-static void before_entering(struct fiber *f)
-{
-#if SANITIZE_ASAN
-    __sanitizer_start_switch_fiber(
-        &f->fake_outside, stack_low(f), stack_bytes());
-#elif SANITIZE_TSAN
-    f->tsan_outside = __tsan_get_current_fiber();
-    __tsan_switch_to_fiber(f->tsan_inside, 0);
-#else
-    (void)f;
-#endif
-}
-
-/* On the fiber, right after it. */
-static void after_entering(struct fiber *f)
-{
-#if SANITIZE_ASAN
-    __sanitizer_finish_switch_fiber(
-        f->fake_inside, &f->outside_low, &f->outside_bytes);
-#else
-    (void)f;
-#endif
-}
-
-/* On the fiber, right before the switch out. */
-static void before_leaving(struct fiber *f)
-{
-#if SANITIZE_ASAN
-    __sanitizer_start_switch_fiber(
-        f->is_dying ? NULL : &f->fake_inside, f->outside_low, f->outside_bytes);
-#elif SANITIZE_TSAN
-    __tsan_switch_to_fiber(f->tsan_outside, 0);
-#else
-    (void)f;
-#endif
-}
-
-/* On the loop's stack, right after it. */
-static void after_leaving(struct fiber *f)
-{
-#if SANITIZE_ASAN
-    __sanitizer_finish_switch_fiber(f->fake_outside, NULL, NULL);
-#else
-    (void)f;
-#endif
-}
-
 /* The first function on every stack. */
 static void begin(void *arg)
 {
     struct fiber *f = arg;
-    after_entering(f);
+    fiber_after_entering(f);
     f->entry(f->arg);
     ASSERT(false, "a fiber's entry never returns");
 }
@@ -206,6 +127,10 @@ struct fiber *fiber_new(void (*entry)(void *arg), void *arg)
         .home = &pool,
         .state = FIBER_NEW};
     list_init(&f->node);
+#if SANITIZE_ASAN
+    f->inside_low = stack_low(f);
+    f->inside_bytes = stack_bytes();
+#endif
 #if SANITIZE_TSAN
     f->tsan_inside = __tsan_create_fiber(0);
 #endif
@@ -215,29 +140,14 @@ struct fiber *fiber_new(void (*entry)(void *arg), void *arg)
 
 void fiber_enter(struct fiber *f)
 {
-    CHECK(f, FIBER_MAGIC);
     ASSERT(f->home == &pool, "a fiber stays on its thread");
-    ASSERT(f->state != FIBER_INSIDE, "a fiber is entered from outside");
-    f->state = FIBER_INSIDE;
-    before_entering(f);
-    fiber_context_switch(&f->outside, &f->inside);
-    after_leaving(f);
+    fiber_enter_inline(f);
 }
 
 void fiber_leave(struct fiber *f)
 {
     CHECK(f, FIBER_MAGIC);
-    ASSERT(f->state == FIBER_INSIDE, "a fiber is left from inside");
-    f->state = FIBER_WAITING;
-    before_leaving(f);
-    fiber_context_switch(&f->inside, &f->outside);
-    after_entering(f);
-#if SANITIZE_ASAN
-    if (f->is_dying) {
-        before_leaving(f);
-        fiber_context_switch(&f->inside, &f->outside);
-    }
-#endif
+    fiber_leave_inline(f);
 }
 
 void fiber_free(struct fiber *f)

@@ -29,11 +29,15 @@
 #include "script/task.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "script/fiber.h"
+#include "script/fiber_priv.h"
 #include "script/vm_priv.h"
 #include <lauxlib.h>
 
 #define TASK_MAGIC 0x7461736bu
+
+/* So many results fit on the stack beside what done() may use; for more it
+ * is made longer. */
+#define FEW_RESULTS 4
 
 #ifdef MOONWIRE_TINY
 #    define IDLE_PER_VM     1
@@ -48,7 +52,7 @@
 enum task_state {
     STATE_BARE,    /* no fiber; in vm->bare, or being made or unmade */
     STATE_IDLE,    /* in vm->idle and in the thread's list */
-    STATE_RUNNING, /* vm->current */
+    STATE_RUNNING, /* vm->current; what was idle stays in those lists */
     STATE_WAITING, /* parked */
     STATE_READY    /* parked and woken: in vm->ready */
 };
@@ -68,6 +72,7 @@ struct task {
     enum task_step step;
     int failed;           /* status that the outer call ended with */
     bool is_leaving;      /* serve() is to return */
+    bool is_used;         /* IDLE: since longest_resting() looked */
     uint32_t forbids;     /* task_forbid() less task_allow() */
     const char *forbider; /* who was first */
     struct list in_vm;
@@ -122,7 +127,6 @@ static void run_job(struct task *t, lua_State *T)
     struct job *j = t->job;
     t->step = STEP_PUSH;
     t->forbids = 0;
-    lua_pushcfunction(T, on_error);
     int n = j->push(j, T);
     if (n < 0) {
         lua_settop(T, 1);
@@ -131,9 +135,11 @@ static void run_job(struct task *t, lua_State *T)
     }
     t->step = STEP_CALL;
     int status = lua_pcall(T, n, LUA_MULTRET, 1);
-    /* Many results leave no room for what done() needs. */
-    luaL_checkstack(T, LUA_MINSTACK, "too many results");
-    report(t, T, status, lua_gettop(T) - 1);
+    n = lua_gettop(T) - 1;
+    if (n > FEW_RESULTS) {
+        luaL_checkstack(T, LUA_MINSTACK, "too many results");
+    }
+    report(t, T, status, n);
 }
 
 /* The outer call came back with an error, and is open again. */
@@ -155,15 +161,18 @@ static void report_failure(struct task *t, lua_State *T)
 static int serve(lua_State *T)
 {
     struct task *t = vm_from(T)->current;
+    lua_pushcfunction(T, on_error);
+    lua_insert(T, 1);
     if (t->failed != LUA_OK) {
         report_failure(t, T);
     } else {
+        luaL_checkstack(T, LUA_MINSTACK + FEW_RESULTS, NULL);
         run_job(t, T);
     }
     for (;;) {
-        lua_settop(T, 0);
+        lua_settop(T, 1);
         t->state = STATE_IDLE;
-        fiber_leave(t->fiber);
+        fiber_leave_inline(t->fiber);
         if (t->is_leaving) {
             break;
         }
@@ -219,7 +228,7 @@ static void live(void *arg)
         } while (t->failed != LUA_OK);
     }
     t->state = STATE_BARE;
-    fiber_leave(t->fiber);
+    fiber_leave_inline(t->fiber);
 }
 
 /* From the loop's stack: until the task waits, is idle, or has ended. */
@@ -229,7 +238,7 @@ static void enter(struct task *t)
     ASSERT(vm->current == NULL, "I7");
     vm->current = t;
     t->state = STATE_RUNNING;
-    fiber_enter(t->fiber);
+    fiber_enter_inline(t->fiber);
     vm->current = NULL;
 }
 
@@ -240,12 +249,15 @@ static void free_task(struct task *t)
     (void)arena_realloc(t->vm->arena, t, sizeof(*t), 0);
 }
 
+/* For a task that parks, or is to lose its fiber. */
 static void unlink_idle(struct task *t)
 {
-    list_remove(&t->node);
-    list_remove(&t->resting);
-    t->vm->idle_count--;
-    resting.count--;
+    if (!list_is_empty(&t->node)) {
+        list_remove(&t->node);
+        list_remove(&t->resting);
+        t->vm->idle_count--;
+        resting.count--;
+    }
 }
 
 /* The task has no fiber any more, or got none. */
@@ -272,8 +284,27 @@ static void strip(struct task *t)
     give_bare(t);
 }
 
+/* The task that has rested longest. A vm that is busy keeps its own: being
+ * used since the last look puts it back to the front. */
+static struct task *longest_resting(void)
+{
+    for (;;) {
+        struct task *t = container_of(resting.list.prev, struct task, resting);
+        if (!t->is_used) {
+            return t;
+        }
+        t->is_used = false;
+        list_remove(&t->resting);
+        list_push_head(&resting.list, &t->resting);
+    }
+}
+
 static void make_idle(struct task *t)
 {
+    if (LIKELY(!list_is_empty(&t->node))) {
+        t->is_used = true; /* and never was out of the lists */
+        return;
+    }
     if (UNLIKELY(resting.list.next == NULL)) {
         list_init(&resting.list);
     }
@@ -285,7 +316,7 @@ static void make_idle(struct task *t)
         strip(container_of(vm->idle.prev, struct task, node));
     }
     if (resting.count > IDLE_PER_THREAD) {
-        strip(container_of(resting.list.prev, struct task, resting));
+        strip(longest_resting());
     }
 }
 
@@ -311,9 +342,7 @@ static struct task *take_bare(struct vm *vm)
 static struct task *take_task(struct vm *vm)
 {
     if (LIKELY(!list_is_empty(&vm->idle))) {
-        struct task *t = container_of(vm->idle.next, struct task, node);
-        unlink_idle(t);
-        return t;
+        return container_of(vm->idle.next, struct task, node);
     }
     struct task *t = take_bare(vm);
     if (t == NULL) {
@@ -332,6 +361,7 @@ static int go_on(struct task *t)
 {
     enter(t);
     if (t->state == STATE_WAITING) {
+        unlink_idle(t);
         return TASK_PARKED;
     }
     struct job *j = t->job;
@@ -418,7 +448,7 @@ void task_park(lua_State *L, struct wait *w)
     w->task = t;
     t->wait = w;
     t->state = STATE_WAITING;
-    fiber_leave(t->fiber);
+    fiber_leave_inline(t->fiber);
     t->wait = NULL;
 }
 

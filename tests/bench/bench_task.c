@@ -1,0 +1,162 @@
+/* What a job costs: an empty Lua handler called by a bare lua_pcall on the
+ * main thread, by task_run(), by task_run() in one of many vms in turn; and
+ * a switch there and back.
+ *
+ *   bench_task [calls] */
+#include "loop/loop.h"
+#include "script/fiber_priv.h"
+#include "script/task.h"
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { ROUNDS = 200, MANY_VMS = 2000 };
+
+static long calls = 10000; /* short, so that some rounds are undisturbed */
+
+static int load_handler(struct job *j, lua_State *T)
+{
+    (void)j;
+    if (luaL_loadstring(T, "function on_message(client, text) end") != LUA_OK) {
+        lua_error(T);
+    }
+    return 0;
+}
+
+/* What app/ pushes for a message, more or less: a handler by raw look-up,
+ * a client and 32 bytes. */
+static int push_handler(struct job *j, lua_State *T)
+{
+    lua_rawgeti(T, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
+    lua_pushliteral(T, "on_message");
+    lua_rawget(T, -2);
+    lua_replace(T, -2);
+    lua_pushlightuserdata(T, j);
+    lua_pushlstring(T, "0123456789abcdef0123456789abcdef", 32);
+    return 2;
+}
+
+static void check_done(struct job *j, lua_State *T, int status, int n)
+{
+    (void)j;
+    (void)n;
+    if (status != LUA_OK) {
+        printf("error: %s\n", lua_tostring(T, -1));
+        exit(1);
+    }
+}
+
+static double ns_per_call(uint64_t start)
+{
+    return (double)(loop_clock_ns() - start) / (double)calls;
+}
+
+static double bare_pcall(struct vm *vm)
+{
+    lua_State *L = vm_state(vm);
+    uint64_t start = loop_clock_ns();
+    for (long i = 0; i < calls; i++) {
+        int n = push_handler(NULL, L);
+        check_done(NULL, L, lua_pcall(L, n, LUA_MULTRET, 0), 0);
+        lua_settop(L, 0);
+    }
+    return ns_per_call(start);
+}
+
+static double jobs(struct vm *vm)
+{
+    struct job j = {.push = push_handler, .done = check_done};
+    uint64_t start = loop_clock_ns();
+    for (long i = 0; i < calls; i++) {
+        if (task_run(vm, &j) != TASK_DONE) {
+            exit(1);
+        }
+    }
+    return ns_per_call(start);
+}
+
+struct echo {
+    struct fiber *f;
+};
+
+static void leave_for_ever(void *arg)
+{
+    struct echo *e = arg;
+    for (;;) {
+        fiber_leave_inline(e->f);
+    }
+}
+
+static double switches(void)
+{
+    struct echo e;
+    e.f = fiber_new(leave_for_ever, &e);
+    uint64_t start = loop_clock_ns();
+    for (long i = 0; i < calls; i++) {
+        fiber_enter_inline(e.f);
+    }
+    double ns = ns_per_call(start);
+    fiber_free(e.f);
+    return ns;
+}
+
+/* The jobs of many apps in turn: no app finds its fiber where it left it. */
+static double scattered(struct vm **vms)
+{
+    struct job j = {.push = push_handler, .done = check_done};
+    uint64_t start = loop_clock_ns();
+    for (long i = 0; i < calls; i++) {
+        if (task_run(vms[i % MANY_VMS], &j) != TASK_DONE) {
+            exit(1);
+        }
+    }
+    return ns_per_call(start);
+}
+
+static struct vm *make_vm(void)
+{
+    struct vm_config config = {.memory_bytes = 64 << 20, .max_tasks = 16};
+    struct vm *vm = vm_new(&config);
+    struct job load = {.push = load_handler, .done = check_done};
+    if (vm == NULL || task_run(vm, &load) != TASK_DONE) {
+        exit(1);
+    }
+    return vm;
+}
+
+static void keep_best(double *so_far, double ns)
+{
+    *so_far = *so_far == 0 || ns < *so_far ? ns : *so_far;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1) {
+        calls = atol(argv[1]);
+    }
+    struct vm *vm = make_vm();
+    static struct vm *vms[MANY_VMS];
+    for (int i = 0; i < MANY_VMS; i++) {
+        vms[i] = make_vm();
+    }
+    double bare = 0;
+    double job = 0;
+    double twice = 0;
+    double far = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        keep_best(&bare, bare_pcall(vm));
+        keep_best(&job, jobs(vm));
+        keep_best(&twice, switches());
+        keep_best(&far, scattered(vms));
+    }
+    printf("bare lua_pcall        %6.1f ns\n", bare);
+    printf("task_run              %6.1f ns  (%.2f)\n", job, job / bare);
+    printf("task_run, %d vms    %6.1f ns\n", MANY_VMS, far);
+    printf("enter and leave       %6.1f ns\n", twice);
+    for (int i = 0; i < MANY_VMS; i++) {
+        vm_free(vms[i]);
+    }
+    vm_free(vm);
+    fiber_pool_fini();
+    return 0;
+}
