@@ -98,7 +98,7 @@ static void free_app(struct app *a)
     hub_free(a->hub);
     meter_unref(a->meter);
     slots_fini(&a->clients);
-    files_close(a->files);
+    files_free(a->files);
     timer_stop(&a->stop_timer);
     timer_stop(&a->close_timer);
     mem_free(a->stop_reason);
@@ -119,14 +119,15 @@ static int load_first(struct app *a, char *why, size_t why_bytes)
     return rc;
 }
 
-static void open_files(struct app *a)
+static struct files *public_files(const char *dir)
 {
-    char path[4096];
-    int n = snprintf(path, sizeof(path), "%s/public", a->dir);
+    size_t cap = strlen(dir) + sizeof("/public");
+    char *path = mem_alloc(cap);
 
-    if (n > 0 && (size_t)n < sizeof(path)) {
-        a->files = files_open(path);
-    }
+    (void)snprintf(path, cap, "%s/public", dir);
+    struct files *f = files_new(path);
+    mem_free(path);
+    return f;
 }
 
 int app_open(struct app **out, const struct app_config *config, char *why,
@@ -140,7 +141,7 @@ int app_open(struct app **out, const struct app_config *config, char *why,
         free_app(a);
         return rc;
     }
-    open_files(a);
+    a->files = public_files(a->dir);
     state_start(a->live);
     if (config->watch) {
         a->watch = watch_new(a->loop, a->dir, on_files_changed, a);

@@ -41,7 +41,7 @@ void app_close(struct app *a);
 
 const char *app_name(const struct app *a);
 uint32_t app_generation(const struct app *a);
-/* The static files of DIR/public; NULL if there are none. */
+/* The static files of DIR/public. */
 struct files *app_files(const struct app *a);
 
 /* A well-formed WebSocket request (handshake_check() said 0): origin and

@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 struct files {
-    int fd;
+    char *dir;
 };
 
 /* ---- finding ---- */
@@ -332,16 +332,16 @@ void files_serve(struct files *f, struct conn *c, const struct http_request *r,
      * for the next request. */
     bool keep_alive = r->keep_alive && !r->has_body;
     struct found_file file;
-    if (f == NULL) {
-        refuse(c, -ENOENT, is_head, keep_alive);
-        return;
-    }
     if (!is_head && strcmp(r->method, "GET") != 0) {
         reply_text(c, 405, "only GET and HEAD are served here",
             "Allow: GET, HEAD\r\n", false, keep_alive);
         return;
     }
-    int rc = files_find(f->fd, path, &file);
+    int dir_fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int rc = dir_fd < 0 ? -errno : files_find(dir_fd, path, &file);
+    if (dir_fd >= 0) {
+        close(dir_fd);
+    }
     if (rc != 0) {
         refuse(c, rc, is_head, keep_alive);
     } else if (file.is_index && !files_ends_in_slash(r->target)) {
@@ -355,21 +355,17 @@ void files_serve(struct files *f, struct conn *c, const struct http_request *r,
 
 /* ---- life ---- */
 
-struct files *files_open(const char *dir)
+struct files *files_new(const char *dir)
 {
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-        return NULL;
-    }
     struct files *f = mem_alloc(sizeof(*f));
-    f->fd = fd;
+    f->dir = mem_strndup(dir, strlen(dir));
     return f;
 }
 
-void files_close(struct files *f)
+void files_free(struct files *f)
 {
     if (f != NULL) {
-        close(f->fd);
+        mem_free(f->dir);
         mem_free(f);
     }
 }

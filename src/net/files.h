@@ -12,12 +12,14 @@
 
 struct files;
 
-/* NULL if the directory cannot be opened (then there is nothing to serve). */
-struct files *files_open(const char *dir) NODISCARD;
+/* The directory is opened anew for each request: it may come later, and be
+ * replaced as a whole, as build tools do. It must not be a symbolic link
+ * itself. */
+struct files *files_new(const char *dir) NODISCARD;
 /* NULL is fine; bodies on their way live on. */
-void files_close(struct files *f);
+void files_free(struct files *f);
 /* Answers `r` on `c`: the file, 304, 301, 404 or 405. `path` is the decoded
- * path below the directory. `f` may be NULL: 404. */
+ * path below the directory. */
 void files_serve(struct files *f, struct conn *c,
     const struct http_request *r, const char *path);
 

@@ -215,7 +215,12 @@ static inline void world_init(struct world *w)
     };
     w->router = (struct conn_router){on_a_request, w};
     w->handler = (struct conn_handler){
-        on_can_take, on_a_message, on_its_end, on_its_slowness, on_its_drain};
+        .can_take = on_can_take,
+        .on_message = on_a_message,
+        .on_closed = on_its_end,
+        .on_slow = on_its_slowness,
+        .on_drain = on_its_drain,
+    };
     w->keep_alive = true;
 }
 
