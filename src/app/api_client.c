@@ -179,10 +179,7 @@ static int client_close(lua_State *L)
     if (cl == NULL || cl->is_closed) {
         return api_fail(L, ERR_CLOSED, NULL);
     }
-    struct conn *c = net_find(cl->app->net, cl->member.conn);
-    if (c != NULL) {
-        conn_close(c, code, reason, reason_len);
-    }
+    (void)client_dismiss(cl, code, reason, reason_len);
     lua_pushboolean(L, 1);
     return 1;
 }

@@ -109,9 +109,8 @@ static int room_close(lua_State *L)
     const uint64_t *ids = r == NULL ? NULL : api_snapshot(L, a->hub, r, &n);
     for (size_t i = 0; i < n; i++) {
         struct member *m = hub_find(a->hub, ids[i]);
-        struct conn *c = m == NULL ? NULL : net_find(a->net, m->conn);
-        if (c != NULL) {
-            conn_close(c, code, reason, reason_len);
+        if (m != NULL && client_dismiss(container_of(m, struct client, member),
+                             code, reason, reason_len)) {
             closed++;
         }
     }

@@ -105,6 +105,7 @@ struct client {
     uint32_t event_count;
     bool is_busy;             /* a handler of ours is under way */
     bool is_closed;           /* on_closed came: sends say "closed" */
+    bool is_dismissed;        /* the app closed it: hears no more messages */
     bool has_data;            /* state->client_data[id] is set */
     uint64_t connected_at_ms; /* wall clock */
     /* These lie in the client's own block. */
@@ -125,6 +126,11 @@ struct client *client_new(struct app *a, struct conn *c, uint64_t id,
     size_t user_len) NODISCARD;
 /* After its last event. */
 void client_free(struct client *cl);
+/* The app closes it. Messages of it that still wait are not heard any more:
+ * a handler that shows somebody the door wants to hear nothing from him,
+ * whenever it came. False: it has gone already. */
+bool client_dismiss(
+    struct client *cl, uint16_t code, const char *reason, size_t len);
 static inline uint64_t client_id(const struct client *cl)
 {
     return cl->member.id;

@@ -77,6 +77,19 @@ void client_free(struct client *cl)
     quota_free(cl);
 }
 
+bool client_dismiss(
+    struct client *cl, uint16_t code, const char *reason, size_t len)
+{
+    struct conn *c = net_find(cl->app->net, cl->member.conn);
+
+    if (c == NULL) {
+        return false;
+    }
+    cl->is_dismissed = true;
+    conn_close(c, code, reason, len);
+    return true;
+}
+
 /* ---- what the connection tells ---- */
 
 static bool has_handler(const struct client *cl, enum handler h)

@@ -126,7 +126,8 @@ static int push_event(struct job *j, lua_State *T)
         return connect_push(ev, T);
     }
     int ref = handler_ref(ev);
-    if (ref == LUA_NOREF) {
+    if (ref == LUA_NOREF ||
+        (ev->kind == EVENT_MESSAGE && ev->client->is_dismissed)) {
         return -1;
     }
     lua_rawgeti(T, LUA_REGISTRYINDEX, ref);

@@ -65,7 +65,9 @@ static uint32_t tick_pings(struct conn *c)
     conn_push_control(c, FRAME_PING, NULL, 0);
     c->heard_ms = conn_now_ms(c);
     c->flags |= CONN_PINGED;
-    return s->pong_ms != 0 ? s->pong_ms : 1;
+    /* An answer comes before its time is up: then the next ping is due. */
+    uint32_t next = s->ping_ms < s->pong_ms ? s->ping_ms : s->pong_ms;
+    return next != 0 ? next : 1;
 }
 
 static void tick_open(struct conn *c)
