@@ -437,11 +437,13 @@ static void auto_is_json_unless_a_terminal_reads_it(void **state)
 
     char text[200] = {0};
     int master = posix_openpt(O_RDWR | O_NOCTTY);
-    assert_true(master >= 0);
-    assert_int_equal(grantpt(master), 0);
-    assert_int_equal(unlockpt(master), 0);
-    int terminal = open(ptsname(master), O_RDWR | O_NOCTTY);
-    assert_true(terminal >= 0);
+    int terminal = -1;
+    if (master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0) {
+        terminal = open(ptsname(master), O_RDWR | O_NOCTTY);
+    }
+    if (terminal < 0) {
+        skip(); /* a chroot without /dev/pts has no terminals */
+    }
     unsetenv("NO_COLOR");
     log_init(terminal, LOG_INFO, LOG_AUTO);
     log_event(LOG_ERROR, NULL, "x");
