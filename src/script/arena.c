@@ -18,8 +18,10 @@
  *
  * No malloc and no lock, in any path: the script may be stopped anywhere in
  * here (I10). Pages are touched when they are first used; the mapping is
- * MAP_NORESERVE, so reserving costs address space only. The address space is
- * twice the cap, which leaves room for holes that fit nobody. */
+ * MAP_NORESERVE, so reserving costs address space only (but where the system
+ * does not overcommit, vm.overcommit_memory=2, it counts all the same). The
+ * address space is twice the cap, which leaves room for holes that fit
+ * nobody. */
 #include "script/arena.h"
 #include "base/mem.h"
 #include "script/arena_priv.h"
