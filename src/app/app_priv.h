@@ -101,9 +101,10 @@ struct client {
     struct list node;       /* in app->client_list */
     struct list events;     /* waiting, in order */
     struct list ready_node; /* in inbox.ready while it may run */
-    struct list pause_node; /* in inbox.paused */
+    struct list pause_node; /* in inbox.paused, while idle */
     uint32_t event_count;
     bool is_busy;             /* a handler of ours is under way */
+    bool is_paused;           /* reads no more until there is room */
     bool is_closed;           /* on_closed came: sends say "closed" */
     bool is_dismissed;        /* the app closed it: hears no more messages */
     bool has_data;            /* state->client_data[id] is set */
@@ -169,7 +170,7 @@ struct event {
 struct inbox {
     struct list ready;  /* clients with events that may run */
     struct list calls;  /* events of no client */
-    struct list paused; /* clients that read no more until there is room */
+    struct list paused; /* clients that wait for room and for nothing else */
     struct list spare;  /* events to use again */
     uint32_t spare_count;
     uint32_t events; /* queued, all clients */

@@ -24,6 +24,7 @@ enum { SOURCE_TASKS, SOURCE_CALLS, SOURCE_CLIENTS, SOURCES };
 static int push_event(struct job *j, lua_State *T);
 static void event_done(struct job *j, lua_State *T, int status, int n);
 static void event_finished(struct job *j);
+static void resume_readers(struct app *a, struct client *cl);
 
 void inbox_init(struct inbox *in)
 {
@@ -316,6 +317,7 @@ static int start(struct app *a, struct event *ev)
         if (!ev->owns_data) {
             ev->data = NULL;
         }
+        resume_readers(a, cl);
         return 0;
     }
     if (rc < 0) {
@@ -350,16 +352,37 @@ static bool is_below(const struct inbox *in, unsigned quarters)
            in->bytes < (size_t)LIMIT_INBOX_BYTES / 4 * quarters;
 }
 
-bool inbox_has_room(struct app *a, struct client *cl)
+/* Nothing of it but its turn keeps its next message from being run. */
+static bool is_idle(const struct client *cl)
 {
-    if (LIKELY(cl->event_count < LIMIT_INBOX_CLIENT_EVENTS &&
-               is_below(&a->inbox, 4))) {
-        return true;
-    }
-    if (list_is_empty(&cl->pause_node)) {
+    return !cl->is_busy && cl->event_count == 0;
+}
+
+/* Who is paused with events of its own is looked at when they have been run;
+ * who is idle stands in the list. */
+static void pause_reader(struct app *a, struct client *cl)
+{
+    cl->is_paused = true;
+    if (is_idle(cl) && list_is_empty(&cl->pause_node)) {
         list_push_tail(&a->inbox.paused, &cl->pause_node);
     }
-    return false;
+}
+
+/* What queues behind a handler that waits can fill the inbox for as long as
+ * it waits. So there is as much room again, for the messages of those who are
+ * idle: these have their turn soon, whatever the others do. */
+bool inbox_has_room(struct app *a, struct client *cl)
+{
+    const struct inbox *in = &a->inbox;
+    bool has_room =
+        is_idle(cl)
+            ? is_below(in, 8)
+            : is_below(in, 4) && cl->event_count < LIMIT_INBOX_CLIENT_EVENTS;
+
+    if (!has_room) {
+        pause_reader(a, cl);
+    }
+    return has_room;
 }
 
 /* A handler that awaits may take its time: nobody waits for that. */
@@ -368,52 +391,37 @@ bool inbox_is_behind(struct app *a, struct client *cl)
     if (cl->is_busy || list_is_empty(&cl->events)) {
         return false;
     }
-    if (list_is_empty(&cl->pause_node)) {
-        list_push_tail(&a->inbox.paused, &cl->pause_node);
-    }
+    pause_reader(a, cl);
     return true;
-}
-
-static bool may_read_again(const struct client *cl)
-{
-    return cl->event_count <= LIMIT_INBOX_CLIENT_EVENTS / 2;
 }
 
 static void read_again(struct client *cl)
 {
     struct conn *c = net_find(cl->app->net, cl->member.conn);
 
+    cl->is_paused = false;
     list_remove(&cl->pause_node);
     if (c != NULL) {
         conn_resume(c);
     }
 }
 
-/* After an event: whoever waited for room reads again, a little at a time so
- * that the inbox does not fill in one go. */
+/* An event of `cl` has ended, or waits: who was paused may read again once
+ * there is some room, not at the first gap. */
 static void resume_readers(struct app *a, struct client *cl)
 {
     struct inbox *in = &a->inbox;
 
-    if (list_is_empty(&in->paused) || !is_below(in, 3)) {
-        return;
-    }
-    if (cl != NULL && !list_is_empty(&cl->pause_node) && may_read_again(cl)) {
-        read_again(cl);
-    }
-    if (in->events == 0) {
-        list_each_safe (node, &in->paused) {
-            read_again(container_of(node, struct client, pause_node));
+    if (cl != NULL && cl->is_paused) {
+        if (is_idle(cl)) {
+            pause_reader(a, cl);
+        } else if (cl->event_count <= LIMIT_INBOX_CLIENT_EVENTS / 2 &&
+                   is_below(in, 3)) {
+            read_again(cl);
         }
-    } else if (!list_is_empty(&in->paused)) {
-        struct client *first =
-            container_of(in->paused.next, struct client, pause_node);
-        if (may_read_again(first)) {
-            read_again(first);
-        } else {
-            list_remove(&first->pause_node);
-            list_push_tail(&in->paused, &first->pause_node);
-        }
+    }
+    while (!list_is_empty(&in->paused) && is_below(in, 7)) {
+        read_again(container_of(in->paused.next, struct client, pause_node));
     }
 }
 

@@ -30,7 +30,8 @@
 #define LIMIT_NOTSENT_BYTES                (16 * 1024)
 #define LIMIT_FLUSH_SLICE                  256 /* clients between polls */
 
-/* Inbox: events waiting for Lua. */
+/* Inbox: events waiting for Lua. Twice as many, and as many bytes, with those
+ * of clients that have no other. */
 #define LIMIT_INBOX_EVENTS        4096
 #define LIMIT_INBOX_BYTES         (8 * 1024 * 1024)
 #define LIMIT_INBOX_CLIENT_EVENTS 64
