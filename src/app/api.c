@@ -124,6 +124,8 @@ void api_message_options(lua_State *L, int idx, const char *function,
     msg->op = FRAME_TEXT;
     msg->key = NULL;
     msg->key_len = 0;
+    lua_pushnil(L);
+    int anchor = lua_gettop(L);
     if (lua_isnoneornil(L, idx)) {
         return;
     }
@@ -137,9 +139,10 @@ void api_message_options(lua_State *L, int idx, const char *function,
         if (strcmp(key, "binary") == 0) {
             msg->op = lua_toboolean(L, -1) ? FRAME_BINARY : FRAME_TEXT;
         } else if (strcmp(key, "key") == 0) {
-            /* The text stays alive in the table. */
             msg->key = api_check_string(
                 L, lua_gettop(L), "key", LIMIT_KEY_BYTES, &msg->key_len);
+            lua_pushvalue(L, -1);
+            lua_replace(L, anchor);
         } else if (!is_one_of(key, known, n)) {
             (void)refuse_option(L, function, known, n);
         }

@@ -2,7 +2,10 @@
  *
  * A broadcast is put together here (who, except whom) and done by the hub in
  * one go. `where` runs over a snapshot of ids, before anything is queued, and
- * may not wait: so a broadcast is one moment, whatever the function does. */
+ * may not wait: so a broadcast is one moment, whatever the function does.
+ *
+ * It may do much: also to the options, whose names the hub is lent. So what
+ * is used after it has run is read after it, or held by the stack (I10). */
 #include "app/app_priv.h"
 #include <string.h>
 
@@ -40,7 +43,8 @@ static const struct hub_name *read_names(lua_State *L, int opts,
         } else {
             lua_pushvalue(L, value);
         }
-        /* The text stays alive in the options table. */
+        /* The text stays alive in the options table, unless a `where`
+         * changes that; but then there are ids instead of names. */
         names[i].p =
             api_check_string(L, lua_gettop(L), one, max, &names[i].len);
         lua_pop(L, 1);
@@ -171,7 +175,6 @@ static void apply_where(
         (void)api_bad_argument(L, where, "where", "function");
     }
     uint64_t *ids = collect(L, a, to, &n);
-    task_forbid(L, "the 'where' function of broadcast");
     for (size_t i = 0; i < n; i++) {
         struct client *cl = find_client(a, ids[i]);
         if (cl == NULL) {
@@ -179,8 +182,12 @@ static void apply_where(
         }
         lua_pushvalue(L, where);
         api_push_client(L, s, cl);
-        if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
-            task_allow(L);
+        /* Around the call alone: what raises besides, for want of memory,
+         * must not leave it forbidden. */
+        task_forbid(L, "the 'where' function of broadcast");
+        int status = lua_pcall(L, 1, 1, 0);
+        task_allow(L);
+        if (status != LUA_OK) {
             (void)lua_error(L);
         }
         if (lua_toboolean(L, -1)) {
@@ -188,7 +195,6 @@ static void apply_where(
         }
         lua_pop(L, 1);
     }
-    task_allow(L);
     to->ids = ids;
     to->id_count = kept;
 }
@@ -211,8 +217,8 @@ int api_broadcast(lua_State *L, int message, int opts,
         return api_fail(L, err, detail);
     }
     if (!lua_isnil(L, opts)) {
-        read_except(L, opts, to);
         apply_where(L, opts, a, to);
+        read_except(L, opts, to);
     }
     hub_broadcast(a->hub, to, &msg, &queued, &dropped);
     lua_pushinteger(L, queued);

@@ -318,7 +318,8 @@ void api_check_options(lua_State *L, int idx, const char *function,
 const void *api_check_message(lua_State *L, int idx, bool is_binary,
     size_t *len, int *err, const char **detail);
 /* What send and broadcast have in common: binary and key of the table or nil
- * at idx, in one walk that raises on a key that is not in `known`. */
+ * at idx, in one walk that raises on a key that is not in `known`. Pushes one
+ * value: what holds the text of the key, whatever becomes of the table. */
 void api_message_options(lua_State *L, int idx, const char *function,
     const char *const *known, size_t n, struct hub_message *msg);
 /* code, reason at idx and idx + 1, both optional. */
