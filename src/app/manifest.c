@@ -28,6 +28,7 @@ struct parse {
     struct settings *settings;
     char *why;
     size_t why_bytes;
+    size_t text_bytes; /* of origins and env */
     int status;
 };
 
@@ -38,35 +39,67 @@ struct key {
 
 /* ---- errors ---- */
 
-/* The line that sets this key, by its text; 0 if it cannot be told. */
-static int find_line(const struct snapshot_file *file, const char *key)
+/* Where this key is set, by its text, from `p` on; NULL if it cannot be told.
+ * A comment sets nothing. */
+static const char *find_key(
+    const char *text, const char *p, const char *key, size_t n)
 {
-    size_t n = strlen(key);
-    int line = 1;
+    bool is_quoted = false;
 
-    for (const char *p = file->data; *p != '\0'; p++) {
-        if (*p == '\n') {
-            line++;
+    for (; *p != '\0'; p++) {
+        if (p[0] == '-' && p[1] == '-' && !is_quoted) {
+            p += strcspn(p, "\n");
+        }
+        if (*p == '\n' || *p == '\0') {
+            is_quoted = false;
+            p -= *p == '\0';
             continue;
         }
+        is_quoted = is_quoted != (*p == '"');
         bool is_start =
-            p == file->data || !(isalnum((unsigned char)p[-1]) || p[-1] == '_');
+            p == text || !(isalnum((unsigned char)p[-1]) || p[-1] == '_');
         if (is_start && strncmp(p, key, n) == 0) {
             const char *q = p + n;
             q += strspn(q, "\"'] \t");
             if (*q == '=' && q[1] != '=') {
-                return line;
+                return p;
             }
         }
     }
-    return 0;
+    return NULL;
+}
+
+/* The line of "outbox.soft": that of the last part that can be found behind
+ * the one before it; 0 if none can. */
+static int find_line(const struct snapshot_file *file, const char *path)
+{
+    const char *at = NULL;
+    const char *from = file->data;
+    int line = 1;
+
+    while (*path != '\0') {
+        size_t n = strcspn(path, ".");
+        const char *found = find_key(file->data, from, path, n);
+        if (found == NULL) {
+            break;
+        }
+        at = found;
+        from = found + n;
+        path += n + (path[n] == '.');
+    }
+    if (at == NULL) {
+        return 0;
+    }
+    for (const char *p = file->data; p < at; p++) {
+        line += *p == '\n';
+    }
+    return line;
 }
 
 static int complain(
     lua_State *L, const struct parse *p, const char *path, const char *what)
 {
-    const char *dot = strrchr(path, '.');
-    int line = find_line(p->file, dot != NULL ? dot + 1 : path);
+    int line = find_line(p->file, path);
 
     if (line > 0) {
         return luaL_error(L, "%s:%d: %s", FILE_NAME, line, what);
@@ -309,6 +342,28 @@ static void read_concurrent(lua_State *L, struct parse *p, const char *path)
     p->settings->concurrent = lua_toboolean(L, -1);
 }
 
+/* The text on top, copied; `full` says whose it is. The file is short, but may
+ * have built longer texts than it has bytes (I6). */
+static char *copy_text(
+    lua_State *L, struct parse *p, const char *path, const char *full)
+{
+    size_t len;
+    const char *text = lua_tolstring(L, -1, &len);
+
+    if (strlen(text) != len) {
+        (void)complain(L, p, path,
+            lua_pushfstring(L, "%s must not contain a zero byte", full));
+    }
+    p->text_bytes += len;
+    if (p->text_bytes > LIMIT_CONF_BYTES) {
+        (void)complain(L, p, path,
+            lua_pushfstring(L,
+                "all texts together are over %d bytes, with that of %s",
+                LIMIT_CONF_BYTES, full));
+    }
+    return mem_strndup(text, len);
+}
+
 static void read_origins(lua_State *L, struct parse *p, const char *path)
 {
     int table = lua_gettop(L);
@@ -322,16 +377,13 @@ static void read_origins(lua_State *L, struct parse *p, const char *path)
     mem_free(p->settings->origins);
     p->settings->origins = mem_zalloc((n + 1) * sizeof(char *));
     for (lua_Unsigned i = 0; i < n; i++) {
-        size_t len;
-        lua_rawgeti(L, table, (lua_Integer)i + 1);
-        if (lua_type(L, -1) != LUA_TSTRING) {
-            (void)complain(L, p, path,
-                lua_pushfstring(
-                    L, "%s[%d] must be a string", path, (int)i + 1));
+        const char *full = lua_pushfstring(L, "%s[%d]", path, (int)i + 1);
+        if (lua_rawgeti(L, table, (lua_Integer)i + 1) != LUA_TSTRING) {
+            (void)complain(
+                L, p, path, lua_pushfstring(L, "%s must be a string", full));
         }
-        const char *origin = lua_tolstring(L, -1, &len);
-        p->settings->origins[i] = mem_strndup(origin, len);
-        lua_pop(L, 1);
+        p->settings->origins[i] = copy_text(L, p, path, full);
+        lua_pop(L, 2);
     }
 }
 
@@ -347,20 +399,27 @@ static void read_env(lua_State *L, struct parse *p, const char *path)
     s->env = mem_zalloc(ENV_MAX * sizeof(*s->env));
     lua_pushnil(L);
     while (lua_next(L, table) != 0) {
-        if (lua_type(L, -2) != LUA_TSTRING || !lua_isstring(L, -1) ||
-            s->env_count == ENV_MAX) {
+        if (lua_type(L, -2) != LUA_TSTRING) {
             (void)complain(L, p, path,
-                lua_pushfstring(L, "%s must map at most %d names to strings",
-                    path, ENV_MAX));
+                lua_pushfstring(L, "the names in %s must be strings", path));
+        }
+        const char *full =
+            lua_pushfstring(L, "%s.%s", path, lua_tostring(L, -2));
+        if (!lua_isstring(L, -2)) {
+            (void)complain(L, p, full,
+                lua_pushfstring(L, "%s must be a string, got %s", full,
+                    luaL_typename(L, -2)));
+        }
+        if (s->env_count == ENV_MAX) {
+            (void)complain(L, p, path,
+                lua_pushfstring(L, "%s has more than %d names", path, ENV_MAX));
         }
         struct setting_pair *pair = &s->env[s->env_count++];
-        size_t len;
-        const char *name = lua_tolstring(L, -2, &len);
-        pair->name = mem_strndup(name, len);
-        lua_pushvalue(L, -1);
-        const char *value = lua_tolstring(L, -1, &len);
-        pair->value = mem_strndup(value, len);
-        lua_pop(L, 2);
+        lua_pushvalue(L, -3);
+        pair->name = copy_text(L, p, full, full);
+        lua_pushvalue(L, -3);
+        pair->value = copy_text(L, p, full, full);
+        lua_pop(L, 4);
     }
 }
 

@@ -19,10 +19,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DEPTH_MAX  16
-#define TRIES      5
-#define RETRY_NS   20000000
-#define NAME_BYTES 512
+#define DEPTH_MAX   16
+#define TRIES       5
+#define RETRY_NS    20000000
+#define NAME_BYTES  512
+#define ENTRIES_MAX 65536u /* of whatever kind: a walk ends */
 
 /* A file as a walk saw it. */
 struct seen {
@@ -37,6 +38,7 @@ struct walk {
     struct seen *files;
     size_t count;
     size_t cap;
+    uint32_t entries;
     int64_t bytes;
     char *why;
     size_t why_bytes;
@@ -101,21 +103,24 @@ static int walk_entry(
     struct stat st;
     int n = snprintf(path, sizeof(path), "%s%s", prefix, name);
 
-    if (n < 0 || (size_t)n >= sizeof(path)) {
-        return fail(w, ERR_TOO_BIG, "the name is too long", name);
-    }
     if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
-        return errno == ENOENT ? 0 : fail(w, -errno, strerror(errno), path);
+        return errno == ENOENT ? 0 : fail(w, -errno, strerror(errno), name);
     }
-    if (S_ISREG(st.st_mode) && is_lua(name)) {
+    bool is_dir =
+        S_ISDIR(st.st_mode) && !(depth == 0 && strcmp(name, "public") == 0);
+    bool is_ours = is_lua(name) && (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode));
+    if (!is_dir && !is_ours) {
+        return 0;
+    }
+    if (n < 0 || (size_t)n + 1 >= sizeof(path)) {
+        return fail(w, ERR_TOO_BIG, "the path is too long", name);
+    }
+    if (S_ISREG(st.st_mode)) {
         return note_file(w, path, &st);
     }
-    if (S_ISLNK(st.st_mode) && is_lua(name)) {
+    if (S_ISLNK(st.st_mode)) {
         return fail(w, ERR_DENIED,
             "is a symbolic link; an app's files lie in its directory", path);
-    }
-    if (!S_ISDIR(st.st_mode) || (depth == 0 && strcmp(name, "public") == 0)) {
-        return 0;
     }
     if (depth == DEPTH_MAX) {
         return fail(w, ERR_TOO_BIG, "is too deep", path);
@@ -143,8 +148,10 @@ static int walk_dir(struct walk *w, int dir_fd, const char *prefix, int depth)
         return rc;
     }
     while (rc == 0 && (entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] != '.' &&
-            strlen(prefix) + strlen(entry->d_name) + 2 < NAME_BYTES) {
+        if (++w->entries > ENTRIES_MAX) {
+            rc = fail(w, ERR_TOO_BIG,
+                "more than 65536 files and directories beside public/", "");
+        } else if (entry->d_name[0] != '.') {
             rc = walk_entry(w, dirfd(dir), prefix, entry->d_name, depth);
         }
     }
@@ -322,9 +329,9 @@ int snapshot_read(
     *out = NULL;
     if (root < 0) {
         int err = errno;
-        (void)snprintf(why, why_bytes, "%s: %s", dir,
+        (void)snprintf(why, why_bytes, "%s",
             err == ENOENT    ? "there is no such directory"
-            : err == ENOTDIR ? "is not a directory"
+            : err == ENOTDIR ? "it is not a directory"
                              : strerror(err));
         return err == ENOENT ? ERR_NOT_FOUND : -err;
     }
@@ -337,11 +344,10 @@ int snapshot_read(
     }
     (void)close(root);
     if (rc == ERR_CHANGED) {
-        (void)snprintf(
-            why, why_bytes, "%s: the files keep changing while read", dir);
+        (void)snprintf(why, why_bytes, "the files keep changing while read");
     } else if (rc == 0 && snapshot_find(*out, "main.lua") == NULL) {
         (void)snprintf(
-            why, why_bytes, "%s: there is no main.lua in this directory", dir);
+            why, why_bytes, "there is no main.lua in this directory");
         snapshot_unref(*out);
         *out = NULL;
         rc = ERR_NOT_FOUND;

@@ -1,0 +1,434 @@
+/* clang-format off */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+/* clang-format on */
+#include "app/manifest.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "script/fiber.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char why[512];
+
+static int read_text(const char *text, size_t len, struct settings *s)
+{
+    struct snapshot_file file = {.name = (char *)(uintptr_t) "app.conf.lua",
+        .data = (char *)(uintptr_t)text,
+        .len = len};
+    struct snapshot snap = {.files = &file, .count = 1, .refs = 1};
+
+    settings_init(s);
+    why[0] = '\0';
+    return manifest_read(&snap, s, why, sizeof(why));
+}
+
+/* The settings of a file that is fine. */
+static struct settings settings_of(const char *text)
+{
+    struct settings s;
+    int rc = read_text(text, strlen(text), &s);
+    assert_string_equal(why, "");
+    assert_int_equal(rc, 0);
+    return s;
+}
+
+/* What is wrong with this file; the settings are as if it were not there. */
+static const char *error_of(const char *text)
+{
+    struct settings s;
+    struct settings standard;
+    settings_init(&standard);
+    assert_true(read_text(text, strlen(text), &s) < 0);
+    assert_memory_equal(&s, &standard, sizeof(s));
+    return why;
+}
+
+/* Of a file that is returned as a table of this one setting. */
+static const char *error_with(const char *setting)
+{
+    char text[512];
+    snprintf(text, sizeof(text), "return { %s }", setting);
+    return error_of(text);
+}
+
+static void without_a_file_the_defaults_hold(void **state)
+{
+    (void)state;
+    struct snapshot snap = {.refs = 1};
+    struct settings s;
+    settings_init(&s);
+    assert_int_equal(manifest_read(&snap, &s, why, sizeof(why)), 0);
+    assert_int_equal(s.conn.message_bytes, LIMIT_DEFAULT_MESSAGE_BYTES);
+    assert_int_equal(s.conn.ping_ms, LIMIT_DEFAULT_PING_MS);
+    assert_int_equal(s.memory_bytes, LIMIT_DEFAULT_MEMORY_BYTES);
+    assert_int_equal(s.clients, LIMIT_DEFAULT_CLIENTS);
+    assert_int_equal(s.conn.policy, OUTBOX_CLOSE);
+    assert_null(s.origins);
+    settings_fini(&s);
+}
+
+static void an_empty_table_sets_nothing(void **state)
+{
+    (void)state;
+    struct settings s = settings_of("return {}");
+    assert_int_equal(s.conn.message_bytes, LIMIT_DEFAULT_MESSAGE_BYTES);
+    settings_fini(&s);
+}
+
+static void every_key_sets_what_it_names(void **state)
+{
+    (void)state;
+    struct settings s = settings_of(
+        "local kb = 1024\n"
+        "return {\n"
+        "  message = { max = '2MB' },\n"
+        "  outbox = { policy = 'drop_oldest', hard = 512 * kb, soft = 100,\n"
+        "    soft_for = '1.5s' },\n"
+        "  limits = { cpu = 0.25, memory = '1MB', clients = 7 },\n"
+        "  ping = '1m', placement = 'spread', concurrent = true,\n"
+        "  origins = { 'https://a.example', '*.b.example' },\n"
+        "  env = { NAME = 'value', NUMBER = 42 },\n"
+        "}\n");
+    assert_int_equal(s.conn.message_bytes, 2 << 20);
+    assert_int_equal(s.conn.policy, OUTBOX_DROP_OLDEST);
+    assert_int_equal(s.conn.outbox.hard_bytes, 512 * 1024);
+    assert_int_equal(s.conn.outbox.soft_messages, 100);
+    assert_int_equal(s.conn.outbox.soft_ms, 1500);
+    assert_int_equal(s.cpu_ms, 250);
+    assert_int_equal(s.memory_bytes, 1 << 20);
+    assert_int_equal(s.clients, 7);
+    assert_int_equal(s.conn.ping_ms, 60000);
+    assert_int_equal(s.placement, PLACEMENT_SPREAD);
+    assert_true(s.concurrent);
+    assert_string_equal(s.origins[0], "https://a.example");
+    assert_string_equal(s.origins[1], "*.b.example");
+    assert_null(s.origins[2]);
+    assert_int_equal(s.env_count, 2);
+    for (size_t i = 0; i < s.env_count; i++) {
+        const char *wanted =
+            strcmp(s.env[i].name, "NAME") == 0 ? "value" : "42";
+        assert_string_equal(s.env[i].value, wanted);
+    }
+    settings_fini(&s);
+}
+
+static void words_that_choose_are_all_known(void **state)
+{
+    (void)state;
+    static const char *const policies[] = {
+        "close", "drop_oldest", "drop_newest"};
+    static const char *const placements[] = {"auto", "home", "spread"};
+    for (int i = 0; i < 3; i++) {
+        char text[128];
+        snprintf(text, sizeof(text),
+            "return { outbox = { policy = '%s' }, placement = '%s' }",
+            policies[i], placements[i]);
+        struct settings s = settings_of(text);
+        assert_int_equal(s.conn.policy, i);
+        assert_int_equal(s.placement, i);
+        settings_fini(&s);
+    }
+}
+
+static void an_unknown_key_is_named_with_its_line_and_the_nearest(void **state)
+{
+    (void)state;
+    assert_string_equal(error_of("return {\n  pnig = 3,\n}"),
+        "app.conf.lua:2: unknown setting 'pnig'; did you mean 'ping'?");
+    assert_string_equal(error_of("return {\n\n  limits = { memroy = 3 },\n}"),
+        "app.conf.lua:3: unknown setting 'limits.memroy'; "
+        "did you mean 'memory'?");
+    assert_string_equal(error_of("return { wholly_other = 1 }"),
+        "app.conf.lua:1: unknown setting 'wholly_other'");
+    assert_string_equal(error_of("return { ['ping '] = 1 }"),
+        "app.conf.lua:1: unknown setting 'ping '; did you mean 'ping'?");
+    assert_string_equal(error_of("return { 'ping' }"),
+        "app.conf.lua: unknown setting '[number]'");
+}
+
+static void a_line_is_looked_for_where_the_key_stands(void **state)
+{
+    (void)state;
+    /* Not in a comment, not in another table, not in another word. */
+    assert_string_equal(error_of("-- max = 1\n"
+                                 "local max = 3 -- message = {\n"
+                                 "return {\n"
+                                 "  outbox = { soft = 9 },\n"
+                                 "  message = {\n"
+                                 "    max = 'lots',\n"
+                                 "  },\n"
+                                 "}"),
+        "app.conf.lua:6: message.max must be bytes, as a number or like "
+        "\"1MB\"");
+    assert_string_equal(error_of("return {\n  [\"ping\"] = false }"),
+        "app.conf.lua:2: ping must be seconds, or a text like \"30s\"");
+    /* One that is nowhere in the text. */
+    assert_string_equal(
+        error_of("local t = {}\nt['pi' .. 'ng'] = {}\nreturn t"),
+        "app.conf.lua: ping must be seconds, or a text like \"30s\"");
+    assert_string_equal(
+        error_of("local t = 1 --"), /* a comment to the very end */
+        "app.conf.lua: the file's result must be a table, got nil");
+}
+
+static void wrong_types_say_what_is_wanted(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *setting;
+        const char *error;
+    } cases[] = {
+        {"message = 5", "message must be a table, got number"},
+        {"outbox = 'close'", "outbox must be a table, got string"},
+        {"limits = true", "limits must be a table, got boolean"},
+        {"message = { max = '1 parsec' }",
+            "message.max must be bytes, as a number or like \"1MB\""},
+        {"message = { max = -1 }",
+            "message.max must be bytes, as a number or like \"1MB\""},
+        {"message = { max = 1.5 }",
+            "message.max must be bytes, as a number or like \"1MB\""},
+        {"outbox = { soft = '3' }", "outbox.soft must be a whole number"},
+        {"outbox = { soft = 1.5 }", "outbox.soft must be a whole number"},
+        {"outbox = { soft_for = {} }",
+            "outbox.soft_for must be seconds, or a text like \"30s\""},
+        {"ping = '3 moons'", "ping must be seconds, or a text like \"30s\""},
+        {"ping = -1", "ping must be seconds, or a text like \"30s\""},
+        {"ping = 0/0", "ping must be seconds, or a text like \"30s\""},
+        {"ping = 1/0", "ping must be seconds, or a text like \"30s\""},
+        {"concurrent = 1", "concurrent must be true or false"},
+        {"origins = 'x'", "origins must be a list of at most 64 origins"},
+        {"origins = { 'a', 2 }", "origins[2] must be a string"},
+        {"origins = { 'a\\0b' }", "origins[1] must not contain a zero byte"},
+        {"env = 3", "env must be a table"},
+        {"env = { 'x' }", "the names in env must be strings"},
+        {"env = { X = {} }", "env.X must be a string, got table"},
+        {"env = { X = 'a\\0' }", "env.X must not contain a zero byte"},
+        {"outbox = { policy = 3 }",
+            "outbox.policy must be one of \"close\", \"drop_oldest\", "
+            "\"drop_newest\""},
+        {"outbox = { policy = 'drop_oldset' }",
+            "outbox.policy must be one of \"close\", \"drop_oldest\", "
+            "\"drop_newest\"; did you mean \"drop_oldest\"?"},
+        {"placement = 'hom'",
+            "placement must be one of \"auto\", \"home\", \"spread\"; "
+            "did you mean \"home\"?"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char wanted[256];
+        snprintf(wanted, sizeof(wanted), "app.conf.lua:1: %s", cases[i].error);
+        assert_string_equal(error_with(cases[i].setting), wanted);
+    }
+}
+
+static void values_out_of_range_name_the_range(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *setting;
+        const char *error;
+    } cases[] = {
+        {"message = { max = 0 }",
+            "message.max must be 1 to 67108864 bytes, got 0"},
+        {"message = { max = '65MB' }",
+            "message.max must be 1 to 67108864 bytes, got 68157440"},
+        {"outbox = { hard = 1023 }",
+            "outbox.hard must be 1024 to 67108864 bytes, got 1023"},
+        {"outbox = { soft = 0 }", "outbox.soft must be 1 to 65536, got 0"},
+        {"outbox = { soft_for = '2h' }",
+            "outbox.soft_for must be 0 to 3600000 ms, got 7200000"},
+        {"limits = { cpu = 11 }",
+            "limits.cpu must be 1 to 10000 ms, got 11000"},
+        {"limits = { cpu = 0 }", "limits.cpu must be 1 to 10000 ms, got 0"},
+        {"limits = { memory = '2GB' }",
+            "limits.memory must be 262144 to 1073741824 bytes, got "
+            "2147483648"},
+        {"limits = { clients = 1000001 }",
+            "limits.clients must be 1 to 1000000, got 1000001"},
+        {"ping = 0.05", "ping must be 100 to 86400000 ms, got 50"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char wanted[256];
+        snprintf(wanted, sizeof(wanted), "app.conf.lua:1: %s", cases[i].error);
+        assert_string_equal(error_with(cases[i].setting), wanted);
+    }
+}
+
+static void the_result_must_be_a_table(void **state)
+{
+    (void)state;
+    assert_string_equal(error_of("local x = 1\nreturn 5"),
+        "app.conf.lua: the file's result must be a table, got number");
+    assert_string_equal(error_of(""),
+        "app.conf.lua: the file's result must be a table, got nil");
+}
+
+static void a_syntax_error_has_file_and_line_and_nothing_else(void **state)
+{
+    (void)state;
+    const char *text = error_of("return {\n  ping = = 3\n}");
+    assert_memory_equal(text, "app.conf.lua:2: ", 16);
+    assert_null(strchr(text, '\n'));
+}
+
+static void a_run_time_error_has_file_and_line(void **state)
+{
+    (void)state;
+    const char *text = error_of("\n\nreturn { ping = nothing.here }");
+    assert_memory_equal(text, "app.conf.lua:3: ", 16);
+    assert_non_null(strstr(text, "nothing"));
+}
+
+static void the_file_has_no_library(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"print", "string", "os", "io",
+        "require", "load", "pcall", "setmetatable", "coroutine", "sleep",
+        "broadcast", "env"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char text[64];
+        snprintf(
+            text, sizeof(text), "return %s == nil and {} or nil", names[i]);
+        struct settings s = settings_of(text);
+        settings_fini(&s);
+    }
+    const char *text = error_of("return { ping = ('x'):rep(3) }");
+    assert_non_null(strstr(text, "app.conf.lua:1: "));
+}
+
+static void a_loop_is_ended(void **state)
+{
+    (void)state;
+    assert_non_null(strstr(error_of("while true do end"), "takes too long"));
+    assert_non_null(strstr(
+        error_of("local function f() return f() end f()"), "takes too long"));
+    assert_non_null(strstr(error_of("::a:: goto a"), "takes too long"));
+}
+
+static void endless_recursion_and_memory_end_with_an_error(void **state)
+{
+    (void)state;
+    (void)error_of("local function f() return 1 + f() end f()");
+    assert_true(why[0] != '\0');
+    (void)error_of("local s = 'x' for i = 1, 40 do s = s .. s end return {}");
+    assert_non_null(strstr(why, "memory"));
+    (void)error_of("local t = {} for i = 1, 1e9 do t[i] = i end return t");
+    assert_true(why[0] != '\0');
+}
+
+static void what_the_file_builds_is_bounded(void **state)
+{
+    (void)state;
+    /* I6: 256 names for one megabyte, in a file of a hundred bytes. */
+    const char *text =
+        error_of("local s = 'x'\nfor i = 1, 20 do s = s .. s end\n"
+                 "local env = {}\nfor i = 1, 256 do env['N' .. i] = s end\n"
+                 "return { env = env }");
+    assert_non_null(strstr(text, "all texts together are over 65536 bytes"));
+    text = error_of("local t = {}\n"
+                    "for i = 1, 257 do t['N' .. i] = i end\n"
+                    "return { env = t }");
+    assert_string_equal(text, "app.conf.lua:3: env has more than 256 names");
+    text = error_of("local o = {}\nfor i = 1, 65 do o[i] = 'x' end\n"
+                    "return { origins = o }");
+    assert_string_equal(
+        text, "app.conf.lua:3: origins must be a list of at most 64 origins");
+}
+
+static void a_file_that_is_too_long_is_not_read(void **state)
+{
+    (void)state;
+    size_t n = LIMIT_CONF_BYTES + 1;
+    char *text = malloc(n + 1);
+    struct settings s;
+    memset(text, '\n', n);
+    text[n] = '\0';
+    assert_int_equal(read_text(text, n, &s), ERR_TOO_BIG);
+    assert_string_equal(why, "app.conf.lua is over 65536 bytes");
+    free(text);
+}
+
+static void deep_nesting_and_odd_tables_are_errors_not_crashes(void **state)
+{
+    (void)state;
+    char *text = malloc(40000);
+    strcpy(text, "return ");
+    for (int i = 0; i < 10000; i++) {
+        strcat(text + 7 + i, "{");
+    }
+    (void)error_of(text);
+    free(text);
+    (void)error_of("local t = {} t.message = t return t");
+    (void)error_of("local t = {} t[t] = t return t");
+    (void)error_of("return { [1.5] = 1 }");
+    (void)error_of("return { [true] = 1 }");
+}
+
+static void a_long_key_and_a_long_value_fit_the_text_of_the_error(void **state)
+{
+    (void)state;
+    char text[4096];
+    memset(text, 'k', sizeof(text));
+    memcpy(text, "return { ", 9);
+    memcpy(text + 4000, " = 1 }", 7);
+    (void)error_of(text);
+    assert_true(strlen(why) < sizeof(why));
+}
+
+static void when_memory_fails_it_is_an_error_or_it_works(void **state)
+{
+    (void)state;
+    const char *text = "return { env = { A = 'b' }, origins = { 'x' } }";
+    int failures = 0;
+    for (uint64_t n = 1; n < 1000; n++) {
+        struct settings s;
+        uint64_t before = mem_quota_calls();
+        mem_fail_at(n);
+        int rc = read_text(text, strlen(text), &s);
+        mem_fail_at(0);
+        failures += rc != 0;
+        assert_true(rc == 0 || why[0] != '\0');
+        settings_fini(&s);
+        if (mem_quota_calls() - before < n) {
+            break; /* it was not reached */
+        }
+    }
+    assert_true(failures > 0);
+}
+
+static int give_stacks_back(void **state)
+{
+    (void)state;
+    fiber_pool_fini();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_a_file_the_defaults_hold),
+        cmocka_unit_test(an_empty_table_sets_nothing),
+        cmocka_unit_test(every_key_sets_what_it_names),
+        cmocka_unit_test(words_that_choose_are_all_known),
+        cmocka_unit_test(an_unknown_key_is_named_with_its_line_and_the_nearest),
+        cmocka_unit_test(a_line_is_looked_for_where_the_key_stands),
+        cmocka_unit_test(wrong_types_say_what_is_wanted),
+        cmocka_unit_test(values_out_of_range_name_the_range),
+        cmocka_unit_test(the_result_must_be_a_table),
+        cmocka_unit_test(a_syntax_error_has_file_and_line_and_nothing_else),
+        cmocka_unit_test(a_run_time_error_has_file_and_line),
+        cmocka_unit_test(the_file_has_no_library),
+        cmocka_unit_test(a_loop_is_ended),
+        cmocka_unit_test(endless_recursion_and_memory_end_with_an_error),
+        cmocka_unit_test(what_the_file_builds_is_bounded),
+        cmocka_unit_test(a_file_that_is_too_long_is_not_read),
+        cmocka_unit_test(deep_nesting_and_odd_tables_are_errors_not_crashes),
+        cmocka_unit_test(a_long_key_and_a_long_value_fit_the_text_of_the_error),
+        cmocka_unit_test(when_memory_fails_it_is_an_error_or_it_works),
+    };
+    return cmocka_run_group_tests(tests, NULL, give_stacks_back);
+}
