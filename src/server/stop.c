@@ -87,11 +87,11 @@ void stop_begin(struct server *s, const char *reason)
         _exit(EXIT_FAILED);
     }
     move_on(s, SERVER_ASKING);
-    log_event(LOG_INFO, NULL, "%s: stopping, %u clients to close in %u ms",
-        reason, app_client_count(s->app), s->config->drain_ms);
     s->route.is_stopping = true;
     listener_close(s->listener);
     s->listener = NULL;
+    log_event(LOG_INFO, NULL, "%s: stopping, %u clients to close in %u ms",
+        reason, app_client_count(s->app), s->config->drain_ms);
     timer_init(&s->stop_timer, look);
     app_stop(s->app, "shutdown", on_app_stopped, s);
 }

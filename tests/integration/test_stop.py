@@ -233,6 +233,7 @@ def test_usr1_logs_the_counters_in_one_line(serve):
             wait_for(server, "counters:")
 
     asyncio.run(go())
+    assert server.stop() == 0
     (line,) = [r["msg"] for r in server.log if "counters:" in r["msg"]]
     counters = dict(pair.split("=") for pair in line.split(":")[1].split())
     assert counters["clients"] == "1"
@@ -251,6 +252,7 @@ def test_a_malformed_handshake_is_one_line_that_says_why(serve):
             answer += chunk
     assert answer.startswith(b"HTTP/1.1 426 ")
     assert b"\r\nSec-WebSocket-Version: 13\r\n" in answer
+    assert server.stop() == 0
     records = [r for r in server.log if r.get("event") == "handshake"]
     assert len(records) == 1
     assert "426" in records[0]["msg"] and "/x" in records[0]["msg"]
