@@ -6,6 +6,7 @@
  * state_start(); hub calls raise. */
 #include "app/app_priv.h"
 #include "base/mem.h"
+#include "base/units.h"
 #include "script/sandbox.h"
 #include <stdio.h>
 #include <string.h>
@@ -52,17 +53,43 @@ static int push_protected(struct job *j, lua_State *T)
     return 1;
 }
 
+/* Takes the frames of our own off the end of a traceback; of one that has no
+ * others, nothing stays: to somebody who forgot a bracket it says nothing. */
+static void trim_traceback(char *text)
+{
+    static const char ours[] = "\n\t[C]: in ?";
+    static const char title[] = "\nstack traceback:";
+    size_t n = strlen(text);
+
+    while (n >= sizeof(ours) - 1 &&
+           strcmp(text + n - (sizeof(ours) - 1), ours) == 0) {
+        n -= sizeof(ours) - 1;
+        text[n] = '\0';
+    }
+    if (n >= sizeof(title) - 1 &&
+        strcmp(text + n - (sizeof(title) - 1), title) == 0) {
+        text[n - (sizeof(title) - 1)] = '\0';
+    }
+}
+
 static void protected_done(struct job *j, lua_State *T, int status, int n)
 {
     struct protected_call *p = container_of(j, struct protected_call, job);
+    const char *text = lua_tostring(T, -1);
 
     (void)n;
     p->status = status;
-    if (status != LUA_OK && p->why != NULL) {
-        const char *text = lua_tostring(T, -1);
-        (void)snprintf(
-            p->why, p->why_bytes, "%s", text != NULL ? text : "error");
+    if (status == LUA_OK || p->why == NULL) {
+        return;
     }
+    (void)snprintf(p->why, p->why_bytes, "%s", text != NULL ? text : "error");
+    if (status == LUA_ERRMEM) {
+        char most[UNITS_TEXT_BYTES];
+        units_write_bytes(state_from(T)->settings.memory_bytes, most);
+        (void)snprintf(p->why, p->why_bytes,
+            "not enough memory: limits.memory is %s", most);
+    }
+    trim_traceback(p->why);
 }
 
 int state_call(
@@ -106,6 +133,54 @@ static void new_table(lua_State *L, int *ref, const char *mode)
     *ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
+static bool is_one_of(const char *name, const char *const *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A function that is meant to be a handler and that nobody will ever call. */
+static void warn_of_handler(const struct state *s, const char *name)
+{
+    static const char *const now[] = {
+#define X(name, text) text,
+        HANDLER_LIST(X)
+#undef X
+    };
+    static const char *const later[] = {"on_request", "on_unload", "on_reload"};
+    struct log_fields f;
+    const char *near = units_suggest(name, now, ARRAY_LEN(now));
+
+    app_log_fields(s->app, s, &f);
+    f.event = "load";
+    if (is_one_of(name, now, ARRAY_LEN(now))) {
+        return;
+    }
+    if (is_one_of(name, later, ARRAY_LEN(later))) {
+        log_event(LOG_WARN, &f, "%s is not called by this version", name);
+    } else if (near != NULL) {
+        log_event(
+            LOG_WARN, &f, "%s is no handler (did you mean %s?)", name, near);
+    }
+}
+
+static void warn_of_handlers(lua_State *L, const struct state *s, int table)
+{
+    lua_pushnil(L);
+    while (lua_next(L, table) != 0) {
+        const char *name =
+            lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+        if (lua_isfunction(L, -1)) {
+            warn_of_handler(s, name);
+        }
+        lua_pop(L, 1);
+    }
+}
+
 /* The handlers are raw fields: no metamethod of the app decides. */
 static void find_handlers(lua_State *L, struct state *s, int table)
 {
@@ -143,16 +218,20 @@ static int run_main(lua_State *L)
     struct state *s = state_from(L);
     const struct snapshot_file *file = snapshot_find(s->snapshot, "main.lua");
 
-    task_forbid(L, "the main chunk");
+    task_forbid(L, "the main chunk: use on_start");
     if (sandbox_load(L, file->data, file->len, file->name) != LUA_OK) {
         return lua_error(L);
     }
     lua_call(L, 0, 1);
-    if (!lua_istable(L, -1)) {
-        lua_pop(L, 1);
+    if (lua_isnil(L, -1)) {
         lua_pushglobaltable(L);
+    } else if (!lua_istable(L, -1)) {
+        luaL_error(L,
+            "main.lua returns a %s; it may return a table of handlers",
+            luaL_typename(L, -1));
     }
     find_handlers(L, s, lua_gettop(L));
+    warn_of_handlers(L, s, lua_gettop(L));
     task_allow(L);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* units.c -- reads what people write for sizes and times.
+/* units.c -- reads and writes sizes and times as people do.
  *
  * Called while configuration and apps load. Arithmetic is in integers, so
  * what is read is exact: no floating point, no locale. A fraction is rounded
@@ -6,6 +6,8 @@
  * "0" is a special word that nobody should get by rounding. */
 #include "base/units.h"
 #include "base/err.h"
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -136,6 +138,31 @@ int units_parse_ms(const char *s, uint64_t *ms)
         {"d", 24 * HOUR_MS},
     };
     return parse(s, units, ARRAY_LEN(units), strcmp, ms);
+}
+
+/* The first unit of the list that divides v; the last one always does. */
+static void write(
+    uint64_t v, const struct unit *units, char out[UNITS_TEXT_BYTES])
+{
+    while (v == 0 ? units->factor != 1 : v % units->factor != 0) {
+        units++;
+    }
+    (void)snprintf(
+        out, UNITS_TEXT_BYTES, "%" PRIu64 "%s", v / units->factor, units->name);
+}
+
+void units_write_bytes(uint64_t bytes, char out[UNITS_TEXT_BYTES])
+{
+    static const struct unit units[] = {
+        {"GB", KIB * KIB * KIB}, {"MB", KIB * KIB}, {"KB", KIB}, {"", 1}};
+    write(bytes, units, out);
+}
+
+void units_write_ms(uint64_t ms, char out[UNITS_TEXT_BYTES])
+{
+    static const struct unit units[] = {{"d", 24 * HOUR_MS}, {"h", HOUR_MS},
+        {"m", 60 * SECOND_MS}, {"s", SECOND_MS}, {"ms", 1}};
+    write(ms, units, out);
 }
 
 static size_t min3(size_t a, size_t b, size_t c)

@@ -10,6 +10,11 @@ int units_parse_bytes(const char *s, uint64_t *bytes) NODISCARD;
 /* "30s" "100ms" "5m" "1.5h" "1d" -> milliseconds; a bare number is seconds.
  * 0 or ERR_SYNTAX. */
 int units_parse_ms(const char *s, uint64_t *ms) NODISCARD;
+/* The other way round, in the largest unit that gives a whole number: "64MB",
+ * "1500", "10s", "100ms". */
+#define UNITS_TEXT_BYTES 24
+void units_write_bytes(uint64_t bytes, char out[UNITS_TEXT_BYTES]);
+void units_write_ms(uint64_t ms, char out[UNITS_TEXT_BYTES]);
 /* The entry of words[0..n) nearest to `word`, if near enough to be what was
  * meant; else NULL. */
 const char *units_suggest(

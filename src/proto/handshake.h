@@ -26,6 +26,9 @@ bool handshake_offers(const struct http_request *r, const char *protocol);
  * and may be NULL itself). */
 bool handshake_origin_is_allowed(
     const struct http_request *r, const char *const *allowed);
+/* Could an entry of `allowed` ever allow anything? "https://a.example/" could
+ * not: an origin has no path. */
+bool handshake_origin_entry_is_valid(const char *entry);
 /* Writes the 101 response; `protocol` may be NULL; `extra` is further header
  * lines, each ending in CRLF, or NULL. Returns its length, or 0 if it does
  * not fit. */

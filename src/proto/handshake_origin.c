@@ -125,6 +125,12 @@ static bool rule_allows(const char *rule, const char *origin)
     return page.port == (want.port != 0 ? want.port : default_port(&page));
 }
 
+bool handshake_origin_entry_is_valid(const char *entry)
+{
+    struct origin o;
+    return strcmp(entry, "*") == 0 || parse_origin(entry, &o);
+}
+
 bool handshake_origin_is_allowed(
     const struct http_request *r, const char *const *allowed)
 {

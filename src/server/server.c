@@ -103,6 +103,18 @@ static int load_app(struct server *s)
     return rc;
 }
 
+static const char *listen_error(int rc)
+{
+    switch (rc) {
+    case -EADDRINUSE: return "address already in use";
+    case -EADDRNOTAVAIL: return "this machine does not have that address";
+    case -EACCES: return "no permission to use that port";
+    case ERR_SYNTAX: return "that is no address";
+    case ERR_NOT_FOUND: return "no such host";
+    default: return err_text(rc);
+    }
+}
+
 static int open_port(struct server *s)
 {
     s->settings =
@@ -119,9 +131,7 @@ static int open_port(struct server *s)
         &s->listener, s->net, s->config->listen, &s->router, &s->settings);
     if (rc != 0) {
         log_event(LOG_ERROR, NULL, "cannot listen on %s: %s", s->config->listen,
-            rc == -EADDRINUSE  ? "address already in use"
-            : rc == ERR_SYNTAX ? "that is no address"
-                               : err_text(rc));
+            listen_error(rc));
     }
     return rc;
 }

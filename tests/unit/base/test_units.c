@@ -126,6 +126,40 @@ static void expect(const char *word, const char *wanted)
     }
 }
 
+static void what_is_written_is_short_and_reads_back(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t value;
+        const char *bytes;
+        const char *ms;
+    } cases[] = {
+        {0, "0", "0ms"},
+        {1, "1", "1ms"},
+        {1000, "1000", "1s"},
+        {1023, "1023", "1023ms"},
+        {1024, "1KB", "1024ms"},
+        {60000, "60000", "1m"},
+        {90000, "90000", "90s"},
+        {86400000, "84375KB", "1d"},
+        {67108864, "64MB", "67108864ms"},
+        {1073741824, "1GB", "1073741824ms"},
+        {UINT64_MAX, "18446744073709551615", "18446744073709551615ms"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[UNITS_TEXT_BYTES];
+        uint64_t back = 1;
+        units_write_bytes(cases[i].value, text);
+        assert_string_equal(text, cases[i].bytes);
+        assert_int_equal(units_parse_bytes(text, &back), 0);
+        assert_true(back == cases[i].value);
+        units_write_ms(cases[i].value, text);
+        assert_string_equal(text, cases[i].ms);
+        assert_int_equal(units_parse_ms(text, &back), 0);
+        assert_true(back == cases[i].value);
+    }
+}
+
 static void a_slip_of_the_keys_finds_the_word_that_was_meant(void **state)
 {
     (void)state;
@@ -173,6 +207,7 @@ int main(void)
         cmocka_unit_test(what_is_neither_is_refused_and_changes_nothing),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(something_is_never_rounded_to_nothing),
+        cmocka_unit_test(what_is_written_is_short_and_reads_back),
         cmocka_unit_test(a_slip_of_the_keys_finds_the_word_that_was_meant),
         cmocka_unit_test(a_word_that_is_far_from_all_finds_none),
         cmocka_unit_test(overlong_words_are_nobody),
