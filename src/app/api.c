@@ -6,7 +6,7 @@
  * failures are nil, word, detail; wrong types raise and name the argument.
  * Tables that the app gets are fresh for each state, so tampering with them
  * hurts nobody else, and the server never reads them back. */
-#include "app/app_priv.h"
+#include "app/api_priv.h"
 #include "base/units.h"
 #include "script/json.h"
 #include <string.h>
@@ -26,6 +26,13 @@ int api_bad_argument(lua_State *L, int idx, const char *name, const char *want)
 {
     return luaL_error(L, "bad argument '%s' (%s expected, got %s)", name, want,
         lua_isnone(L, idx) ? "nothing" : luaL_typename(L, idx));
+}
+
+int api_bad_self(lua_State *L, int idx, const char *what)
+{
+    return luaL_error(L,
+        "bad argument '%s' (%s expected, got %s; call it with ':', not '.')",
+        what, what, lua_isnone(L, idx) ? "nothing" : luaL_typename(L, idx));
 }
 
 const char *api_check_string(

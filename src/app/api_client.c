@@ -5,7 +5,7 @@
  * weak values), so clients work as table keys. No __gc, nothing to free: an
  * idle client that no script holds costs Lua nothing. client.data lies in a
  * table of the state, made when it is first looked at. */
-#include "app/app_priv.h"
+#include "app/api_priv.h"
 #include "proto/utf8.h"
 #include "script/json.h"
 #include <string.h>
@@ -62,8 +62,7 @@ struct client *api_get_client(lua_State *L, int idx, uint64_t *id)
     const struct client_ref *ref = to_ref(L, idx);
 
     if (ref == NULL) {
-        (void)api_bad_argument(L, idx, "client",
-            "a client (was it called with '.' instead of ':'?)");
+        (void)api_bad_self(L, idx, "client");
         return NULL;
     }
     if (id != NULL) {
@@ -256,9 +255,8 @@ static int client_rooms(lua_State *L)
     return 1;
 }
 
-static int client_queue(lua_State *L)
+void api_push_queue(lua_State *L, const struct client *cl)
 {
-    const struct client *cl = api_get_client(L, 1, NULL);
     struct conn_queue q = {0, 0, 0};
     struct conn *c =
         cl == NULL ? NULL : net_find(cl->app->net, cl->member.conn);
@@ -273,6 +271,11 @@ static int client_queue(lua_State *L)
     lua_setfield(L, -2, "bytes");
     lua_pushinteger(L, (lua_Integer)q.dropped);
     lua_setfield(L, -2, "dropped");
+}
+
+static int client_queue(lua_State *L)
+{
+    api_push_queue(L, api_get_client(L, 1, NULL));
     return 1;
 }
 

@@ -1,6 +1,6 @@
 /* api_crypto.c -- crypto: random bytes, ids, hashes. mbedtls and the kernel do
  * the work (base/digest); results are built in the app's arena. */
-#include "app/app_priv.h"
+#include "app/api_priv.h"
 #include "base/digest.h"
 #include <string.h>
 

@@ -6,7 +6,7 @@
  *
  * It may do much: also to the options, whose names the hub is lent. So what
  * is used after it has run is read after it, or held by the stack (I10). */
-#include "app/app_priv.h"
+#include "app/api_priv.h"
 #include <string.h>
 
 /* Room for what Lua tables name; garbage of the call. */

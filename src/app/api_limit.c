@@ -4,7 +4,7 @@
  * (the generic cell rate algorithm of ATM's traffic management): a key whose
  * moment has passed is as good as none, so old keys are swept a few at a time
  * while new ones are used, and the table holds whoever was active lately. */
-#include "app/app_priv.h"
+#include "app/api_priv.h"
 #include <math.h>
 
 #define SWEEP_STEPS 2 /* keys looked at for each take() */
@@ -69,8 +69,7 @@ static struct limiter *check_limiter(lua_State *L)
             return lua_touserdata(L, 1);
         }
     }
-    (void)api_bad_argument(
-        L, 1, "limit", "a limit (was it called with '.' instead of ':'?)");
+    (void)api_bad_self(L, 1, "limit");
     return NULL;
 }
 

@@ -1,6 +1,6 @@
 /* api_log.c -- log.debug, info, warn, error and print: lines of the app in the
  * server's log, at most LIMIT_APP_LOG_LINES_PER_S of them a second. */
-#include "app/app_priv.h"
+#include "app/api_priv.h"
 #include "script/json.h"
 #include <string.h>
 

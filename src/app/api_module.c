@@ -1,6 +1,6 @@
 /* api_module.c -- require, env, app: the app's own files and settings, and
  * nothing of the process or the disk. */
-#include "app/app_priv.h"
+#include "app/api_priv.h"
 #include "script/sandbox.h"
 #include <stdio.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  * kept (user values), so that an app that only wants the path pays for that
  * alone. Header names are lower case; of several headers with one name the
  * values are joined with ", ", as RFC 9110 5.3 has it. */
-#include "app/app_priv.h"
+#include "app/api_priv.h"
 #include <string.h>
 #include <strings.h>
 
@@ -39,8 +39,7 @@ static const struct request *check_request(lua_State *L)
             return lua_touserdata(L, 1);
         }
     }
-    (void)api_bad_argument(
-        L, 1, "request", "a request (was it called with '.' instead of ':'?)");
+    (void)api_bad_self(L, 1, "request");
     return NULL;
 }
 

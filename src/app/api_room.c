@@ -1,7 +1,7 @@
 /* api_room.c -- room(name) and rooms: an object that holds nothing but a
  * name, so it may be kept, compared and used before and after the room has
  * members. */
-#include "app/app_priv.h"
+#include "app/api_priv.h"
 #include "base/mem.h"
 #include <string.h>
 
@@ -22,8 +22,7 @@ static const struct room_ref *check_room(lua_State *L)
             return lua_touserdata(L, 1);
         }
     }
-    (void)api_bad_argument(
-        L, 1, "room", "a room (was it called with '.' instead of ':'?)");
+    (void)api_bad_self(L, 1, "room");
     return NULL;
 }
 

@@ -2,7 +2,7 @@
  *
  * Nothing here runs Lua by itself: a spawned function is a call in the inbox
  * and starts when the present handler ends or waits. */
-#include "app/app_priv.h"
+#include "app/api_priv.h"
 #include "base/mem.h"
 #include <string.h>
 

@@ -4,7 +4,7 @@
  * noted and start at the switch. A repeating timer keeps its beat: a tick that
  * finds the last call still under way is left out, never queued up, so a
  * timer has at most one call waiting (I2). */
-#include "app/app_priv.h"
+#include "app/api_priv.h"
 #include "base/civil.h"
 #include "base/mem.h"
 #include <string.h>
@@ -168,8 +168,7 @@ static int timer_cancel(lua_State *L)
         is_timer = lua_rawequal(L, -1, -2);
     }
     if (!is_timer) {
-        return api_bad_argument(
-            L, 1, "timer", "a timer (was it called with '.' instead of ':'?)");
+        return api_bad_self(L, 1, "timer");
     }
     const struct timer_ref *ref = lua_touserdata(L, 1);
     struct app_timer *t =

@@ -147,7 +147,7 @@ int app_open(struct app **out, const struct app_config *config, char *why,
         a->watch = watch_new(a->loop, a->dir, on_files_changed, a);
     }
     if (a->live->handlers[HANDLER_ON_START] != LUA_NOREF) {
-        inbox_queue(a, inbox_event(a, EVENT_START));
+        inbox_queue(a, event_new(a, EVENT_START));
     }
     *out = a;
     return 0;
@@ -221,7 +221,7 @@ void app_stop(
     timer_start(
         a->loop, &a->stop_timer, has_handler ? LIMIT_STOP_HANDLER_MS : 0);
     if (has_handler) {
-        inbox_queue(a, inbox_event(a, EVENT_STOP));
+        inbox_queue(a, event_new(a, EVENT_STOP));
     }
 }
 

@@ -10,7 +10,7 @@ void call_queue(struct state *s, int ref, bool keep,
     void (*on_finished)(void *owner), void *owner)
 {
     struct call *call = mem_alloc(sizeof(*call));
-    struct event *ev = inbox_event(s->app, EVENT_CALL);
+    struct event *ev = event_new(s->app, EVENT_CALL);
 
     *call = (struct call){ref, keep, on_finished, owner};
     ev->state = s;

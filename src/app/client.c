@@ -119,7 +119,7 @@ static void on_message(
     if (!has_handler(cl, HANDLER_ON_MESSAGE)) {
         return;
     }
-    struct event *ev = inbox_event(cl->app, EVENT_MESSAGE);
+    struct event *ev = event_new(cl->app, EVENT_MESSAGE);
     ev->client = cl;
     ev->data = data;
     ev->len = len;
@@ -156,7 +156,7 @@ static void on_closed(
     void *user, uint16_t code, const char *reason, size_t reason_len)
 {
     struct client *cl = user;
-    struct event *ev = inbox_event(cl->app, EVENT_CLOSE);
+    struct event *ev = event_new(cl->app, EVENT_CLOSE);
 
     cl->is_closed = true;
     remember_rooms(cl);
@@ -179,7 +179,7 @@ static void tell_queue(
         cl->event_count >= 2 * LIMIT_INBOX_CLIENT_EVENTS) {
         return;
     }
-    struct event *ev = inbox_event(cl->app, kind);
+    struct event *ev = event_new(cl->app, kind);
     ev->client = cl;
     inbox_queue(cl->app, ev);
 }

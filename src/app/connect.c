@@ -2,40 +2,14 @@
  *
  * Origin and limits are judged first, then on_connect(request) is asked; it
  * may await. The request is flattened to one block, since the parser's copy
- * dies with the call. The verdict comes back by conn_id: if the connection has
- * died meanwhile, neither on_open nor on_close runs.
- *
- * What on_connect may return: nil, status, reason -- or a table with user,
- * data, rooms, protocol, headers (true stands for an empty one). */
+ * dies with the call. The verdict (verdict.c) comes back by conn_id: if the
+ * connection has died meanwhile, neither on_open nor on_close runs. */
 #include "app/app_priv.h"
-#include "base/buf.h"
+#include "app/connect_priv.h"
 #include "base/mem.h"
-#include "base/units.h"
 #include "net/reply.h"
-#include "proto/handshake.h"
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
-
-#define REASON_BYTES 256
-
-struct connect {
-    struct conn_id conn;
-    uint64_t id; /* the client's, if it becomes one */
-    char accept[HANDSHAKE_ACCEPT_BYTES + 1];
-    char *path;      /* own copy */
-    char *protocols; /* what the client offers, one list; NULL: nothing */
-    /* The verdict. */
-    bool is_accepted;
-    bool has_data;
-    int status;
-    char reason[REASON_BYTES];
-    char *user; /* NULL: none */
-    size_t user_len;
-    char protocol[LIMIT_PROTOCOL_BYTES + 1];
-    struct buf headers; /* lines, each ending in CRLF */
-    struct buf rooms;   /* {uint32 length, name}... */
-};
 
 /* ---- the request as one block: method, path, query, ip, then names and
  * values of the headers, each NUL-ended. ---- */
@@ -214,7 +188,7 @@ static void accept_client(
         reload_migrate(cl);
     }
     if (a->live->handlers[HANDLER_ON_OPEN] != LUA_NOREF) {
-        struct event *ev = inbox_event(a, EVENT_OPEN);
+        struct event *ev = event_new(a, EVENT_OPEN);
         ev->client = cl;
         /* Queued, not taken: this may be the end of another event. */
         inbox_queue(a, ev);
@@ -250,275 +224,6 @@ void connect_finished(struct event *ev)
         forget_data(ev->state, cn);
     }
     free_connect(cn);
-}
-
-/* ---- the verdict, on the fiber ---- */
-
-static const char *const verdict_keys[] = {
-    "user", "data", "rooms", "protocol", "headers"};
-
-static void check_keys(lua_State *L, int idx)
-{
-    lua_pushnil(L);
-    while (lua_next(L, idx) != 0) {
-        bool is_known = false;
-        const char *key =
-            lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
-        for (size_t i = 0; key != NULL && i < ARRAY_LEN(verdict_keys); i++) {
-            is_known = is_known || strcmp(key, verdict_keys[i]) == 0;
-        }
-        if (!is_known) {
-            const char *near = key == NULL ? NULL
-                                           : units_suggest(key, verdict_keys,
-                                                 ARRAY_LEN(verdict_keys));
-            luaL_error(L, "on_connect: unknown field '%s'%s%s%s",
-                key != NULL ? key : luaL_typename(L, -2),
-                near != NULL ? "; did you mean '" : "",
-                near != NULL ? near : "", near != NULL ? "'?" : "");
-        }
-        lua_pop(L, 1);
-    }
-}
-
-static const char *get_string(
-    lua_State *L, int idx, const char *field, size_t max, size_t *len)
-{
-    lua_pushstring(L, field);
-    lua_rawget(L, idx);
-    if (lua_isnil(L, -1)) {
-        return NULL;
-    }
-    if (!lua_isstring(L, -1)) {
-        luaL_error(L, "on_connect: '%s' must be a string, got %s", field,
-            luaL_typename(L, -1));
-    }
-    const char *s = lua_tolstring(L, -1, len);
-    if (*len == 0 || *len > max) {
-        luaL_error(
-            L, "on_connect: '%s' must be 1 to %d bytes long", field, (int)max);
-    }
-    return s;
-}
-
-static bool is_offered(const char *offers, const char *protocol)
-{
-    struct http_header h = {"sec-websocket-protocol", offers, 0};
-    struct http_request r = {.header_count = 1, .headers = &h};
-
-    if (offers == NULL) {
-        return false;
-    }
-    h.value_len = strlen(offers);
-    return handshake_offers(&r, protocol);
-}
-
-static void read_rooms(lua_State *L, int idx, struct connect *cn)
-{
-    lua_pushliteral(L, "rooms");
-    lua_rawget(L, idx);
-    if (lua_isnil(L, -1)) {
-        return;
-    }
-    if (!lua_istable(L, -1)) {
-        luaL_error(L, "on_connect: 'rooms' must be a table of names");
-    }
-    lua_Unsigned n = lua_rawlen(L, -1);
-    if (n > LIMIT_ROOMS_PER_CLIENT - 1) {
-        luaL_error(
-            L, "on_connect: more than %d rooms", LIMIT_ROOMS_PER_CLIENT - 1);
-    }
-    for (lua_Unsigned i = 1; i <= n; i++) {
-        size_t len;
-        if (lua_rawgeti(L, -1, (lua_Integer)i) != LUA_TSTRING) {
-            luaL_error(L, "on_connect: rooms[%d] is not a string", (int)i);
-        }
-        const char *name = lua_tolstring(L, -1, &len);
-        if (len == 0 || len > LIMIT_ROOM_NAME_BYTES) {
-            luaL_error(L, "on_connect: rooms[%d] must be 1 to %d bytes long",
-                (int)i, LIMIT_ROOM_NAME_BYTES);
-        }
-        uint32_t len32 = (uint32_t)len;
-        if (buf_add(&cn->rooms, &len32, sizeof(len32)) != 0 ||
-            buf_add(&cn->rooms, name, len) != 0) {
-            luaL_error(L, "not enough memory");
-        }
-        lua_pop(L, 1);
-    }
-}
-
-/* A header must not be able to become another one, or part of the
- * handshake. */
-static bool is_header_ok(const char *name, const char *value, size_t value_len)
-{
-    static const char *const ours[] = {
-        "connection", "upgrade", "content-length", "transfer-encoding"};
-
-    if (name[0] == '\0' || strncasecmp(name, "sec-websocket-", 14) == 0) {
-        return false;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
-        if (strcasecmp(name, ours[i]) == 0) {
-            return false;
-        }
-    }
-    for (const char *p = name; *p != '\0'; p++) {
-        if (*p <= ' ' || *p >= 0x7f || strchr("()<>@,;:\\\"/[]?={}", *p)) {
-            return false;
-        }
-    }
-    for (size_t i = 0; i < value_len; i++) {
-        unsigned char ch = (unsigned char)value[i];
-        if ((ch < ' ' && ch != '\t') || ch == 0x7f) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void add_header(
-    lua_State *L, struct connect *cn, const char *name, int value_idx)
-{
-    size_t len;
-
-    if (lua_type(L, value_idx) != LUA_TSTRING) {
-        luaL_error(L, "on_connect: header '%s' is not a string", name);
-    }
-    const char *value = lua_tolstring(L, value_idx, &len);
-    if (!is_header_ok(name, value, len)) {
-        luaL_error(L, "on_connect: header '%s' cannot be set", name);
-    }
-    if (buf_printf(&cn->headers, "%s: %s\r\n", name, value) != 0) {
-        luaL_error(L, "on_connect: headers are over %d bytes",
-            LIMIT_RESPONSE_HEADER_BYTES);
-    }
-}
-
-static void read_headers(lua_State *L, int idx, struct connect *cn)
-{
-    lua_pushliteral(L, "headers");
-    lua_rawget(L, idx);
-    if (lua_isnil(L, -1)) {
-        return;
-    }
-    if (!lua_istable(L, -1)) {
-        luaL_error(L, "on_connect: 'headers' must be a table");
-    }
-    int table = lua_gettop(L);
-    lua_pushnil(L);
-    while (lua_next(L, table) != 0) {
-        if (lua_type(L, -2) != LUA_TSTRING) {
-            luaL_error(L, "on_connect: header names are strings");
-        }
-        const char *name = lua_tostring(L, -2);
-        if (lua_istable(L, -1)) { /* several of one name: Set-Cookie */
-            int values = lua_gettop(L);
-            for (lua_Integer i = 1; lua_rawgeti(L, values, i) != LUA_TNIL;
-                 i++) {
-                add_header(L, cn, name, lua_gettop(L));
-                lua_pop(L, 1);
-            }
-            lua_pop(L, 1);
-        } else {
-            add_header(L, cn, name, lua_gettop(L));
-        }
-        lua_pop(L, 1);
-    }
-}
-
-static void read_data(lua_State *L, int idx, struct connect *cn)
-{
-    struct state *s = state_from(L);
-
-    lua_pushliteral(L, "data");
-    lua_rawget(L, idx);
-    if (lua_isnil(L, -1)) {
-        return;
-    }
-    if (!lua_istable(L, -1)) {
-        luaL_error(L, "on_connect: 'data' must be a table");
-    }
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_data);
-    lua_pushvalue(L, -2);
-    lua_rawseti(L, -2, (lua_Integer)cn->id);
-    cn->has_data = true;
-}
-
-static void read_refusal(lua_State *L, struct connect *cn)
-{
-    const char *reason = lua_tostring(L, 4);
-
-    cn->status = 403;
-    if (!lua_isnoneornil(L, 3)) {
-        lua_Integer status = lua_tointeger(L, 3);
-        if (status < 400 || status > 599) {
-            luaL_error(L, "on_connect: a refusal's status is 400 to 599");
-        }
-        cn->status = (int)status;
-    }
-    (void)snprintf(cn->reason, sizeof(cn->reason), "%s",
-        reason != NULL ? reason : http_reason(cn->status));
-}
-
-static void read_verdict(lua_State *L, int idx, struct connect *cn)
-{
-    size_t len;
-
-    check_keys(L, idx);
-    const char *user = get_string(L, idx, "user", LIMIT_USER_BYTES, &len);
-    if (user != NULL) {
-        cn->user = quota_alloc(len);
-        if (cn->user == NULL) {
-            luaL_error(L, "not enough memory");
-        }
-        memcpy(cn->user, user, len);
-        cn->user_len = len;
-    }
-    const char *protocol =
-        get_string(L, idx, "protocol", LIMIT_PROTOCOL_BYTES, &len);
-    if (protocol != NULL) {
-        if (!is_offered(cn->protocols, protocol)) {
-            luaL_error(L,
-                "on_connect: the client did not offer the protocol "
-                "'%s' (request.protocols lists what it offers)",
-                protocol);
-        }
-        memcpy(cn->protocol, protocol, len + 1);
-    }
-    read_rooms(L, idx, cn);
-    read_headers(L, idx, cn);
-    read_data(L, idx, cn); /* last: nothing after it can fail */
-    cn->is_accepted = true;
-}
-
-/* (light userdata event, handler, request) */
-static int ask(lua_State *L)
-{
-    struct event *ev = lua_touserdata(L, 1);
-    struct connect *cn = ev->extra;
-
-    lua_call(L, 1, 3); /* -> 2: conn, 3: status, 4: reason */
-    if (lua_istable(L, 2)) {
-        read_verdict(L, 2, cn);
-    } else if (lua_isboolean(L, 2) && lua_toboolean(L, 2)) {
-        cn->is_accepted = true;
-    } else if (lua_isnil(L, 2) || lua_isboolean(L, 2)) {
-        read_refusal(L, cn);
-    } else {
-        luaL_error(L,
-            "on_connect must return a table, true, or nil, status, "
-            "reason; got %s",
-            luaL_typename(L, 2));
-    }
-    return 0;
-}
-
-int connect_push(struct event *ev, lua_State *T)
-{
-    lua_pushcfunction(T, ask);
-    lua_pushlightuserdata(T, ev);
-    lua_rawgeti(T, LUA_REGISTRYINDEX, ev->state->handlers[HANDLER_ON_CONNECT]);
-    api_push_request(T, ev->state, ev->data, ev->len);
-    return 3;
 }
 
 /* ---- the beginning ---- */
@@ -597,7 +302,7 @@ void app_connect(struct app *a, struct conn *c, const struct http_request *r)
         refuse(c, 503, "no memory for another client");
         return;
     }
-    struct event *ev = inbox_event(a, EVENT_CONNECT);
+    struct event *ev = event_new(a, EVENT_CONNECT);
     ev->extra = cn;
     ev->data = flat.p; /* the event owns it now */
     ev->len = flat.len;

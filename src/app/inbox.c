@@ -17,13 +17,8 @@
 #include "base/mem.h"
 #include <string.h>
 
-#define SPARE_EVENTS 256
-
 enum { SOURCE_TASKS, SOURCE_CALLS, SOURCE_CLIENTS, SOURCES };
 
-static int push_event(struct job *j, lua_State *T);
-static void event_done(struct job *j, lua_State *T, int status, int n);
-static void event_finished(struct job *j);
 static void resume_readers(struct app *a, struct client *cl);
 
 void inbox_init(struct inbox *in)
@@ -43,156 +38,6 @@ void inbox_fini(struct inbox *in)
     while ((node = list_pop_head(&in->spare)) != NULL) {
         mem_free(container_of(node, struct event, node));
     }
-}
-
-struct event *inbox_event(struct app *a, enum event_kind kind)
-{
-    struct list *node = list_pop_head(&a->inbox.spare);
-    struct event *ev;
-
-    if (node != NULL) {
-        a->inbox.spare_count--;
-        ev = container_of(node, struct event, node);
-    } else {
-        ev = mem_alloc(sizeof(*ev));
-    }
-    memset(ev, 0, sizeof(*ev));
-    list_init(&ev->node);
-    ev->job.push = push_event;
-    ev->job.done = event_done;
-    ev->job.finished = event_finished;
-    ev->app = a;
-    ev->kind = kind;
-    ev->has_failed = true;
-    return ev;
-}
-
-static void free_event(struct event *ev)
-{
-    struct inbox *in = &ev->app->inbox;
-
-    if (ev->owns_data) {
-        quota_free((void *)(uintptr_t)ev->data);
-    }
-    if (in->spare_count < SPARE_EVENTS) {
-        in->spare_count++;
-        list_push_tail(&in->spare, &ev->node);
-    } else {
-        mem_free(ev);
-    }
-}
-
-/* ---- on the fiber ---- */
-
-static int handler_ref(const struct event *ev)
-{
-    static const enum handler of[] = {
-        [EVENT_OPEN] = HANDLER_ON_OPEN,
-        [EVENT_MESSAGE] = HANDLER_ON_MESSAGE,
-        [EVENT_SLOW] = HANDLER_ON_SLOW,
-        [EVENT_DRAIN] = HANDLER_ON_DRAIN,
-        [EVENT_CLOSE] = HANDLER_ON_CLOSE,
-        [EVENT_START] = HANDLER_ON_START,
-        [EVENT_STOP] = HANDLER_ON_STOP,
-        [EVENT_CONNECT] = HANDLER_ON_CONNECT,
-    };
-    return ev->state->handlers[of[ev->kind]];
-}
-
-static void push_queue(lua_State *T, const struct client *cl)
-{
-    struct conn_queue q = {0, 0, 0};
-    struct conn *c = net_find(cl->app->net, cl->member.conn);
-
-    if (c != NULL) {
-        conn_queue(c, &q);
-    }
-    lua_createtable(T, 0, 3);
-    lua_pushinteger(T, (lua_Integer)q.messages);
-    lua_setfield(T, -2, "messages");
-    lua_pushinteger(T, (lua_Integer)q.bytes);
-    lua_setfield(T, -2, "bytes");
-    lua_pushinteger(T, (lua_Integer)q.dropped);
-    lua_setfield(T, -2, "dropped");
-}
-
-static int push_event(struct job *j, lua_State *T)
-{
-    struct event *ev = container_of(j, struct event, job);
-
-    if (ev->kind == EVENT_CALL) {
-        return call_push(ev, T);
-    }
-    if (ev->kind == EVENT_CONNECT) {
-        return connect_push(ev, T);
-    }
-    int ref = handler_ref(ev);
-    if (ref == LUA_NOREF ||
-        (ev->kind == EVENT_MESSAGE && ev->client->is_dismissed)) {
-        return -1;
-    }
-    lua_rawgeti(T, LUA_REGISTRYINDEX, ref);
-    if (ev->kind == EVENT_START) {
-        return 0;
-    }
-    if (ev->kind == EVENT_STOP) {
-        lua_pushstring(T, ev->app->stop_reason);
-        return 1;
-    }
-    api_push_client(T, ev->state, ev->client);
-    switch (ev->kind) {
-    case EVENT_MESSAGE:
-        lua_pushlstring(T, (const char *)ev->data, ev->len);
-        lua_pushboolean(T, ev->is_binary);
-        return 3;
-    case EVENT_CLOSE:
-        lua_pushinteger(T, ev->code);
-        lua_pushlstring(T, (const char *)ev->data, ev->len);
-        return 3;
-    case EVENT_SLOW:
-    case EVENT_DRAIN: push_queue(T, ev->client); return 2;
-    default: return 1;
-    }
-}
-
-static const char *event_name(const struct event *ev)
-{
-    static const char *const names[] = {
-        [EVENT_OPEN] = "on_open",
-        [EVENT_MESSAGE] = "on_message",
-        [EVENT_SLOW] = "on_slow",
-        [EVENT_DRAIN] = "on_drain",
-        [EVENT_CLOSE] = "on_close",
-        [EVENT_START] = "on_start",
-        [EVENT_STOP] = "on_stop",
-        [EVENT_CONNECT] = "on_connect",
-        [EVENT_CALL] = "task",
-    };
-    return names[ev->kind];
-}
-
-static void event_done(struct job *j, lua_State *T, int status, int n)
-{
-    struct event *ev = container_of(j, struct event, job);
-
-    (void)n;
-    if (status == LUA_OK) {
-        ev->has_failed = false;
-        return;
-    }
-    struct log_fields f;
-    size_t len = 0;
-    const char *text = lua_tolstring(T, -1, &len);
-    const char *eol = text != NULL ? strchr(text, '\n') : NULL;
-
-    app_log_fields(ev->app, ev->state, &f);
-    f.client = ev->client != NULL ? client_id(ev->client) : 0;
-    f.event = event_name(ev);
-    f.kind = status == LUA_ERRMEM ? "memory" : "error";
-    f.err = eol != NULL ? eol + 1 : NULL;
-    log_event(LOG_ERROR, &f, "%.*s", eol != NULL ? (int)(eol - text) : 1024,
-        text != NULL ? text : "error");
-    metric_add(loop_metrics(ev->app->loop), METRIC_HANDLER_ERRORS, 1);
 }
 
 /* ---- queueing ---- */
@@ -231,24 +76,6 @@ static void make_ready(struct client *cl)
     }
 }
 
-/* Keeps what was lent. False: there is no memory for it. */
-static bool own_data(struct event *ev)
-{
-    if (ev->owns_data || ev->data == NULL) {
-        return true;
-    }
-    uint8_t *copy = quota_alloc(ev->len != 0 ? ev->len : 1);
-    if (copy == NULL) {
-        ev->data = NULL;
-        ev->len = 0;
-        return false;
-    }
-    memcpy(copy, ev->data, ev->len);
-    ev->data = copy;
-    ev->owns_data = true;
-    return true;
-}
-
 /* A message that cannot be kept must not be lost in silence: the client is
  * told, and its on_close follows. */
 static void lose_message(struct app *a, struct event *ev)
@@ -263,14 +90,14 @@ static void lose_message(struct app *a, struct event *ev)
     if (c != NULL) {
         conn_fail(c, 1013, "overloaded", false);
     }
-    free_event(ev);
+    event_free(ev);
 }
 
 void inbox_queue(struct app *a, struct event *ev)
 {
     struct client *cl = ev->client;
 
-    if (!own_data(ev) && ev->kind == EVENT_MESSAGE) {
+    if (!event_own_data(ev) && ev->kind == EVENT_MESSAGE) {
         lose_message(a, ev);
         return;
     }
@@ -425,9 +252,7 @@ static void resume_readers(struct app *a, struct client *cl)
     }
 }
 
-/* ---- on the loop's stack, after the fiber ---- */
-
-static void client_event_finished(struct event *ev)
+void inbox_event_ended(struct event *ev)
 {
     struct client *cl = ev->client;
 
@@ -447,29 +272,6 @@ static void client_event_finished(struct event *ev)
     resume_readers(ev->app, cl);
 }
 
-static void event_finished(struct job *j)
-{
-    struct event *ev = container_of(j, struct event, job);
-    struct app *a = ev->app;
-    struct state *s = ev->state;
-
-    if (ev->kind == EVENT_CONNECT) {
-        connect_finished(ev);
-    } else if (ev->kind == EVENT_CALL) {
-        call_finished(ev);
-    } else if (ev->kind == EVENT_STOP) {
-        app_stop_finished(a);
-    }
-    if (ev->client != NULL) {
-        client_event_finished(ev);
-    }
-    free_event(ev);
-    if (s->is_draining) {
-        reload_check_drained(s);
-    }
-    inbox_post(a);
-}
-
 void inbox_drop(struct app *a, struct state *s)
 {
     list_each_safe (node, &a->inbox.calls) {
@@ -484,7 +286,7 @@ void inbox_drop(struct app *a, struct state *s)
             ev->state = a->live;
             connect_finished(ev);
         }
-        free_event(ev);
+        event_free(ev);
     }
     if (s != NULL) {
         return;
@@ -495,7 +297,7 @@ void inbox_drop(struct app *a, struct state *s)
         while ((node = list_pop_head(&cl->events)) != NULL) {
             struct event *ev = container_of(node, struct event, node);
             unqueue(a, ev);
-            free_event(ev);
+            event_free(ev);
         }
     }
 }

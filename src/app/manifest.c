@@ -9,9 +9,11 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/units.h"
+#include "proto/handshake.h"
 #include "script/sandbox.h"
 #include "script/task.h"
 #include <ctype.h>
+#include <inttypes.h>
 #include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -109,15 +111,35 @@ static int complain(
 
 /* ---- readers: the value is on top of the stack ---- */
 
+/* `write` makes of a number what people read. */
 static uint64_t read_range(lua_State *L, struct parse *p, const char *path,
-    uint64_t value, uint64_t low, uint64_t high, const char *unit)
+    uint64_t value, uint64_t low, uint64_t high,
+    void (*write)(uint64_t, char[UNITS_TEXT_BYTES]))
 {
+    char text[3][UNITS_TEXT_BYTES];
+
     if (value < low || value > high) {
+        write(low, text[0]);
+        write(high, text[1]);
+        write(value, text[2]);
         (void)complain(L, p, path,
-            lua_pushfstring(L, "%s must be %I to %I%s, got %I", path,
-                (LUAI_UACINT)low, (LUAI_UACINT)high, unit, (LUAI_UACINT)value));
+            lua_pushfstring(L, "%s must be %s to %s, got %s", path, text[0],
+                text[1], text[2]));
     }
     return value;
+}
+
+/* 1e6 is a whole number to everybody but Lua. */
+static bool get_whole(lua_State *L, uint64_t *out)
+{
+    int is_whole = 0;
+    lua_Integer n = 0;
+
+    if (lua_type(L, -1) == LUA_TNUMBER) {
+        n = lua_tointegerx(L, -1, &is_whole);
+    }
+    *out = (uint64_t)n;
+    return is_whole && n >= 0;
 }
 
 static uint64_t read_bytes(lua_State *L, struct parse *p, const char *path,
@@ -125,15 +147,14 @@ static uint64_t read_bytes(lua_State *L, struct parse *p, const char *path,
 {
     uint64_t bytes = 0;
 
-    if (lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 0) {
-        bytes = (uint64_t)lua_tointeger(L, -1);
-    } else if (lua_type(L, -1) != LUA_TSTRING ||
-               units_parse_bytes(lua_tostring(L, -1), &bytes) != 0) {
+    if (!get_whole(L, &bytes) &&
+        (lua_type(L, -1) != LUA_TSTRING ||
+            units_parse_bytes(lua_tostring(L, -1), &bytes) != 0)) {
         (void)complain(L, p, path,
             lua_pushfstring(
                 L, "%s must be bytes, as a number or like \"1MB\"", path));
     }
-    return read_range(L, p, path, bytes, low, high, " bytes");
+    return read_range(L, p, path, bytes, low, high, units_write_bytes);
 }
 
 static uint64_t read_ms(lua_State *L, struct parse *p, const char *path,
@@ -154,18 +175,24 @@ static uint64_t read_ms(lua_State *L, struct parse *p, const char *path,
             lua_pushfstring(
                 L, "%s must be seconds, or a text like \"30s\"", path));
     }
-    return read_range(L, p, path, ms, low, high, " ms");
+    return read_range(L, p, path, ms, low, high, units_write_ms);
+}
+
+static void write_count(uint64_t n, char out[UNITS_TEXT_BYTES])
+{
+    (void)snprintf(out, UNITS_TEXT_BYTES, "%" PRIu64, n);
 }
 
 static uint64_t read_count(lua_State *L, struct parse *p, const char *path,
     uint64_t low, uint64_t high)
 {
-    if (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 0) {
+    uint64_t n;
+
+    if (!get_whole(L, &n)) {
         (void)complain(
             L, p, path, lua_pushfstring(L, "%s must be a whole number", path));
     }
-    return read_range(
-        L, p, path, (uint64_t)lua_tointeger(L, -1), low, high, "");
+    return read_range(L, p, path, n, low, high, write_count);
 }
 
 static int read_word(lua_State *L, struct parse *p, const char *path,
@@ -202,19 +229,21 @@ static void read_keys(lua_State *L, struct parse *p, const char *path,
 
     if (!lua_istable(L, table)) {
         (void)complain(L, p, path,
-            lua_pushfstring(L, "%s must be a table, got %s",
-                path[0] != '\0' ? path : "the file's result",
-                luaL_typename(L, table)));
+            path[0] == '\0'
+                ? "it must return a table, as in: return { ping = \"30s\" }"
+                : lua_pushfstring(L, "%s must be a table, got %s", path,
+                      luaL_typename(L, table)));
     }
     for (size_t i = 0; i < n; i++) {
         names[i] = keys[i].name;
     }
     lua_pushnil(L);
     while (lua_next(L, table) != 0) {
-        const char *name =
-            lua_type(L, -2) == LUA_TSTRING
-                ? lua_tostring(L, -2)
-                : lua_pushfstring(L, "[%s]", luaL_typename(L, -2));
+        if (lua_type(L, -2) != LUA_TSTRING) {
+            (void)complain(
+                L, p, path, "settings have names, as in: ping = \"30s\"");
+        }
+        const char *name = lua_tostring(L, -2);
         const struct key *key = NULL;
         for (size_t i = 0; i < n; i++) {
             key = strcmp(name, keys[i].name) == 0 ? &keys[i] : key;
@@ -224,9 +253,11 @@ static void read_keys(lua_State *L, struct parse *p, const char *path,
         if (key == NULL) {
             const char *near = units_suggest(name, names, n);
             (void)complain(L, p, full,
-                lua_pushfstring(L, "unknown setting '%s'%s%s%s", full,
-                    near != NULL ? "; did you mean '" : "",
-                    near != NULL ? near : "", near != NULL ? "'?" : ""));
+                near == NULL
+                    ? lua_pushfstring(L, "unknown setting '%s'", full)
+                    : lua_pushfstring(L,
+                          "unknown setting '%s'; did you mean '%s%s%s'?", full,
+                          path, path[0] != '\0' ? "." : "", near));
             return;
         }
         lua_pushvalue(L, table);
@@ -364,15 +395,33 @@ static char *copy_text(
     return mem_strndup(text, len);
 }
 
+/* A table whose keys are 1 to n and no others. */
+static bool is_list(lua_State *L, int table, lua_Unsigned n)
+{
+    lua_Unsigned count = 0;
+
+    if (!lua_istable(L, table)) {
+        return false;
+    }
+    lua_pushnil(L);
+    while (lua_next(L, table) != 0) {
+        count++;
+        lua_pop(L, 1);
+    }
+    return count == n;
+}
+
 static void read_origins(lua_State *L, struct parse *p, const char *path)
 {
     int table = lua_gettop(L);
     lua_Unsigned n = lua_istable(L, table) ? lua_rawlen(L, table) : 0;
 
-    if (!lua_istable(L, table) || n > ORIGINS_MAX) {
+    if (!is_list(L, table, n) || n > ORIGINS_MAX) {
         (void)complain(L, p, path,
-            lua_pushfstring(L, "%s must be a list of at most %d origins", path,
-                ORIGINS_MAX));
+            lua_pushfstring(L,
+                "%s must be a list of at most %d origins, as in: "
+                "{ \"https://chat.example.com\" }",
+                path, ORIGINS_MAX));
     }
     mem_free(p->settings->origins);
     p->settings->origins = mem_zalloc((n + 1) * sizeof(char *));
@@ -381,6 +430,13 @@ static void read_origins(lua_State *L, struct parse *p, const char *path)
         if (lua_rawgeti(L, table, (lua_Integer)i + 1) != LUA_TSTRING) {
             (void)complain(
                 L, p, path, lua_pushfstring(L, "%s must be a string", full));
+        }
+        if (!handshake_origin_entry_is_valid(lua_tostring(L, -1))) {
+            (void)complain(L, p, path,
+                lua_pushfstring(L,
+                    "%s is no origin: \"%s\"; one is like "
+                    "\"https://chat.example.com\", without a path",
+                    full, lua_tostring(L, -1)));
         }
         p->settings->origins[i] = copy_text(L, p, path, full);
         lua_pop(L, 2);
@@ -475,8 +531,9 @@ static void run_done(struct job *j, lua_State *T, int status, int n)
         /* The first line: a traceback through this file helps nobody. */
         const char *text = lua_tostring(T, -1);
         text = text != NULL ? text : "error";
-        (void)snprintf(
-            p->why, p->why_bytes, "%.*s", (int)strcspn(text, "\n"), text);
+        (void)snprintf(p->why, p->why_bytes, "%s%.*s",
+            status == LUA_ERRMEM ? FILE_NAME ": " : "",
+            (int)strcspn(text, "\n"), text);
     }
 }
 

@@ -10,7 +10,7 @@
  *
  * Anything that fails before the switch is logged with file and line, and the
  * old generation goes on as if nothing had been. */
-#include "app/app_priv.h"
+#include "app/api_priv.h"
 #include "base/buf.h"
 #include "base/mem.h"
 #include "script/value.h"
@@ -184,28 +184,32 @@ static void switch_to(struct app *a, struct state *fresh)
 {
     struct state *old = a->live;
 
+    a->live = fresh;
+    state_start(fresh);
     list_each (node, &a->client_list) {
         struct client *cl = container_of(node, struct client, node);
+        struct conn *c = net_find(a->net, cl->member.conn);
         if (!cl->is_busy) {
             cl->state = fresh;
         }
+        if (c != NULL) {
+            conn_settings_changed(c);
+        }
     }
-    a->live = fresh;
-    state_start(fresh);
     retire(old);
 }
 
-static void report_failure(struct app *a, uint32_t generation, const char *why)
+static void report_failure(struct app *a, int rc, const char *why)
 {
     struct log_fields f;
     const char *eol = strchr(why, '\n');
 
     app_log_fields(a, a->live, &f);
     f.event = "reload";
-    f.kind = "error";
+    f.kind = rc == ERR_NOMEM ? "memory" : "error";
     f.err = eol != NULL ? eol + 1 : NULL;
     log_event(LOG_ERROR, &f, "reload failed, generation %u goes on: %.*s",
-        generation, eol != NULL ? (int)(eol - why) : 1024, why);
+        a->live->generation, eol != NULL ? (int)(eol - why) : 1024, why);
     metric_add(loop_metrics(a->loop), METRIC_RELOADS_FAILED, 1);
 }
 
@@ -243,7 +247,7 @@ int app_reload(struct app *a)
     inbox_post(a);
     return 0;
 fail:
-    report_failure(a, a->live->generation, why);
+    report_failure(a, rc, why);
     if (fresh != NULL) {
         state_free(fresh);
     }

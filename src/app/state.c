@@ -4,7 +4,7 @@
  * Loading touches nothing of the app that is live (I8): what the new code
  * asks for meanwhile (room rules, timers) is noted in the state and happens at
  * state_start(); hub calls raise. */
-#include "app/app_priv.h"
+#include "app/api_priv.h"
 #include "base/mem.h"
 #include "base/units.h"
 #include "script/sandbox.h"
@@ -276,6 +276,11 @@ int state_new(struct state **out, struct app *a, struct snapshot *snap,
     rc = state_call(s, prepare, NULL, why, why_bytes);
     if (rc == 0) {
         rc = state_call(s, run_main, NULL, why, why_bytes);
+    }
+    if (rc == ERR_NOMEM) {
+        (void)snprintf(why, why_bytes,
+            "main.lua: not enough memory to load (limits.memory is %zu bytes)",
+            (size_t)s->settings.memory_bytes);
     }
     if (rc != 0) {
         goto fail;

@@ -1,0 +1,86 @@
+/* api_priv.h -- what the api_NOUN.c files share: arguments, failures, messages,
+ * and how each puts its noun in front of an app. */
+#ifndef APP_API_PRIV_H
+#define APP_API_PRIV_H
+
+#include "app/app_priv.h"
+
+/* Each api_NOUN() is called once per state, in protection, with the globals on
+ * top of the stack, and leaves it so. */
+
+int api_open(lua_State *L); /* everything; a C function body */
+void api_client(lua_State *L, struct state *s);
+void api_hub(lua_State *L, struct state *s);
+void api_room(lua_State *L, struct state *s);
+void api_time(lua_State *L, struct state *s);
+void api_task(lua_State *L, struct state *s);
+void api_module(lua_State *L, struct state *s); /* require, env, app */
+void api_log(lua_State *L, struct state *s);
+void api_limit(lua_State *L, struct state *s);
+void api_crypto(lua_State *L, struct state *s);
+
+/* Pushes the client's userdata (the same one while anybody holds it). May
+ * raise (memory). */
+void api_push_client(lua_State *L, struct state *s, struct client *cl);
+/* The client behind the userdata at idx; NULL if it is gone. Raises unless it
+ * is a client. *id, if not NULL, gets its number even then. */
+struct client *api_get_client(lua_State *L, int idx, uint64_t *id);
+/* True with *id set if the value is a client userdata. */
+bool api_is_client(lua_State *L, int idx, uint64_t *id);
+/* Pushes { messages, bytes, dropped } of what waits for it now; NULL: gone. */
+void api_push_queue(lua_State *L, const struct client *cl);
+/* The request userdata of a flattened request (connect.c). */
+void api_push_request(
+    lua_State *L, struct state *s, const uint8_t *p, size_t n);
+void api_request(lua_State *L, struct state *s);
+/* Pushes nil, word (of an ERR_*), and detail if it is not NULL; returns how
+ * many values. */
+int api_fail(lua_State *L, int err, const char *detail);
+/* Raises "bad argument 'NAME' (WANT expected, got TYPE)". */
+int api_bad_argument(lua_State *L, int idx, const char *name, const char *want);
+/* Raises the same for a method's own object, which '.' instead of ':' loses. */
+int api_bad_self(lua_State *L, int idx, const char *what);
+/* A string of 1 to `max` bytes; raises otherwise. */
+const char *api_check_string(
+    lua_State *L, int idx, const char *name, size_t max, size_t *len);
+/* nil/none, or a table with none but the known keys; raises otherwise. */
+void api_check_options(lua_State *L, int idx, const char *function,
+    const char *const *known, size_t n);
+/* The message at idx: a string, or a table that becomes its JSON text (in
+ * place). *err: 0, ERR_TOO_BIG or ERR_UTF8 with *detail. Raises on other
+ * types. */
+const void *api_check_message(lua_State *L, int idx, bool is_binary,
+    size_t *len, int *err, const char **detail);
+/* What send and broadcast have in common: binary and key of the table or nil
+ * at idx, in one walk that raises on a key that is not in `known`. Pushes one
+ * value: what holds the text of the key, whatever becomes of the table. */
+void api_message_options(lua_State *L, int idx, const char *function,
+    const char *const *known, size_t n, struct hub_message *msg);
+/* code, reason at idx and idx + 1, both optional. */
+void api_check_close(lua_State *L, int idx, uint16_t *code, const char **reason,
+    size_t *reason_len);
+/* Ends every broadcast: message and options at these indexes (settop is at
+ * least opts), `to` with rooms and users set. Pushes queued, dropped. */
+int api_broadcast(lua_State *L, int message, int opts,
+    const struct hub_message *parsed, struct hub_target *to);
+/* Pushes a userdata with the ids of a room's members (NULL: everybody). */
+uint64_t *api_snapshot(
+    lua_State *L, struct hub *h, const struct room *r, size_t *n);
+/* Pushes an iterator over the members as they are now. */
+int api_push_iterator(lua_State *L, const struct room *r);
+/* Seconds or "5m" at idx -> ms; raises otherwise. */
+uint64_t api_check_ms(lua_State *L, int idx, const char *name);
+/* Raises "FUNCTION cannot be called while the app loads" if it is loading. */
+void api_refuse_loading(lua_State *L, const char *function);
+/* Queues the function at idx, with everything behind it as its arguments, as a
+ * task of its own. 0 or ERR_QUOTA. */
+int api_spawn(lua_State *L, struct state *s, int idx,
+    void (*on_finished)(void *owner), void *owner);
+/* Stops timers; for state_free() and the switch. */
+void api_time_start(struct state *s);
+void api_time_stop(struct state *s);
+void api_task_drop(struct state *s);
+void api_room_apply_rules(struct state *s);
+void api_room_drop_rules(struct state *s);
+
+#endif

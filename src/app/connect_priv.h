@@ -1,0 +1,31 @@
+/* connect_priv.h -- a client-to-be while the app thinks about it: connect.c
+ * begins and ends that, verdict.c fills in what on_connect says. */
+#ifndef APP_CONNECT_PRIV_H
+#define APP_CONNECT_PRIV_H
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "net/conn.h"
+#include "proto/handshake.h"
+
+#define REASON_BYTES 256
+
+struct connect {
+    struct conn_id conn;
+    uint64_t id; /* the client's, if it becomes one */
+    char accept[HANDSHAKE_ACCEPT_BYTES + 1];
+    char *path;      /* own copy */
+    char *protocols; /* what the client offers, one list; NULL: nothing */
+    /* The verdict. */
+    bool is_accepted;
+    bool has_data;
+    int status;
+    char reason[REASON_BYTES];
+    char *user; /* NULL: none */
+    size_t user_len;
+    char protocol[LIMIT_PROTOCOL_BYTES + 1];
+    struct buf headers; /* lines, each ending in CRLF */
+    struct buf rooms;   /* {uint32 length, name}... */
+};
+
+#endif

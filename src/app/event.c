@@ -1,0 +1,191 @@
+/* event.c -- one event: what it calls in Lua, and what becomes of it.
+ *
+ * The inbox decides when an event runs and hands it to script/task as a job.
+ * Here are the job's three ends: push and done on the fiber, finished on the
+ * loop's stack. A handler that fails is logged with its traceback and ends
+ * its event, nothing else; whatever an event holds is given back once, in
+ * finished, however it ended (I3). */
+#include "app/api_priv.h"
+#include "base/mem.h"
+#include <string.h>
+
+#define SPARE_EVENTS 256
+
+static int push_event(struct job *j, lua_State *T);
+static void report_end(struct job *j, lua_State *T, int status, int n);
+static void end_event(struct job *j);
+
+struct event *event_new(struct app *a, enum event_kind kind)
+{
+    struct list *node = list_pop_head(&a->inbox.spare);
+    struct event *ev;
+
+    if (node != NULL) {
+        a->inbox.spare_count--;
+        ev = container_of(node, struct event, node);
+    } else {
+        ev = mem_alloc(sizeof(*ev));
+    }
+    memset(ev, 0, sizeof(*ev));
+    list_init(&ev->node);
+    ev->job.push = push_event;
+    ev->job.done = report_end;
+    ev->job.finished = end_event;
+    ev->app = a;
+    ev->kind = kind;
+    ev->has_failed = true;
+    return ev;
+}
+
+void event_free(struct event *ev)
+{
+    struct inbox *in = &ev->app->inbox;
+
+    if (ev->owns_data) {
+        quota_free((void *)(uintptr_t)ev->data);
+    }
+    if (in->spare_count < SPARE_EVENTS) {
+        in->spare_count++;
+        list_push_tail(&in->spare, &ev->node);
+    } else {
+        mem_free(ev);
+    }
+}
+
+bool event_own_data(struct event *ev)
+{
+    if (ev->owns_data || ev->data == NULL) {
+        return true;
+    }
+    uint8_t *copy = quota_alloc(ev->len != 0 ? ev->len : 1);
+    if (copy == NULL) {
+        ev->data = NULL;
+        ev->len = 0;
+        return false;
+    }
+    memcpy(copy, ev->data, ev->len);
+    ev->data = copy;
+    ev->owns_data = true;
+    return true;
+}
+
+/* ---- on the fiber ---- */
+
+static int handler_ref(const struct event *ev)
+{
+    static const enum handler of[] = {
+        [EVENT_OPEN] = HANDLER_ON_OPEN,
+        [EVENT_MESSAGE] = HANDLER_ON_MESSAGE,
+        [EVENT_SLOW] = HANDLER_ON_SLOW,
+        [EVENT_DRAIN] = HANDLER_ON_DRAIN,
+        [EVENT_CLOSE] = HANDLER_ON_CLOSE,
+        [EVENT_START] = HANDLER_ON_START,
+        [EVENT_STOP] = HANDLER_ON_STOP,
+        [EVENT_CONNECT] = HANDLER_ON_CONNECT,
+    };
+    return ev->state->handlers[of[ev->kind]];
+}
+
+static int push_event(struct job *j, lua_State *T)
+{
+    struct event *ev = container_of(j, struct event, job);
+
+    if (ev->kind == EVENT_CALL) {
+        return call_push(ev, T);
+    }
+    if (ev->kind == EVENT_CONNECT) {
+        return verdict_push(ev, T);
+    }
+    int ref = handler_ref(ev);
+    if (ref == LUA_NOREF ||
+        (ev->kind == EVENT_MESSAGE && ev->client->is_dismissed)) {
+        return -1;
+    }
+    lua_rawgeti(T, LUA_REGISTRYINDEX, ref);
+    if (ev->kind == EVENT_START) {
+        return 0;
+    }
+    if (ev->kind == EVENT_STOP) {
+        lua_pushstring(T, ev->app->stop_reason);
+        return 1;
+    }
+    api_push_client(T, ev->state, ev->client);
+    switch (ev->kind) {
+    case EVENT_MESSAGE:
+        lua_pushlstring(T, (const char *)ev->data, ev->len);
+        lua_pushboolean(T, ev->is_binary);
+        return 3;
+    case EVENT_CLOSE:
+        lua_pushinteger(T, ev->code);
+        lua_pushlstring(T, (const char *)ev->data, ev->len);
+        return 3;
+    case EVENT_SLOW:
+    case EVENT_DRAIN: api_push_queue(T, ev->client); return 2;
+    default: return 1;
+    }
+}
+
+static const char *event_name(const struct event *ev)
+{
+    static const char *const names[] = {
+        [EVENT_OPEN] = "on_open",
+        [EVENT_MESSAGE] = "on_message",
+        [EVENT_SLOW] = "on_slow",
+        [EVENT_DRAIN] = "on_drain",
+        [EVENT_CLOSE] = "on_close",
+        [EVENT_START] = "on_start",
+        [EVENT_STOP] = "on_stop",
+        [EVENT_CONNECT] = "on_connect",
+        [EVENT_CALL] = "task",
+    };
+    return names[ev->kind];
+}
+
+static void report_end(struct job *j, lua_State *T, int status, int n)
+{
+    struct event *ev = container_of(j, struct event, job);
+
+    (void)n;
+    if (status == LUA_OK) {
+        ev->has_failed = false;
+        return;
+    }
+    struct log_fields f;
+    size_t len = 0;
+    const char *text = lua_tolstring(T, -1, &len);
+    const char *eol = text != NULL ? strchr(text, '\n') : NULL;
+
+    app_log_fields(ev->app, ev->state, &f);
+    f.client = ev->client != NULL ? client_id(ev->client) : 0;
+    f.event = event_name(ev);
+    f.kind = status == LUA_ERRMEM ? "memory" : "error";
+    f.err = eol != NULL ? eol + 1 : NULL;
+    log_event(LOG_ERROR, &f, "%.*s", eol != NULL ? (int)(eol - text) : 1024,
+        text != NULL ? text : "error");
+    metric_add(loop_metrics(ev->app->loop), METRIC_HANDLER_ERRORS, 1);
+}
+
+/* ---- on the loop's stack, after the fiber ---- */
+
+static void end_event(struct job *j)
+{
+    struct event *ev = container_of(j, struct event, job);
+    struct app *a = ev->app;
+    struct state *s = ev->state;
+
+    if (ev->kind == EVENT_CONNECT) {
+        connect_finished(ev);
+    } else if (ev->kind == EVENT_CALL) {
+        call_finished(ev);
+    } else if (ev->kind == EVENT_STOP) {
+        app_stop_finished(a);
+    }
+    if (ev->client != NULL) {
+        inbox_event_ended(ev);
+    }
+    event_free(ev);
+    if (s->is_draining) {
+        reload_check_drained(s);
+    }
+    inbox_post(a);
+}

@@ -1,0 +1,111 @@
+/* inbox_priv.h -- events on their way into Lua: what one is, where it waits,
+ * and the two kinds that are not a client's (connect, call). */
+#ifndef APP_INBOX_PRIV_H
+#define APP_INBOX_PRIV_H
+
+#include "base/list.h"
+#include "script/sched.h"
+#include "script/task.h"
+
+struct app;
+struct client;
+struct state;
+
+/* ---- event.c ---- */
+
+enum event_kind {
+    EVENT_OPEN,
+    EVENT_MESSAGE,
+    EVENT_SLOW,
+    EVENT_DRAIN,
+    EVENT_CLOSE,
+    EVENT_START,
+    EVENT_STOP,
+    EVENT_CONNECT, /* `extra` is a struct connect (connect.c) */
+    EVENT_CALL     /* `extra` is a struct call (call.c): timers, tasks */
+};
+
+struct event {
+    struct job job;
+    struct list node;
+    struct app *app;
+    struct state *state;   /* where it runs; for calls set at birth */
+    struct client *client; /* NULL: the app's own */
+    const uint8_t *data;
+    size_t len;
+    void *extra;
+    enum event_kind kind;
+    bool owns_data; /* else `data` is lent while the event is young */
+    bool is_binary;
+    bool has_failed; /* until done() says otherwise */
+    uint16_t code;
+};
+
+struct event *event_new(struct app *a, enum event_kind kind) NODISCARD;
+void event_free(struct event *ev);
+/* Keeps what was lent. False: there is no memory for it, and `data` is empty
+ * now. */
+bool event_own_data(struct event *ev) NODISCARD;
+
+/* ---- inbox.c ---- */
+
+struct inbox {
+    struct list ready;  /* clients with events that may run */
+    struct list calls;  /* events of no client */
+    struct list paused; /* clients that wait for room and for nothing else */
+    struct list spare;  /* events to use again */
+    uint32_t spare_count;
+    uint32_t events; /* queued, all clients */
+    size_t bytes;    /* of queued messages */
+    unsigned turn;   /* which source is asked first */
+};
+
+void inbox_init(struct inbox *in);
+void inbox_fini(struct inbox *in);
+/* Runs the event now if nothing is before it, else queues it. Takes it. For a
+ * client's event, or (client NULL) one of the app's own. */
+void inbox_take(struct app *a, struct event *ev);
+/* Queues it; where Lua must not start now (from inside Lua, or from the end
+ * of another event). */
+void inbox_queue(struct app *a, struct event *ev);
+/* Posts the app if it has anything to run. */
+void inbox_post(struct app *a);
+/* Is there room for another message of this client? If not it is noted as
+ * paused and resumed later. */
+bool inbox_has_room(struct app *a, struct client *cl);
+/* Has the app yet to come to events of this client, without waiting for
+ * anything but its turn? Then it is noted, and resumed later, too. */
+bool inbox_is_behind(struct app *a, struct client *cl);
+/* Drops what is queued and has not begun: calls of one state, or (s NULL)
+ * everything. Nothing is told. */
+void inbox_drop(struct app *a, struct state *s);
+/* The handler of this client's event has ended: the client may have the next
+ * one run, or is freed if it was its last. */
+void inbox_event_ended(struct event *ev);
+/* sched_unit's run: one job. */
+bool inbox_run(struct sched_unit *u);
+
+/* ---- connect.c, verdict.c ---- */
+
+int verdict_push(struct event *ev, lua_State *T);
+void connect_finished(struct event *ev);
+
+/* ---- call.c: a Lua function to be called later, with arguments ---- */
+
+struct call {
+    int ref;   /* registry ref of {fn, n, args...} in ev->state */
+    bool keep; /* a repeating timer owns the ref */
+    void (*on_finished)(void *owner);
+    void *owner;
+};
+
+/* Queues a call of what lies behind `ref`. `keep`: the ref is borrowed and not
+ * given back at the end. `on_finished` may be NULL. */
+void call_queue(struct state *s, int ref, bool keep,
+    void (*on_finished)(void *owner), void *owner);
+/* A registry ref to the function at idx and everything behind it. May raise. */
+int call_pack(lua_State *L, int idx);
+int call_push(struct event *ev, lua_State *T);
+void call_finished(struct event *ev);
+
+#endif
