@@ -277,11 +277,6 @@ int state_new(struct state **out, struct app *a, struct snapshot *snap,
     if (rc == 0) {
         rc = state_call(s, run_main, NULL, why, why_bytes);
     }
-    if (rc == ERR_NOMEM) {
-        (void)snprintf(why, why_bytes,
-            "main.lua: not enough memory to load (limits.memory is %zu bytes)",
-            (size_t)s->settings.memory_bytes);
-    }
     if (rc != 0) {
         goto fail;
     }

@@ -120,6 +120,23 @@ void conn_upgrade(struct conn *c, const char *response, size_t len,
     }
 }
 
+void conn_settings_changed(struct conn *c)
+{
+    CHECK(c, CONN_MAGIC);
+    if (c->state != CONN_OPEN) {
+        return;
+    }
+    const struct conn_settings *s = c->settings;
+    c->p.ws.reader.max = s->message_bytes;
+    conn_lane(c)->hard_bytes = s->outbox.hard_bytes;
+    /* The clock finds out by itself what is due later than it was. */
+    if (s->ping_ms != 0 &&
+        (!timer_is_started(&c->timer) ||
+            c->timer.due_ms > loop_now_ms(c->net->loop) + s->ping_ms)) {
+        conn_start_timer(c, s->ping_ms);
+    }
+}
+
 void conn_set_handler(
     struct conn *c, const struct conn_handler *handler, void *user)
 {

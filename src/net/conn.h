@@ -31,7 +31,8 @@ enum conn_state {
     CONN_DEAD
 };
 
-/* Frozen per app (or per listener before routing); must outlive its conns. */
+/* Per app (or per listener before routing); must outlive its conns. They are
+ * told of a change by conn_settings_changed(). */
 struct conn_settings {
     uint32_t message_bytes;
     uint32_t ping_ms;
@@ -95,6 +96,9 @@ void conn_ip(const struct conn *c, char out[CONN_IP_BYTES]);
 void conn_upgrade(struct conn *c, const char *response, size_t len,
     const struct conn_handler *handler, void *user,
     const struct conn_settings *settings);
+/* What `settings` points to holds other values now: they count from the next
+ * event on. */
+void conn_settings_changed(struct conn *c);
 /* Another handler and user from the next event on (a reload). */
 void conn_set_handler(
     struct conn *c, const struct conn_handler *handler, void *user);

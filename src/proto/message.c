@@ -215,8 +215,7 @@ static int begin_frame(struct message_reader *r, struct message *out)
             part->opcode = h->opcode;
             part->compressed = h->rsv1;
         }
-        /* announced never exceeds max, so this cannot wrap. */
-        if (h->length > r->max - part->announced) {
+        if (h->length > r->max || part->announced > r->max - h->length) {
             return refuse(out, ERR_TOO_BIG, "a message is too big");
         }
         if (++part->fragments > LIMIT_FRAGMENTS) {

@@ -24,7 +24,7 @@ struct message_part; /* what is kept of a split message or frame */
 
 struct message_reader {
     struct message_part *part; /* NULL between messages */
-    uint32_t max;              /* bytes of one message */
+    uint32_t max;              /* bytes of one message; may be changed */
     bool allow_rsv1;           /* permessage-deflate was negotiated */
 };
 

@@ -50,7 +50,7 @@ def serve(directory, main, conf=None, files=None, args=()):
     options = [o for o in (os.environ.get("ASAN_OPTIONS"),
                            "quarantine_size_mb=4") if o]
     return Lab(write_app(pathlib.Path(directory) / "app", main, conf, files),
-               *args, env={"ASAN_OPTIONS": ":".join(options)})
+               "--drain", "0s", *args, env={"ASAN_OPTIONS": ":".join(options)})
 
 
 def counters(server):
