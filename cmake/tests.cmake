@@ -22,25 +22,35 @@ foreach(source ${unit_tests})
     set_tests_properties(${room}/${file} PROPERTIES TIMEOUT 120)
 endforeach()
 
-# What loop/io promises holds for its other backend, too.
-if(NOT MOONWIRE_IO_UV)
-    file(GLOB loop_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/loop/*.c)
-    add_library(loop_on_uv STATIC EXCLUDE_FROM_ALL ${loop_sources})
-    target_compile_definitions(loop_on_uv PUBLIC MOONWIRE_IO_UV=1)
-    target_link_libraries(loop_on_uv PUBLIC m_common base m_uv)
-    foreach(file loop io timers)
-        set(target unit_loop_on_uv_${file})
-        add_executable(${target} tests/unit/loop/test_${file}.c)
+# A room built another way, held to the same tests as the usual one:
+#   moonwire_variant(NAME ROOM DEFINITION FILES file ... DEPS library ...)
+function(moonwire_variant name room definition)
+    cmake_parse_arguments(VARIANT "" "" "FILES;DEPS" ${ARGN})
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${room}/*.c)
+    add_library(${name} STATIC EXCLUDE_FROM_ALL ${sources})
+    target_compile_definitions(${name} PUBLIC ${definition})
+    target_link_libraries(${name} PUBLIC m_common ${VARIANT_DEPS})
+    foreach(file ${VARIANT_FILES})
+        set(target unit_${name}_${file})
+        add_executable(${target} tests/unit/${room}/test_${file}.c)
         target_include_directories(
             ${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
         target_compile_options(${target} PRIVATE -Wno-missing-prototypes
             -Wno-conversion -Wno-pedantic)
-        target_link_libraries(
-            ${target} PRIVATE loop_on_uv PkgConfig::CMOCKA)
-        add_test(NAME loop_on_uv/${file} COMMAND ${target})
-        set_tests_properties(loop_on_uv/${file} PROPERTIES TIMEOUT 120)
+        target_link_libraries(${target} PRIVATE ${name} PkgConfig::CMOCKA)
+        add_test(NAME ${name}/${file} COMMAND ${target})
+        set_tests_properties(${name}/${file} PROPERTIES TIMEOUT 120)
     endforeach()
+endfunction()
+
+# What loop/io promises holds for its other backend, too; and what script/fiber
+# promises, for the switch of processors that it does not know.
+if(NOT MOONWIRE_IO_UV)
+    moonwire_variant(loop_on_uv loop MOONWIRE_IO_UV=1
+        FILES loop io timers DEPS base m_uv)
 endif()
+moonwire_variant(script_on_ucontext script FIBER_UCONTEXT=1
+    FILES fiber task vm DEPS loop m_lua)
 
 # Every header compiles alone, and twice.
 file(GLOB headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/src
