@@ -142,13 +142,15 @@ static void an_unknown_key_is_named_with_its_line_and_the_nearest(void **state)
         "app.conf.lua:2: unknown setting 'pnig'; did you mean 'ping'?");
     assert_string_equal(error_of("return {\n\n  limits = { memroy = 3 },\n}"),
         "app.conf.lua:3: unknown setting 'limits.memroy'; "
-        "did you mean 'memory'?");
+        "did you mean 'limits.memory'?");
     assert_string_equal(error_of("return { wholly_other = 1 }"),
         "app.conf.lua:1: unknown setting 'wholly_other'");
     assert_string_equal(error_of("return { ['ping '] = 1 }"),
         "app.conf.lua:1: unknown setting 'ping '; did you mean 'ping'?");
     assert_string_equal(error_of("return { 'ping' }"),
-        "app.conf.lua: unknown setting '[number]'");
+        "app.conf.lua: settings have names, as in: ping = \"30s\"");
+    assert_string_equal(error_of("return { message = { [true] = 1 } }"),
+        "app.conf.lua:1: settings have names, as in: ping = \"30s\"");
 }
 
 static void a_line_is_looked_for_where_the_key_stands(void **state)
@@ -173,7 +175,8 @@ static void a_line_is_looked_for_where_the_key_stands(void **state)
         "app.conf.lua: ping must be seconds, or a text like \"30s\"");
     assert_string_equal(
         error_of("local t = 1 --"), /* a comment to the very end */
-        "app.conf.lua: the file's result must be a table, got nil");
+        "app.conf.lua: it must return a table, as in: return "
+        "{ ping = \"30s\" }");
 }
 
 static void wrong_types_say_what_is_wanted(void **state)
@@ -201,7 +204,15 @@ static void wrong_types_say_what_is_wanted(void **state)
         {"ping = 0/0", "ping must be seconds, or a text like \"30s\""},
         {"ping = 1/0", "ping must be seconds, or a text like \"30s\""},
         {"concurrent = 1", "concurrent must be true or false"},
-        {"origins = 'x'", "origins must be a list of at most 64 origins"},
+        {"origins = 'x'",
+            "origins must be a list of at most 64 origins, as in: "
+            "{ \"https://chat.example.com\" }"},
+        {"origins = { 'a', x = 'b' }",
+            "origins must be a list of at most 64 origins, as in: "
+            "{ \"https://chat.example.com\" }"},
+        {"origins = { 'a', 'https://b/c' }",
+            "origins[2] is no origin: \"https://b/c\"; one is like "
+            "\"https://chat.example.com\", without a path"},
         {"origins = { 'a', 2 }", "origins[2] must be a string"},
         {"origins = { 'a\\0b' }", "origins[1] must not contain a zero byte"},
         {"env = 3", "env must be a table"},
@@ -232,24 +243,21 @@ static void values_out_of_range_name_the_range(void **state)
         const char *setting;
         const char *error;
     } cases[] = {
-        {"message = { max = 0 }",
-            "message.max must be 1 to 67108864 bytes, got 0"},
+        {"message = { max = 0 }", "message.max must be 1 to 64MB, got 0"},
         {"message = { max = '65MB' }",
-            "message.max must be 1 to 67108864 bytes, got 68157440"},
+            "message.max must be 1 to 64MB, got 65MB"},
         {"outbox = { hard = 1023 }",
-            "outbox.hard must be 1024 to 67108864 bytes, got 1023"},
+            "outbox.hard must be 1KB to 64MB, got 1023"},
         {"outbox = { soft = 0 }", "outbox.soft must be 1 to 65536, got 0"},
         {"outbox = { soft_for = '2h' }",
-            "outbox.soft_for must be 0 to 3600000 ms, got 7200000"},
-        {"limits = { cpu = 11 }",
-            "limits.cpu must be 1 to 10000 ms, got 11000"},
-        {"limits = { cpu = 0 }", "limits.cpu must be 1 to 10000 ms, got 0"},
+            "outbox.soft_for must be 0ms to 1h, got 2h"},
+        {"limits = { cpu = 11 }", "limits.cpu must be 1ms to 10s, got 11s"},
+        {"limits = { cpu = 0 }", "limits.cpu must be 1ms to 10s, got 0ms"},
         {"limits = { memory = '2GB' }",
-            "limits.memory must be 262144 to 1073741824 bytes, got "
-            "2147483648"},
+            "limits.memory must be 256KB to 1GB, got 2GB"},
         {"limits = { clients = 1000001 }",
             "limits.clients must be 1 to 1000000, got 1000001"},
-        {"ping = 0.05", "ping must be 100 to 86400000 ms, got 50"},
+        {"ping = 0.05", "ping must be 100ms to 1d, got 50ms"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char wanted[256];
@@ -262,9 +270,11 @@ static void the_result_must_be_a_table(void **state)
 {
     (void)state;
     assert_string_equal(error_of("local x = 1\nreturn 5"),
-        "app.conf.lua: the file's result must be a table, got number");
+        "app.conf.lua: it must return a table, as in: return "
+        "{ ping = \"30s\" }");
     assert_string_equal(error_of(""),
-        "app.conf.lua: the file's result must be a table, got nil");
+        "app.conf.lua: it must return a table, as in: return "
+        "{ ping = \"30s\" }");
 }
 
 static void a_syntax_error_has_file_and_line_and_nothing_else(void **state)
@@ -335,8 +345,9 @@ static void what_the_file_builds_is_bounded(void **state)
     assert_string_equal(text, "app.conf.lua:3: env has more than 256 names");
     text = error_of("local o = {}\nfor i = 1, 65 do o[i] = 'x' end\n"
                     "return { origins = o }");
-    assert_string_equal(
-        text, "app.conf.lua:3: origins must be a list of at most 64 origins");
+    assert_string_equal(text,
+        "app.conf.lua:3: origins must be a list of at most 64 origins, "
+        "as in: { \"https://chat.example.com\" }");
 }
 
 static void a_file_that_is_too_long_is_not_read(void **state)

@@ -1,0 +1,45 @@
+/* manifest_priv.h -- how the settings of app.conf.lua are read: the file and
+ * its keys are in manifest.c, what a value may look like in manifest_read.c. */
+#ifndef APP_MANIFEST_PRIV_H
+#define APP_MANIFEST_PRIV_H
+
+#include "app/manifest.h"
+#include "script/task.h"
+
+#define MANIFEST_FILE "app.conf.lua"
+
+struct manifest_parse {
+    struct job job;
+    const struct snapshot_file *file;
+    struct settings *settings;
+    char *why;
+    size_t why_bytes;
+    size_t text_bytes; /* of origins and env */
+    int status;
+};
+
+struct manifest_key {
+    const char *name;
+    void (*read)(lua_State *L, struct manifest_parse *p, const char *path);
+};
+
+/* Raises `what` with the file and the line that sets `path` ("outbox.soft";
+ * "" is the whole). Returns an int for the compiler's sake. */
+int manifest_complain(lua_State *L, const struct manifest_parse *p,
+    const char *path, const char *what);
+
+/* Each reads the value on top of the stack, or complains. */
+uint64_t manifest_read_bytes(lua_State *L, struct manifest_parse *p,
+    const char *path, uint64_t low, uint64_t high);
+uint64_t manifest_read_ms(lua_State *L, struct manifest_parse *p,
+    const char *path, uint64_t low, uint64_t high);
+uint64_t manifest_read_count(lua_State *L, struct manifest_parse *p,
+    const char *path, uint64_t low, uint64_t high);
+/* The index of the word. */
+int manifest_read_word(lua_State *L, struct manifest_parse *p, const char *path,
+    const char *const *words, size_t n);
+/* A table of these keys and no others; each has its reader. */
+void manifest_read_keys(lua_State *L, struct manifest_parse *p,
+    const char *path, const struct manifest_key *keys, size_t n);
+
+#endif
