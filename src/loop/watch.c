@@ -162,6 +162,15 @@ static void add_stamps(struct look *k, const struct stat *st)
 
 static void look_into(struct look *k, size_t path_len, int fd, int depth);
 
+/* A directory that could not be opened because something ran short is not
+ * gone: it is looked for again. */
+static void note_shortage(struct watch *w, int err)
+{
+    if (err == EMFILE || err == ENFILE || err == ENOMEM) {
+        w->has_blind_spots = true;
+    }
+}
+
 /* Lets a file or directory count; `entry` is its path for the moment. */
 static void look_at(struct look *k, size_t path_len, int dir_fd,
     const struct dirent *entry, int depth)
@@ -182,6 +191,8 @@ static void look_at(struct look *k, size_t path_len, int dir_fd,
             O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0) {
             look_into(k, path_len + 1 + name_len, fd, depth + 1);
+        } else {
+            note_shortage(k->watch, errno);
         }
     } else if (k->files < WATCH_FILES_MAX) {
         k->files++;
@@ -224,6 +235,8 @@ static uint64_t look(struct watch *w, bool opens_handles)
     int fd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
         look_into(&k, len, fd, 0);
+    } else {
+        note_shortage(w, errno);
     }
     return k.stamps;
 }

@@ -22,6 +22,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -33,6 +34,7 @@
 #define LISTENER_MAGIC 0x4c53544eu /* "LSTN" */
 #define ACCEPTS_A_TURN 64
 #define PAUSE_MS       100
+#define CALM_MS        5000 /* without shedding: the shortage is over */
 
 struct listener {
     uint32_t magic;
@@ -41,7 +43,10 @@ struct listener {
     const struct conn_router *router;     /* borrowed */
     const struct conn_settings *defaults; /* borrowed */
     struct io_watch watch;
-    struct timer pause;
+    struct timer pause;      /* the rest after shedding, then the calm */
+    bool is_short;           /* of descriptors, and the log says so */
+    uint64_t shed;           /* in this shortage */
+    uint64_t short_since_ms; /* of the loop's clock */
     struct loop_deferred burial;
     char address[INET6_ADDRSTRLEN + 16];
 };
@@ -77,22 +82,54 @@ static void shed_and_pause(struct listener *ln, int err)
         while (shed < ACCEPTS_A_TURN && shed_one(ln)) {
             shed++;
         }
+        if (shed == 0 && ln->spare_fd >= 0) {
+            /* Nobody is at the door: accept4() wants a descriptor before it
+             * looks. */
+            return;
+        }
     }
-    struct log_fields f = {.err = err_text(-err)};
-    log_event(LOG_WARN, &f,
-        "%s: cannot accept; %u connections shed, next try in %d ms",
-        ln->address, shed, PAUSE_MS);
+    if (!ln->is_short) {
+        ln->is_short = true;
+        ln->shed = 0;
+        ln->short_since_ms = loop_now_ms(ln->net->loop);
+        struct log_fields f = {.err = err_text(-err)};
+        log_event(LOG_WARN, &f,
+            "%s: cannot accept; connections are shed until there is room",
+            ln->address);
+    }
+    ln->shed += shed;
     io_modify(ln->net->loop, &ln->watch, 0);
     timer_start(ln->net->loop, &ln->pause, PAUSE_MS);
+}
+
+static void accept_again(struct listener *ln)
+{
+    if (ln->spare_fd < 0) {
+        ln->spare_fd = open_spare();
+    }
+    io_modify(ln->net->loop, &ln->watch, IO_READ);
+    timer_start(ln->net->loop, &ln->pause, CALM_MS);
+}
+
+/* A shortage comes and goes by the descriptor, many times a second; the log
+ * has one line when it begins and one when it has been over for a while. */
+static void end_shortage(struct listener *ln)
+{
+    ln->is_short = false;
+    log_event(LOG_INFO, NULL,
+        "%s: accepts again; %" PRIu64 " connections were shed in %" PRIu64 " s",
+        ln->address, ln->shed,
+        (loop_now_ms(ln->net->loop) - ln->short_since_ms - CALM_MS) / 1000);
 }
 
 static void on_pause_over(struct timer *t)
 {
     struct listener *ln = container_of(t, struct listener, pause);
-    if (ln->spare_fd < 0) {
-        ln->spare_fd = open_spare();
+    if (ln->watch.events == 0) {
+        accept_again(ln);
+    } else {
+        end_shortage(ln);
     }
-    io_modify(ln->net->loop, &ln->watch, IO_READ);
 }
 
 /* Errors that speak of the one connection, or of nothing: Linux passes on

@@ -4,7 +4,8 @@
  * TCP_NODELAY, TCP_NOTSENT_LOWAT (LIMIT_NOTSENT_BYTES: the kernel must not
  * hide megabytes per slow reader), SO_SNDBUF if configured. On EMFILE/ENFILE
  * a spare descriptor is given up to accept and close one connection at a
- * time, and accepting pauses for 100 ms, so that the loop does not spin. */
+ * time, and accepting pauses for 100 ms, so that the loop does not spin. The
+ * log has a line when that begins and one when it is over. */
 #ifndef NET_LISTENER_H
 #define NET_LISTENER_H
 
