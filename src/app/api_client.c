@@ -146,9 +146,9 @@ void api_check_close(lua_State *L, int idx, uint16_t *code, const char **reason,
     }
     if (n < 0 || n > 4999 || !frame_close_code_is_valid((unsigned)n)) {
         luaL_error(L,
-            "bad argument 'code' (%d cannot be sent; 4000 to 4999 "
+            "bad argument 'code' (%I cannot be sent; 4000 to 4999 "
             "are the app's own)",
-            (int)n);
+            (LUAI_UACINT)n);
     }
     *code = (uint16_t)n;
     *reason = "";
@@ -394,7 +394,7 @@ static int client_tostring(lua_State *L)
     uint64_t id = 0;
 
     (void)api_get_client(L, 1, &id);
-    lua_pushfstring(L, "client %d", (int)id);
+    lua_pushfstring(L, "client %I", (LUAI_UACINT)id);
     return 1;
 }
 

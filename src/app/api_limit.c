@@ -1,60 +1,57 @@
 /* api_limit.c -- limit.new{rate, burst}: a token bucket per key.
  *
  * Kept as one number per key, the moment at which its bucket is full again
- * (the generic cell rate algorithm of ATM's traffic management): a key whose
- * moment has passed is as good as none, so old keys are swept a few at a time
- * while new ones are used, and the table holds whoever was active lately. */
+ * (the generic cell rate algorithm of ATM's traffic management). A key whose
+ * moment has passed is as good as none, and that is so at the latest when an
+ * empty bucket has had the time to fill. So there are two tables: what is
+ * taken is noted in the young one; from time to time that becomes the old
+ * one, which is only read, and the old one goes as a whole. Nothing is ever
+ * searched for keys to forget, and the tables hold whoever was active
+ * lately. */
 #include "app/api_priv.h"
 #include <math.h>
 
-#define SWEEP_STEPS 2 /* keys looked at for each take() */
+#define LEAST_AGE_S 1.0 /* quick buckets need no quick change of tables */
+
+enum { KEPT_YOUNG = 1, KEPT_OLD };
 
 struct limiter {
-    double interval; /* seconds for one token */
-    double burst;    /* tokens */
+    double interval;  /* seconds for one token */
+    double burst;     /* tokens */
+    double age;       /* seconds after which any bucket is full */
+    double change_at; /* when young becomes old */
 };
 
-/* User value 1: key -> moment; 2: where the sweep stands. */
-static void sweep(lua_State *L, int table, double now)
+static void change_tables(lua_State *L, struct limiter *m, double now)
 {
-    for (int i = 0; i < SWEEP_STEPS; i++) {
-        lua_getiuservalue(L, 1, 2);
-        /* The key it stands at may have been removed and collected from the
-         * table since; lua_next would raise, so look before. */
-        if (!lua_isnil(L, -1)) {
-            lua_pushvalue(L, -1);
-            if (lua_rawget(L, table) == LUA_TNIL) {
-                lua_pop(L, 2);
-                lua_pushnil(L);
-            } else {
-                lua_pop(L, 1);
-            }
-        }
-        if (lua_next(L, table) == 0) {
-            lua_pushnil(L);
-            lua_setiuservalue(L, 1, 2);
-            return;
-        }
-        bool is_old = lua_tonumber(L, -1) <= now;
-        lua_pop(L, 1);
-        lua_pushvalue(L, -1);
-        lua_setiuservalue(L, 1, 2);
-        if (is_old) {
-            /* Assigning nil to a field keeps it usable for lua_next, but the
-             * look above would take it for gone: step on first. */
-            lua_pushvalue(L, -1);
-            if (lua_next(L, table) == 0) {
-                lua_pushnil(L);
-            } else {
-                lua_pop(L, 1);
-            }
-            lua_setiuservalue(L, 1, 2);
-            lua_pushnil(L);
-            lua_rawset(L, table);
-        } else {
-            lua_pop(L, 1);
-        }
+    if (now < m->change_at) {
+        return;
     }
+    lua_newtable(L);
+    if (now < m->change_at + m->age) {
+        lua_getiuservalue(L, 1, KEPT_YOUNG);
+    } else {
+        lua_newtable(L);
+    }
+    lua_setiuservalue(L, 1, KEPT_OLD);
+    lua_setiuservalue(L, 1, KEPT_YOUNG);
+    m->change_at = now + m->age;
+}
+
+/* When the bucket of the key at 2 is full again. Pushes nothing. */
+static double find_moment(lua_State *L, double now)
+{
+    double moment = now;
+
+    for (int kept = KEPT_YOUNG; kept <= KEPT_OLD && moment <= now; kept++) {
+        lua_getiuservalue(L, 1, kept);
+        lua_pushvalue(L, 2);
+        if (lua_rawget(L, -2) == LUA_TNUMBER) {
+            moment = lua_tonumber(L, -1);
+        }
+        lua_pop(L, 2);
+    }
+    return moment > now ? moment : now;
 }
 
 static struct limiter *check_limiter(lua_State *L)
@@ -76,7 +73,7 @@ static struct limiter *check_limiter(lua_State *L)
 /* (self, key, n?) -> true | nil, retry_after */
 static int limit_take(lua_State *L)
 {
-    const struct limiter *m = check_limiter(L);
+    struct limiter *m = check_limiter(L);
     double now = (double)loop_clock_ns() / 1e9;
     double n = 1;
 
@@ -90,17 +87,12 @@ static int limit_take(lua_State *L)
                 L, "bad argument 'n' (above 0 and at most the burst expected)");
         }
     }
-    if (lua_isnumber(L, 2) && isnan(lua_tonumber(L, 2))) {
+    if (lua_type(L, 2) == LUA_TNUMBER && isnan(lua_tonumber(L, 2))) {
         return api_bad_argument(L, 2, "key", "a number other than NaN");
     }
     lua_settop(L, 2);
-    lua_getiuservalue(L, 1, 1); /* 3 */
-    sweep(L, 3, now);
-    lua_pushvalue(L, 2);
-    lua_rawget(L, 3);
-    double full_at = lua_isnil(L, -1) ? now : lua_tonumber(L, -1);
-    full_at = full_at > now ? full_at : now;
-    double next = full_at + n * m->interval;
+    change_tables(L, m, now);
+    double next = find_moment(L, now) + n * m->interval;
     double wait = next - m->burst * m->interval - now;
     /* A billionth of a second of rounding is nobody's fault. */
     if (wait > 1e-9) {
@@ -108,9 +100,10 @@ static int limit_take(lua_State *L)
         lua_pushnumber(L, wait);
         return 2;
     }
+    lua_getiuservalue(L, 1, KEPT_YOUNG);
     lua_pushvalue(L, 2);
     lua_pushnumber(L, next);
-    lua_rawset(L, 3);
+    lua_rawset(L, -3);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -146,8 +139,12 @@ static int limit_new(lua_State *L)
     struct limiter *m = lua_newuserdatauv(L, sizeof(*m), 2);
     m->interval = 1 / rate;
     m->burst = burst;
+    m->age = burst / rate > LEAST_AGE_S ? burst / rate : LEAST_AGE_S;
+    m->change_at = (double)loop_clock_ns() / 1e9 + m->age;
     lua_newtable(L);
-    lua_setiuservalue(L, -2, 1);
+    lua_setiuservalue(L, -2, KEPT_YOUNG);
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, KEPT_OLD);
     lua_rawgeti(L, LUA_REGISTRYINDEX, state_from(L)->limit_meta);
     lua_setmetatable(L, -2);
     return 1;

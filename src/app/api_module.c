@@ -54,7 +54,10 @@ static int require(lua_State *L)
     lua_pushboolean(L, 0);
     lua_rawset(L, lua_upvalueindex(1));
     lua_pushvalue(L, 1);
+    /* One that waited would be found half loaded by the next who asks. */
+    task_forbid(L, "a module that is being loaded");
     int status = lua_pcall(L, 1, 1, 0);
+    task_allow(L);
     if (status != LUA_OK || lua_isnil(L, -1)) {
         /* A failed module may be required again; one that returns nothing is
          * known as true, as everywhere in Lua. */
@@ -78,6 +81,22 @@ static int require(lua_State *L)
 static int env_newindex(lua_State *L)
 {
     return luaL_error(L, "env is what app.conf.lua says; it cannot be changed");
+}
+
+/* upvalues: what it says, `next`. A copy, for `next` lends its table. */
+static int env_pairs(lua_State *L)
+{
+    lua_settop(L, 0);
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_newtable(L);
+    lua_pushnil(L);
+    while (lua_next(L, lua_upvalueindex(1)) != 0) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, 2);
+    }
+    lua_pushnil(L);
+    return 3;
 }
 
 static int app_index(lua_State *L)
@@ -109,35 +128,48 @@ static int app_newindex(lua_State *L)
     return luaL_error(L, "app cannot be changed");
 }
 
-/* An empty table in front of what __index finds. */
-static void make_proxy(lua_State *L, const char *name, lua_CFunction newindex)
+/* Takes the metatable on top and makes a global of it: an empty table, so
+ * that what __index finds cannot be changed. */
+static void set_proxy(
+    lua_State *L, int globals, const char *name, lua_CFunction newindex)
 {
-    /* stack: what __index shall be */
-    lua_newtable(L);
-    lua_createtable(L, 0, 3);
-    lua_pushvalue(L, -3);
-    lua_setfield(L, -2, "__index");
     lua_pushcfunction(L, newindex);
     lua_setfield(L, -2, "__newindex");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
+    lua_newtable(L);
+    lua_insert(L, -2);
     lua_setmetatable(L, -2);
-    lua_setfield(L, -3, name);
-    lua_pop(L, 1);
+    lua_setfield(L, globals, name);
 }
 
-void api_module(lua_State *L, struct state *s)
+static void make_env(lua_State *L, const struct state *s, int globals)
 {
-    lua_newtable(L);
-    lua_pushcclosure(L, require, 1);
-    lua_setfield(L, -2, "require");
-
+    lua_createtable(L, 0, 4);
     lua_createtable(L, 0, (int)s->settings.env_count);
     for (size_t i = 0; i < s->settings.env_count; i++) {
         lua_pushstring(L, s->settings.env[i].value);
         lua_setfield(L, -2, s->settings.env[i].name);
     }
-    make_proxy(L, "env", env_newindex);
+    lua_pushvalue(L, -1);
+    lua_getfield(L, globals, "next");
+    lua_pushcclosure(L, env_pairs, 2);
+    lua_setfield(L, -3, "__pairs");
+    lua_setfield(L, -2, "__index");
+    set_proxy(L, globals, "env", env_newindex);
+}
+
+void api_module(lua_State *L, struct state *s)
+{
+    int globals = lua_gettop(L);
+
+    lua_newtable(L);
+    lua_pushcclosure(L, require, 1);
+    lua_setfield(L, globals, "require");
+
+    make_env(L, s, globals);
+    lua_createtable(L, 0, 3);
     lua_pushcfunction(L, app_index);
-    make_proxy(L, "app", app_newindex);
+    lua_setfield(L, -2, "__index");
+    set_proxy(L, globals, "app", app_newindex);
 }

@@ -72,10 +72,6 @@ int api_push_iterator(lua_State *L, const struct room *r);
 uint64_t api_check_ms(lua_State *L, int idx, const char *name);
 /* Raises "FUNCTION cannot be called while the app loads" if it is loading. */
 void api_refuse_loading(lua_State *L, const char *function);
-/* Queues the function at idx, with everything behind it as its arguments, as a
- * task of its own. 0 or ERR_QUOTA. */
-int api_spawn(lua_State *L, struct state *s, int idx,
-    void (*on_finished)(void *owner), void *owner);
 /* Stops timers; for state_free() and the switch. */
 void api_time_start(struct state *s);
 void api_time_stop(struct state *s);

@@ -238,6 +238,32 @@ static void read_rule(lua_State *L, int idx, struct room_rule *rule)
     lua_pop(L, 2);
 }
 
+/* The same pattern again replaces its rule in its place, as in the hub. */
+static int note_rule(struct state *s, const char *pattern, size_t len,
+    const struct room_rule *rule)
+{
+    list_each (node, &s->rules) {
+        struct pending_rule *p = container_of(node, struct pending_rule, node);
+        if (p->len == len && memcmp(p->pattern, pattern, len) == 0) {
+            p->rule = *rule;
+            return 0;
+        }
+    }
+    if (s->rule_count >= LIMIT_ROOM_RULES) {
+        return ERR_QUOTA;
+    }
+    struct pending_rule *p = quota_alloc(sizeof(*p) + len);
+    if (p == NULL) {
+        return ERR_NOMEM;
+    }
+    s->rule_count++;
+    p->rule = *rule;
+    p->len = len;
+    memcpy(p->pattern, pattern, len);
+    list_push_tail(&s->rules, &p->node);
+    return 0;
+}
+
 static int rooms_define(lua_State *L)
 {
     struct state *s = state_from(L);
@@ -251,23 +277,15 @@ static int rooms_define(lua_State *L)
         return luaL_error(L, "rooms.define: '*' may only stand at the end");
     }
     read_rule(L, 2, &rule);
-    if (s->rule_count >= LIMIT_ROOM_RULES) {
-        return api_fail(L, ERR_QUOTA, "too many rules");
+    if (s->is_draining) {
+        return api_fail(L, ERR_CLOSED, "a newer generation has taken over");
     }
-    struct pending_rule *pending = quota_alloc(sizeof(*pending) + len);
-    if (pending == NULL) {
-        return api_fail(L, ERR_NOMEM, NULL);
+    int rc = note_rule(s, pattern, len, &rule);
+    if (rc == 0 && !s->is_loading) {
+        rc = hub_define(s->app->hub, pattern, len, &rule);
     }
-    s->rule_count++;
-    pending->rule = rule;
-    pending->len = len;
-    memcpy(pending->pattern, pattern, len);
-    list_push_tail(&s->rules, &pending->node);
-    if (!s->is_loading) {
-        int rc = hub_define(s->app->hub, pattern, len, &rule);
-        if (rc != 0) {
-            return api_fail(L, rc, NULL);
-        }
+    if (rc != 0) {
+        return api_fail(L, rc, rc == ERR_QUOTA ? "too many rules" : NULL);
     }
     lua_pushboolean(L, 1);
     return 1;

@@ -6,16 +6,6 @@
 #include "base/mem.h"
 #include <string.h>
 
-int api_spawn(lua_State *L, struct state *s, int idx,
-    void (*on_finished)(void *owner), void *owner)
-{
-    if (s->calls >= LIMIT_TASKS) {
-        return ERR_QUOTA;
-    }
-    call_queue(s, call_pack(L, idx), false, on_finished, owner);
-    return 0;
-}
-
 /* (fn, args...) */
 static int task_spawn(lua_State *L)
 {
@@ -25,21 +15,23 @@ static int task_spawn(lua_State *L)
     if (!lua_isfunction(L, 1)) {
         return api_bad_argument(L, 1, "fn", "function");
     }
-    int rc = api_spawn(L, s, 1, NULL, NULL);
-    if (rc != 0) {
-        return api_fail(L, rc, "too many tasks");
+    if (s->calls >= LIMIT_TASKS) {
+        return api_fail(L, ERR_QUOTA, "too many tasks");
     }
+    (void)call_queue(s, call_pack(L, 1), false, NULL, NULL);
     lua_pushboolean(L, 1);
     return 1;
 }
 
 /* ---- task.all ---- */
 
-/* In a userdata, so that a function that ends late finds it even if nobody
- * waits any more. User value 1: the results, 2: the first error. */
+/* In a userdata that each of the calls refers to, so that one that ends late
+ * finds it even if nobody waits any more. User value 1: the results, 2: the
+ * first error. */
 struct group {
     struct wait wait;
-    uint32_t left;
+    uint32_t left;     /* calls that are not over */
+    uint32_t returned; /* functions that did, or raised: have a result */
     bool is_waiting;
     bool has_error;
 };
@@ -49,8 +41,12 @@ static void cancel_group(struct wait *w)
     container_of(w, struct group, wait)->is_waiting = false;
 }
 
-static void one_less(struct group *g)
+/* Told by the call and not by what runs in it: that may not even begin, for
+ * want of memory, and then somebody would wait for ever. */
+static void on_one_finished(void *owner)
 {
+    struct group *g = owner;
+
     g->left--;
     if (g->left == 0 && g->is_waiting) {
         g->is_waiting = false;
@@ -72,7 +68,7 @@ static int run_one(lua_State *L)
         g->has_error = true;
         lua_setiuservalue(L, 2, 2);
     }
-    one_less(g);
+    g->returned++;
     return 0;
 }
 
@@ -86,7 +82,7 @@ static void start_group(lua_State *L, struct group *g, int table, lua_Integer n)
         lua_rawgeti(L, table, i);
         lua_pushvalue(L, group);
         lua_pushinteger(L, i);
-        call_queue(s, call_pack(L, group + 1), false, NULL, NULL);
+        (void)call_queue(s, call_pack(L, group + 1), false, on_one_finished, g);
         lua_settop(L, group);
         g->left++;
     }
@@ -128,6 +124,9 @@ static int task_all(lua_State *L)
         lua_getiuservalue(L, 2, 2);
         return lua_error(L);
     }
+    if (g->returned < (uint32_t)n) {
+        return luaL_error(L, "task.all: no memory to begin one of them");
+    }
     lua_getiuservalue(L, 2, 1);
     return 1;
 }
@@ -135,7 +134,7 @@ static int task_all(lua_State *L)
 /* ---- lock ---- */
 
 struct lock {
-    struct list node;    /* in state->locks */
+    struct state *state; /* has us in its map */
     struct list waiters; /* struct lock_wait, first come first served */
     size_t len;
     char name[];
@@ -151,17 +150,6 @@ static void cancel_lock(struct wait *w)
     list_remove(&container_of(w, struct lock_wait, wait)->node);
 }
 
-static struct lock *find_lock(struct state *s, const char *name, size_t len)
-{
-    list_each (node, &s->locks) {
-        struct lock *k = container_of(node, struct lock, node);
-        if (k->len == len && memcmp(k->name, name, len) == 0) {
-            return k;
-        }
-    }
-    return NULL;
-}
-
 /* Passes the lock to whoever waits longest, or away. */
 static void release(struct lock *k)
 {
@@ -170,32 +158,50 @@ static void release(struct lock *k)
     if (node != NULL) {
         task_wake(container_of(node, struct lock_wait, node)->wait.task);
     } else {
-        list_remove(&k->node);
+        map_remove(&k->state->locks, k->name, k->len);
         quota_free(k);
     }
 }
 
-/* Takes the lock, waiting for it if need be. NULL: no memory. */
-static struct lock *take_lock(
-    lua_State *L, struct state *s, const char *name, size_t len)
+static int new_lock(
+    struct state *s, const char *name, size_t len, struct lock **out)
 {
-    struct lock *k = find_lock(s, name, len);
+    struct lock *k;
 
-    if (k != NULL) {
-        struct lock_wait w = {.wait.cancel = cancel_lock};
-        list_push_tail(&k->waiters, &w.node);
-        task_park(L, &w.wait);
-        return k; /* release() handed it over */
+    if (s->locks.count >= LIMIT_LOCKS) {
+        return ERR_QUOTA;
     }
     k = quota_alloc(sizeof(*k) + len);
     if (k == NULL) {
-        return NULL;
+        return ERR_NOMEM;
     }
+    k->state = s;
     list_init(&k->waiters);
     k->len = len;
     memcpy(k->name, name, len);
-    list_push_tail(&s->locks, &k->node);
-    return k;
+    int rc = map_put(&s->locks, name, len, k);
+    if (rc != 0) {
+        quota_free(k);
+        return rc;
+    }
+    *out = k;
+    return 0;
+}
+
+/* Takes the lock, waiting for it if need be. */
+static int take_lock(lua_State *L, struct state *s, const char *name,
+    size_t len, struct lock **out)
+{
+    struct lock *k = map_get(&s->locks, name, len);
+
+    if (k == NULL) {
+        return new_lock(s, name, len, out);
+    }
+    struct lock_wait w = {.wait.cancel = cancel_lock};
+    list_push_tail(&k->waiters, &w.node);
+    task_park(L, &w.wait);
+    *out = k; /* release() handed it over */
+    return 0;
 }
 
 /* (name, fn, args...) -> fn's results. Not re-entrant: taking a lock that
@@ -211,9 +217,10 @@ static int lock(lua_State *L)
         return api_bad_argument(L, 2, "fn", "function");
     }
     task_check_park(L);
-    struct lock *k = take_lock(L, s, name, len);
-    if (k == NULL) {
-        return api_fail(L, ERR_NOMEM, NULL);
+    struct lock *k = NULL;
+    int rc = take_lock(L, s, name, len, &k);
+    if (rc != 0) {
+        return api_fail(L, rc, rc == ERR_QUOTA ? "too many locks" : NULL);
     }
     int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
     release(k);
@@ -225,11 +232,13 @@ static int lock(lua_State *L)
 
 void api_task_drop(struct state *s)
 {
-    struct list *node;
+    const struct map_entry *e;
+    uint32_t at = 0;
 
-    while ((node = list_pop_head(&s->locks)) != NULL) {
-        quota_free(container_of(node, struct lock, node));
+    while ((e = map_next(&s->locks, &at)) != NULL) {
+        quota_free(e->value);
     }
+    map_fini(&s->locks);
 }
 
 void api_task(lua_State *L, struct state *s)

@@ -19,8 +19,8 @@ struct app_timer {
     uint32_t generation;
     uint64_t delay_ms;
     uint64_t period_ms; /* 0: once */
-    bool is_calling;    /* its call is queued or under way */
-    bool is_cancelled;  /* goes when the call has ended */
+    struct call *call;  /* queued or under way; NULL: none */
+    bool is_cancelled;  /* goes when the call is over */
 };
 
 struct timer_ref {
@@ -77,7 +77,7 @@ static void on_call_finished(void *owner)
 {
     struct app_timer *t = owner;
 
-    t->is_calling = false;
+    t->call = NULL;
     if (t->is_cancelled || t->period_ms == 0) {
         free_timer(t);
     }
@@ -95,17 +95,19 @@ static void on_timer(struct timer *timer)
         timer_start(l, &t->timer,
             late < t->period_ms ? t->period_ms - late : t->period_ms);
     }
-    if (!t->is_calling) {
-        t->is_calling = true;
-        call_queue(t->state, t->ref, true, on_call_finished, t);
+    if (t->call == NULL) {
+        t->call = call_queue(t->state, t->ref, true, on_call_finished, t);
     }
 }
 
+/* Nothing of it begins any more. */
 static void cancel_timer(struct app_timer *t)
 {
     timer_stop(&t->timer);
     t->is_cancelled = true;
-    if (!t->is_calling) {
+    if (t->call != NULL) {
+        t->call->is_cancelled = true;
+    } else {
         free_timer(t);
     }
 }
@@ -125,10 +127,11 @@ static int new_timer(lua_State *L, bool repeats)
     if (s->timer_count >= LIMIT_TIMERS) {
         return api_fail(L, ERR_QUOTA, "too many timers");
     }
-    int ref = call_pack(L, 2);
     struct timer_ref *handle = lua_newuserdatauv(L, sizeof(*handle), 0);
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->timer_meta);
     lua_setmetatable(L, -2);
+    lua_replace(L, 1);
+    int ref = call_pack(L, 2); /* the last that may raise */
 
     struct app_timer *t = mem_zalloc(sizeof(*t));
     t->state = s;
@@ -144,6 +147,7 @@ static int new_timer(lua_State *L, bool repeats)
     }
     handle->slot = t->slot;
     handle->generation = t->generation;
+    lua_settop(L, 1);
     return 1;
 }
 
@@ -174,7 +178,8 @@ static int timer_cancel(lua_State *L)
     struct app_timer *t =
         slots_get(&s->timer_slots, ref->slot, ref->generation);
     bool was_due =
-        t != NULL && !t->is_cancelled && (t->period_ms != 0 || !t->is_calling);
+        t != NULL && !t->is_cancelled &&
+        (t->period_ms != 0 || t->call == NULL || !t->call->has_begun);
     if (t != NULL) {
         cancel_timer(t);
     }
@@ -233,7 +238,10 @@ static int time_iso(lua_State *L)
             return api_bad_argument(
                 L, 1, "t", "seconds since 1970, before the year 10000");
         }
+        /* Rounding must not reach the year 10000. */
+        int64_t last = CIVIL_MAX_SECONDS * INT64_C(1000) - 1;
         ms = (int64_t)(t * 1000 + 0.5);
+        ms = ms < last ? ms : last;
     }
     civil_iso(ms, text);
     lua_pushstring(L, text);

@@ -54,6 +54,7 @@ static struct app *new_app(const struct app_config *config)
     a->net = config->net;
     a->sched = config->sched;
     a->next_id = 1;
+    a->drain_old_ms = LIMIT_DRAIN_OLD_MS;
     sched_unit_init(&a->unit, inbox_run);
     list_init(&a->draining);
     list_init(&a->client_list);
@@ -187,18 +188,18 @@ void app_close(struct app *a)
 
 void app_stop_finished(struct app *a)
 {
-    void (*fn)(void *) = a->on_stopped;
-
-    a->on_stopped = NULL;
-    timer_stop(&a->stop_timer);
-    if (fn != NULL) {
-        fn(a->stop_arg);
+    if (a->on_stopped != NULL) {
+        timer_start(a->loop, &a->stop_timer, 0);
     }
 }
 
 static void on_stop_timer(struct timer *t)
 {
-    app_stop_finished(container_of(t, struct app, stop_timer));
+    struct app *a = container_of(t, struct app, stop_timer);
+    void (*fn)(void *) = a->on_stopped;
+
+    a->on_stopped = NULL;
+    fn(a->stop_arg); /* may end the app */
 }
 
 void app_stop(

@@ -54,7 +54,8 @@ uint32_t app_client_count(const struct app *a);
 
 /* Loads the files as they are now aside; if good they take over between two
  * events, with client.data carried; else the present generation goes on and
- * the log says why (I8). 0, ERR_CHANGED if nothing had changed, or an error. */
+ * the log says why (I8). 0, ERR_CHANGED if nothing had changed, ERR_CLOSED if
+ * the app stops, or an error. */
 int app_reload(struct app *a);
 
 /* Begins the end: new connections get 503, on_stop(reason) is queued, and

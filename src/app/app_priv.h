@@ -17,6 +17,7 @@
 #include "app/snapshot.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "base/slots.h"
 #include "hub/hub.h"
 #include "loop/timers.h"
@@ -66,12 +67,12 @@ struct state {
     struct list timers; /* api_time: struct app_timer */
     struct slots timer_slots;
     uint32_t timer_count;
-    struct list locks; /* api_task: held or waited for */
+    struct map locks;  /* api_task: name -> held or waited for */
     struct list rules; /* api_room: what rooms.define() said */
     uint32_t rule_count;
     uint32_t calls;   /* queued or under way */
     bool is_loading;  /* hub calls raise, timers do not start */
-    bool is_draining; /* an old generation: no new timers, no new tasks */
+    bool is_draining; /* an old generation: no new timers, no new rules */
     struct timer drain_timer;
     uint32_t log_lines; /* of the present second */
     uint64_t log_second;
@@ -89,6 +90,12 @@ struct state *state_from(lua_State *L);
  * `arg` as a light userdata. 0, or an error with the text in `why`. */
 int state_call(struct state *s, lua_CFunction fn, void *arg, char *why,
     size_t why_bytes) NODISCARD;
+
+/* Removes client.data of that id, which is set. */
+void state_forget_data(struct state *s, uint64_t id);
+/* Takes the frames of our own off the end of a traceback; of one that has no
+ * others, nothing stays: to somebody who forgot a bracket it says nothing. */
+void state_trim_traceback(char *text);
 
 /* ---- client.c ---- */
 
@@ -167,6 +174,7 @@ struct app {
     struct inbox inbox;
     struct conn_settings conn_settings; /* of the live state, at one address
                                            for the connections' lives */
+    uint32_t drain_old_ms;              /* LIMIT_DRAIN_OLD_MS, but for tests */
     bool is_stopping;
     bool is_closing; /* app_close() is at work: nothing starts any more */
     void (*on_stopped)(void *arg);
@@ -182,7 +190,8 @@ struct app {
     char close_reason[LIMIT_CLOSE_REASON + 1];
 };
 
-/* The on_stop event ended (or its state went). */
+/* The on_stop event ended (or its state went): on_stopped is called soon, with
+ * nothing of the app on the stack. */
 void app_stop_finished(struct app *a);
 /* Log fields for this app. */
 void app_log_fields(

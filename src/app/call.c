@@ -6,17 +6,19 @@
 #include "app/app_priv.h"
 #include "base/mem.h"
 
-void call_queue(struct state *s, int ref, bool keep,
+struct call *call_queue(struct state *s, int ref, bool keep,
     void (*on_finished)(void *owner), void *owner)
 {
     struct call *call = mem_alloc(sizeof(*call));
     struct event *ev = event_new(s->app, EVENT_CALL);
 
-    *call = (struct call){ref, keep, on_finished, owner};
+    *call = (struct call){
+        .ref = ref, .keep = keep, .on_finished = on_finished, .owner = owner};
     ev->state = s;
     ev->extra = call;
     s->calls++;
     inbox_queue(s->app, ev);
+    return call;
 }
 
 int call_pack(lua_State *L, int idx)
@@ -37,6 +39,10 @@ int call_push(struct event *ev, lua_State *T)
 {
     struct call *call = ev->extra;
 
+    if (call->is_cancelled) {
+        return -1;
+    }
+    call->has_begun = true;
     lua_rawgeti(T, LUA_REGISTRYINDEX, call->ref);
     int table = lua_gettop(T);
     lua_rawgeti(T, table, 1);
@@ -58,11 +64,11 @@ void call_finished(struct event *ev)
     struct call *call = ev->extra;
 
     ev->state->calls--;
-    if (!call->keep) {
-        luaL_unref(vm_state(ev->state->vm), LUA_REGISTRYINDEX, call->ref);
-    }
     if (call->on_finished != NULL) {
         call->on_finished(call->owner);
+    }
+    if (!call->keep) {
+        luaL_unref(vm_state(ev->state->vm), LUA_REGISTRYINDEX, call->ref);
     }
     mem_free(call);
 }

@@ -61,12 +61,7 @@ void client_free(struct client *cl)
     ASSERT(!cl->is_busy && list_is_empty(&cl->events), "I3");
     hub_leave(&cl->member);
     if (cl->has_data) {
-        /* Sets an existing field to nil: no allocation, no metamethods. */
-        lua_State *L = vm_state(cl->state->vm);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, cl->state->client_data);
-        lua_pushnil(L);
-        lua_rawseti(L, -2, (lua_Integer)client_id(cl));
-        lua_pop(L, 1);
+        state_forget_data(cl->state, client_id(cl));
     }
     list_remove(&cl->ready_node);
     list_remove(&cl->pause_node);

@@ -115,18 +115,6 @@ static void free_connect(struct connect *cn)
     mem_free(cn);
 }
 
-/* The data that on_connect set has nobody to belong to. */
-static void forget_data(struct state *s, const struct connect *cn)
-{
-    if (cn->has_data) {
-        lua_State *L = vm_state(s->vm);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_data);
-        lua_pushnil(L);
-        lua_rawseti(L, -2, (lua_Integer)cn->id);
-        lua_pop(L, 1);
-    }
-}
-
 static int join_rooms(struct client *cl, const struct buf *rooms)
 {
     for (size_t at = 0; at < rooms->len;) {
@@ -166,7 +154,8 @@ static int make_client(struct app *a, struct conn *c, struct connect *cn,
     return 0;
 }
 
-static void accept_client(
+/* False: refused after all. */
+static bool accept_client(
     struct app *a, struct conn *c, struct connect *cn, struct state *s)
 {
     char head[LIMIT_RESPONSE_HEADER_BYTES + 512];
@@ -177,7 +166,7 @@ static void accept_client(
         log_refusal(a, c, 503, err_word(rc));
         refuse(c, 503,
             rc == ERR_FULL ? "the room is full" : "no room for another client");
-        return;
+        return false;
     }
     size_t len = handshake_response(head, sizeof(head), cn->accept,
         cn->protocol[0] != '\0' ? cn->protocol : NULL,
@@ -193,6 +182,7 @@ static void accept_client(
         /* Queued, not taken: this may be the end of another event. */
         inbox_queue(a, ev);
     }
+    return true;
 }
 
 void connect_finished(struct event *ev)
@@ -209,19 +199,17 @@ void connect_finished(struct event *ev)
     }
     if (c == NULL) {
         /* It died while we thought. */
+    } else if (a->is_stopping || a->is_closing) {
+        refuse(c, 503, "the server is stopping");
     } else if (ev->has_failed) {
         refuse(c, 500, "the app failed to decide");
     } else if (!cn->is_accepted) {
         refuse(c, cn->status, cn->reason);
-    } else if (a->is_stopping) {
-        refuse(c, 503, "the server is stopping");
     } else {
-        uint32_t before = a->client_count;
-        accept_client(a, c, cn, ev->state);
-        is_taken = a->client_count > before;
+        is_taken = accept_client(a, c, cn, ev->state);
     }
-    if (!is_taken) {
-        forget_data(ev->state, cn);
+    if (!is_taken && cn->has_data) {
+        state_forget_data(ev->state, cn->id);
     }
     free_connect(cn);
 }
@@ -290,7 +278,7 @@ void app_connect(struct app *a, struct conn *c, const struct http_request *r)
         return;
     }
     if (a->live->handlers[HANDLER_ON_CONNECT] == LUA_NOREF) {
-        accept_client(a, c, cn, a->live);
+        (void)accept_client(a, c, cn, a->live);
         free_connect(cn);
         return;
     }

@@ -7,6 +7,7 @@
  * finished, however it ended (I3). */
 #include "app/api_priv.h"
 #include "base/mem.h"
+#include <stdio.h>
 #include <string.h>
 
 #define SPARE_EVENTS 256
@@ -141,6 +142,28 @@ static const char *event_name(const struct event *ev)
     return names[ev->kind];
 }
 
+/* The first line as the message, what follows as the detail. */
+static void log_failure(
+    const struct event *ev, const char *kind, const char *text)
+{
+    char copy[LOG_LINE_BYTES];
+    struct log_fields f;
+
+    (void)snprintf(copy, sizeof(copy), "%s", text);
+    state_trim_traceback(copy);
+    char *eol = strchr(copy, '\n');
+    if (eol != NULL) {
+        *eol = '\0';
+    }
+    app_log_fields(ev->app, ev->state, &f);
+    f.client = ev->client != NULL ? client_id(ev->client) : 0;
+    f.event = event_name(ev);
+    f.kind = kind;
+    f.err = eol != NULL ? eol + 1 : NULL;
+    log_event(LOG_ERROR, &f, "%s", copy);
+    metric_add(loop_metrics(ev->app->loop), METRIC_HANDLER_ERRORS, 1);
+}
+
 static void report_end(struct job *j, lua_State *T, int status, int n)
 {
     struct event *ev = container_of(j, struct event, job);
@@ -150,19 +173,9 @@ static void report_end(struct job *j, lua_State *T, int status, int n)
         ev->has_failed = false;
         return;
     }
-    struct log_fields f;
-    size_t len = 0;
-    const char *text = lua_tolstring(T, -1, &len);
-    const char *eol = text != NULL ? strchr(text, '\n') : NULL;
-
-    app_log_fields(ev->app, ev->state, &f);
-    f.client = ev->client != NULL ? client_id(ev->client) : 0;
-    f.event = event_name(ev);
-    f.kind = status == LUA_ERRMEM ? "memory" : "error";
-    f.err = eol != NULL ? eol + 1 : NULL;
-    log_event(LOG_ERROR, &f, "%.*s", eol != NULL ? (int)(eol - text) : 1024,
+    const char *text = lua_tostring(T, -1);
+    log_failure(ev, status == LUA_ERRMEM ? "memory" : "error",
         text != NULL ? text : "error");
-    metric_add(loop_metrics(ev->app->loop), METRIC_HANDLER_ERRORS, 1);
 }
 
 /* ---- on the loop's stack, after the fiber ---- */
@@ -188,4 +201,10 @@ static void end_event(struct job *j)
         reload_check_drained(s);
     }
     inbox_post(a);
+}
+
+void event_abandon(struct event *ev)
+{
+    log_failure(ev, "memory", "no memory to begin");
+    end_event(&ev->job);
 }

@@ -124,7 +124,7 @@ static void unqueue(struct app *a, struct event *ev)
 }
 
 /* Gives the event to a fiber. ERR_QUOTA: none is free, the event is as it
- * was. On success it may be gone. */
+ * was, but for its state. On success it may be gone. */
 static int start(struct app *a, struct event *ev)
 {
     struct client *cl = ev->client;
@@ -136,8 +136,14 @@ static int start(struct app *a, struct event *ev)
         ASSERT(!cl->is_busy, "I3");
         cl->is_busy = true;
     }
-    metric_add(loop_metrics(a->loop), METRIC_EVENTS, 1);
-    int rc = task_run(ev->state->vm, &ev->job);
+    /* The vm takes one task more: for what the server itself does in it. */
+    int rc = ERR_QUOTA;
+    if (task_count(ev->state->vm) < LIMIT_TASKS) {
+        rc = task_run(ev->state->vm, &ev->job);
+    }
+    if (rc >= 0) {
+        metric_add(loop_metrics(a->loop), METRIC_EVENTS, 1);
+    }
     if (rc == TASK_PARKED) {
         /* `data` was copied into Lua before the handler began; what was lent
          * must not be looked at again. */
@@ -147,14 +153,23 @@ static int start(struct app *a, struct event *ev)
         resume_readers(a, cl);
         return 0;
     }
-    if (rc < 0) {
-        ev->state = ev->kind == EVENT_CALL ? ev->state : NULL;
-        if (cl != NULL) {
-            cl->is_busy = false;
-        }
-        return rc;
+    if (rc < 0 && cl != NULL) {
+        cl->is_busy = false;
     }
-    return 0;
+    return rc < 0 ? rc : 0;
+}
+
+/* It could not start. The end of a task will give it another chance; if none
+ * is under way there is no memory for even one, and nothing will change that
+ * while we wait. True: the event is over. */
+static bool is_hopeless(struct event *ev)
+{
+    if (task_count(ev->state->vm) > 0) {
+        ev->state = ev->kind == EVENT_CALL ? ev->state : NULL;
+        return false;
+    }
+    event_abandon(ev);
+    return true;
 }
 
 void inbox_take(struct app *a, struct event *ev)
@@ -167,6 +182,7 @@ void inbox_take(struct app *a, struct event *ev)
 
     if (!is_first || task_current(a->live->vm) != NULL ||
         !sched_may_run_now(a->sched) || start(a, ev) != 0) {
+        ev->state = NULL;
         inbox_queue(a, ev);
     }
 }
@@ -304,32 +320,39 @@ void inbox_drop(struct app *a, struct state *s)
 
 /* ---- the scheduler's side ---- */
 
+/* The old generations first: they are to end. */
 static bool resume_task(struct app *a)
 {
-    if (task_has_ready(a->live->vm)) {
-        return task_resume(a->live->vm) != TASK_IDLE;
-    }
     list_each (node, &a->draining) {
         struct state *s = container_of(node, struct state, node);
         if (task_has_ready(s->vm)) {
             return task_resume(s->vm) != TASK_IDLE;
         }
     }
-    return false;
+    return task_resume(a->live->vm) != TASK_IDLE;
 }
 
+/* The first that can start: those of a state whose tasks are all taken do not
+ * hold up the others. */
 static bool run_call(struct app *a)
 {
-    if (list_is_empty(&a->inbox.calls)) {
-        return false;
+    const struct state *full = NULL;
+
+    list_each (node, &a->inbox.calls) {
+        struct event *ev = container_of(node, struct event, node);
+        const struct state *s = ev->state != NULL ? ev->state : a->live;
+        if (s == full) {
+            continue;
+        }
+        struct list *before = node->prev;
+        list_remove(node);
+        if (start(a, ev) == 0 || is_hopeless(ev)) {
+            return true;
+        }
+        list_push_head(before, node);
+        full = s;
     }
-    struct event *ev = container_of(a->inbox.calls.next, struct event, node);
-    list_remove(&ev->node);
-    if (start(a, ev) != 0) {
-        list_push_head(&a->inbox.calls, &ev->node);
-        return false;
-    }
-    return true;
+    return false;
 }
 
 static bool run_client(struct app *a)
@@ -342,7 +365,7 @@ static bool run_client(struct app *a)
     struct client *cl = container_of(node, struct client, ready_node);
     struct event *ev = container_of(cl->events.next, struct event, node);
     unqueue(a, ev);
-    if (start(a, ev) != 0) {
+    if (start(a, ev) != 0 && !is_hopeless(ev)) {
         list_push_head(&cl->events, &ev->node);
         cl->event_count++;
         a->inbox.events++;

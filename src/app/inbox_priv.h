@@ -43,6 +43,8 @@ struct event {
 
 struct event *event_new(struct app *a, enum event_kind kind) NODISCARD;
 void event_free(struct event *ev);
+/* It could not even begin: logged, and over. */
+void event_abandon(struct event *ev);
 /* Keeps what was lent. False: there is no memory for it, and `data` is empty
  * now. */
 bool event_own_data(struct event *ev) NODISCARD;
@@ -93,15 +95,18 @@ void connect_finished(struct event *ev);
 /* ---- call.c: a Lua function to be called later, with arguments ---- */
 
 struct call {
-    int ref;   /* registry ref of {fn, n, args...} in ev->state */
-    bool keep; /* a repeating timer owns the ref */
+    int ref;   /* registry ref of {n, fn, args...} in ev->state */
+    bool keep; /* a timer owns the ref */
+    bool has_begun;
+    bool is_cancelled; /* if it has not begun it does not */
     void (*on_finished)(void *owner);
     void *owner;
 };
 
 /* Queues a call of what lies behind `ref`. `keep`: the ref is borrowed and not
- * given back at the end. `on_finished` may be NULL. */
-void call_queue(struct state *s, int ref, bool keep,
+ * given back at the end. `on_finished` may be NULL; it is called however the
+ * call ends, also if it never began, and the call is gone after it. */
+struct call *call_queue(struct state *s, int ref, bool keep,
     void (*on_finished)(void *owner), void *owner);
 /* A registry ref to the function at idx and everything behind it. May raise. */
 int call_pack(lua_State *L, int idx);

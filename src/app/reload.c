@@ -13,6 +13,7 @@
 #include "app/api_priv.h"
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/units.h"
 #include "script/value.h"
 #include <stdio.h>
 #include <string.h>
@@ -38,7 +39,7 @@ static void encode_one(lua_State *L, struct carry *c, struct client *cl)
     lua_rawgeti(L, LUA_REGISTRYINDEX, cl->state->client_data);
     lua_rawgeti(L, -1, (lua_Integer)id);
     if (value_encode(L, -1, "client.data", &c->buf) != 0) {
-        luaL_error(L, "client %d: %s", (int)id, lua_tostring(L, -1));
+        luaL_error(L, "client %I: %s", (LUAI_UACINT)id, lua_tostring(L, -1));
     }
     lua_pop(L, 2);
     len = c->buf.len - at - sizeof(id) - sizeof(len);
@@ -77,8 +78,8 @@ static int decode_data(lua_State *L)
         memcpy(&len, p + sizeof(id), sizeof(len));
         p += sizeof(id) + sizeof(len);
         if (value_decode(L, p, (size_t)len) != 0) {
-            luaL_error(
-                L, "the data of client %d: %s", (int)id, lua_tostring(L, -1));
+            luaL_error(L, "the data of client %I: %s", (LUAI_UACINT)id,
+                lua_tostring(L, -1));
         }
         lua_rawseti(L, -2, (lua_Integer)id);
         p += len;
@@ -100,34 +101,34 @@ static int carry_data(struct app *a, struct client *only, struct state *from,
     return rc;
 }
 
-/* Takes the data of one client out of a state that it leaves. */
-static void drop_data(struct state *s, const struct client *cl)
+/* "What happened: why", the traceback as the detail. */
+static void log_failure(const struct app *a, const struct client *cl, int rc,
+    const char *what, const char *why)
 {
-    lua_State *L = vm_state(s->vm);
+    struct log_fields f;
+    size_t first = strcspn(why, "\n");
 
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_data);
-    lua_pushnil(L);
-    lua_rawseti(L, -2, (lua_Integer)client_id(cl));
-    lua_pop(L, 1);
+    app_log_fields(a, a->live, &f);
+    f.client = cl != NULL ? client_id(cl) : 0;
+    f.event = "reload";
+    f.kind = rc == ERR_NOMEM ? "memory" : "error";
+    f.err = why[first] != '\0' ? why + first + 1 : NULL;
+    log_event(LOG_ERROR, &f, "%s: %.*s", what, (int)first, why);
 }
 
 void reload_migrate(struct client *cl)
 {
     struct app *a = cl->app;
     struct state *from = cl->state;
-    char why[512];
+    char why[APP_ERROR_BYTES];
 
     if (cl->has_data) {
-        if (carry_data(a, cl, from, a->live, why, sizeof(why)) != 0) {
-            struct log_fields f;
-            app_log_fields(a, from, &f);
-            f.client = client_id(cl);
-            f.event = "reload";
-            f.kind = "error";
-            log_event(LOG_ERROR, &f, "client.data is lost: %s", why);
+        int rc = carry_data(a, cl, from, a->live, why, sizeof(why));
+        if (rc != 0) {
+            log_failure(a, cl, rc, "client.data is lost", why);
             cl->has_data = false;
         }
-        drop_data(from, cl);
+        state_forget_data(from, client_id(cl));
     }
     cl->state = a->live;
 }
@@ -142,12 +143,14 @@ static void drop_old(struct timer *t)
 
     if (left > 0) {
         struct log_fields f;
+        char limit[UNITS_TEXT_BYTES];
+        units_write_ms(a->drain_old_ms, limit);
         app_log_fields(a, s, &f);
         f.event = "reload";
         log_event(LOG_WARN, &f,
             "%u handlers and tasks of the old generation are not done after "
-            "%d s: ended",
-            left, LIMIT_DRAIN_OLD_MS / 1000);
+            "%s: ended",
+            left, limit);
         list_each (node, &a->client_list) {
             struct client *cl = container_of(node, struct client, node);
             if (cl->state == s) {
@@ -175,7 +178,7 @@ static void retire(struct state *s)
     list_push_tail(&s->app->draining, &s->node);
     timer_init(&s->drain_timer, drop_old);
     timer_start(s->app->loop, &s->drain_timer,
-        task_count(s->vm) + s->calls == 0 ? 0 : LIMIT_DRAIN_OLD_MS);
+        task_count(s->vm) + s->calls == 0 ? 0 : s->app->drain_old_ms);
 }
 
 /* ---- the switch ---- */
@@ -201,15 +204,11 @@ static void switch_to(struct app *a, struct state *fresh)
 
 static void report_failure(struct app *a, int rc, const char *why)
 {
-    struct log_fields f;
-    const char *eol = strchr(why, '\n');
+    char what[64];
 
-    app_log_fields(a, a->live, &f);
-    f.event = "reload";
-    f.kind = rc == ERR_NOMEM ? "memory" : "error";
-    f.err = eol != NULL ? eol + 1 : NULL;
-    log_event(LOG_ERROR, &f, "reload failed, generation %u goes on: %.*s",
-        a->live->generation, eol != NULL ? (int)(eol - why) : 1024, why);
+    (void)snprintf(what, sizeof(what), "reload failed, generation %u goes on",
+        a->live->generation);
+    log_failure(a, NULL, rc, what, why);
     metric_add(loop_metrics(a->loop), METRIC_RELOADS_FAILED, 1);
 }
 
@@ -218,6 +217,10 @@ int app_reload(struct app *a)
     char why[APP_ERROR_BYTES];
     struct snapshot *snap = NULL;
     struct state *fresh = NULL;
+
+    if (a->is_stopping) {
+        return ERR_CLOSED;
+    }
     int rc = snapshot_read(a->dir, &snap, why, sizeof(why));
 
     if (rc != 0) {

@@ -53,9 +53,7 @@ static int push_protected(struct job *j, lua_State *T)
     return 1;
 }
 
-/* Takes the frames of our own off the end of a traceback; of one that has no
- * others, nothing stays: to somebody who forgot a bracket it says nothing. */
-static void trim_traceback(char *text)
+void state_trim_traceback(char *text)
 {
     static const char ours[] = "\n\t[C]: in ?";
     static const char title[] = "\nstack traceback:";
@@ -89,7 +87,7 @@ static void protected_done(struct job *j, lua_State *T, int status, int n)
         (void)snprintf(p->why, p->why_bytes,
             "not enough memory: limits.memory is %s", most);
     }
-    trim_traceback(p->why);
+    state_trim_traceback(p->why);
 }
 
 int state_call(
@@ -246,7 +244,7 @@ int state_new(struct state **out, struct app *a, struct snapshot *snap,
     list_init(&s->node);
     list_init(&s->timers);
     slots_init(&s->timer_slots);
-    list_init(&s->locks);
+    map_init(&s->locks);
     list_init(&s->rules);
     timer_init(&s->drain_timer, NULL);
     s->app = a;
@@ -263,7 +261,7 @@ int state_new(struct state **out, struct app *a, struct snapshot *snap,
     }
     struct vm_config config = {
         .memory_bytes = s->settings.memory_bytes,
-        .max_tasks = LIMIT_TASKS,
+        .max_tasks = LIMIT_TASKS + 1, /* state_call() finds one */
         .owner = s,
         .on_ready = on_ready,
     };
@@ -296,6 +294,18 @@ void state_start(struct state *s)
     api_time_start(s);
 }
 
+/* Sets an existing field to nil: no allocation, no metamethods, and so no
+ * protection is needed. */
+void state_forget_data(struct state *s, uint64_t id)
+{
+    lua_State *L = vm_state(s->vm);
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_data);
+    lua_pushnil(L);
+    lua_rawseti(L, -2, (lua_Integer)id);
+    lua_pop(L, 1);
+}
+
 void state_free(struct state *s)
 {
     /* The order is the point: timers may wake tasks, and dropping the vm
@@ -307,6 +317,7 @@ void state_free(struct state *s)
     if (s->vm != NULL) {
         vm_free(s->vm);
     }
+    ASSERT(s->calls == 0 && s->timer_count == 0, "I3");
     slots_fini(&s->timer_slots);
     api_task_drop(s);
     api_room_drop_rules(s);

@@ -53,6 +53,7 @@
 #define LIMIT_PROTOCOL_BYTES       128
 #define LIMIT_RESPONSE_HEADER_BYTES 4096
 #define LIMIT_TASKS                4096 /* handlers and tasks parked at once */
+#define LIMIT_LOCKS                4096 /* held at once */
 #define LIMIT_TIMERS               16384
 #define LIMIT_TIMER_MIN_MS         1
 #define LIMIT_SNAPSHOT_BYTES       (8 * 1024 * 1024)

@@ -1,0 +1,421 @@
+#include "stage.h"
+
+#include "script/vm_priv.h"
+
+/* Every event of every client, in the order in which they came; on_close
+ * prints those of its client. */
+#define DIARY                                                                  \
+    "diary = {}\n"                                                             \
+    "function note(c, what)\n"                                                 \
+    "  diary[c.id] = (diary[c.id] or '') .. ' ' .. what\n"                     \
+    "end\n"                                                                    \
+    "function on_open(c) note(c, 'open') end\n"                                \
+    "function on_message(c, m) note(c, m) end\n"                               \
+    "function on_close(c, code)\n"                                             \
+    "  note(c, 'close ' .. code)\n"                                            \
+    "  print('diary of ' .. c.id .. ':' .. diary[c.id] .. ';')\n"              \
+    "end\n"
+
+static void a_clients_events_keep_their_order_across_awaits(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "local busy = {}\n"
+                     "function on_open(c) sleep(0.005) c:send('open') end\n"
+                     "function on_message(c, m)\n"
+                     "  assert(not busy[c], 'they overlap')\n"
+                     "  busy[c] = true\n"
+                     "  if m == 'slow' then sleep(0.005) end\n"
+                     "  c:send(m)\n"
+                     "  busy[c] = nil\n"
+                     "end\n");
+    struct peer *a = peer_open(&st, "/");
+    struct peer *b = peer_open(&st, "/");
+    static const char *const words[] = {"slow", "1", "2", "slow", "3", "slow"};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        peer_say(a, words[i]);
+        peer_say(b, words[i]);
+    }
+    UNTIL(&st, a->messages == 7 && b->messages == 7);
+    assert_string_equal(peer_take(a), "open slow 1 2 slow 3 slow");
+    assert_string_equal(peer_take(b), "open slow 1 2 slow 3 slow");
+    assert_int_equal(stage_logged(&st, "overlap"), 0);
+    stage_fini(&st);
+}
+
+static void a_handler_that_waits_holds_up_its_own_client_only(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "function on_message(c, m)\n"
+                     "  if m == 'stay' then sleep(0.1) end\n"
+                     "  c:send(m)\n"
+                     "end\n");
+    struct peer *a = peer_open(&st, "/");
+    struct peer *b = peer_open(&st, "/");
+    peer_say(a, "stay");
+    peer_say(a, "behind");
+    peer_say(b, "1");
+    UNTIL(&st, b->messages == 1);
+    assert_int_equal(a->messages, 0);
+    UNTIL(&st, a->messages == 2);
+    assert_string_equal(peer_take(a), "stay behind");
+    stage_fini(&st);
+}
+
+static void a_client_that_floods_delays_others_by_an_event(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st,
+        "local n = 0\n"
+        "function on_message(c, m)\n"
+        "  if m == 'spin' then\n" /* this turn's time is used up then */
+        "    local t = time.monotonic() + 0.02\n"
+        "    while time.monotonic() < t do end\n"
+        "  elseif m == 'flood' then n = n + 1\n"
+        "  else c:send(tostring(n)) end\n"
+        "end\n");
+    struct peer *a = peer_open(&st, "/");
+    struct peer *b = peer_open(&st, "/");
+    peer_say(a, "spin");
+    for (int i = 0; i < 60; i++) {
+        peer_say(a, "flood");
+    }
+    peer_say(b, "count");
+    UNTIL(&st, b->messages == 1);
+    assert_true(atoi(peer_take(b)) <= 2);
+    stage_fini(&st);
+}
+
+static void a_client_whose_events_pile_up_is_read_no_more(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "local held = true\n"
+                     "function on_message(c, m)\n"
+                     "  if m == 'go' then held = false return end\n"
+                     "  while held do sleep(0.002) end\n"
+                     "  c:send(m)\n"
+                     "end\n");
+    struct peer *a = peer_open(&st, "/");
+    struct peer *b = peer_open(&st, "/");
+    uint8_t frames[500 * 9];
+    for (int i = 0; i < 500; i++) {
+        char word[4];
+        snprintf(word, sizeof(word), "%03d", i);
+        memcpy(frames + 9 * i, "\x81\x83\0\0\0\0", 6);
+        memcpy(frames + 9 * i + 6, word, 3);
+    }
+    assert_int_equal(
+        send(a->fd, frames, sizeof(frames), MSG_NOSIGNAL), sizeof(frames));
+    stage_pass(&st, 30);
+    assert_int_equal(st.app->inbox.events, LIMIT_INBOX_CLIENT_EVENTS);
+    assert_true(metric_get(loop_metrics(st.loop), METRIC_PAUSES) > 0);
+    peer_say(b, "go");
+    UNTIL(&st, a->messages == 500);
+    const char *at = peer_take(a);
+    for (int i = 0; i < 500; i++) {
+        assert_int_equal(strtol(at, (char **)(uintptr_t)&at, 10), i);
+    }
+    assert_int_equal(st.app->inbox.events, 0);
+    assert_int_equal(st.app->inbox.bytes, 0);
+    stage_fini(&st);
+}
+
+static void the_bytes_that_wait_are_bounded_too(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "local held = true\n"
+                     "function on_message(c, m)\n"
+                     "  if m == 'go' then held = false return end\n"
+                     "  while held do sleep(0.002) end\n"
+                     "  c:send('x')\n"
+                     "end\n");
+    static char text[60000];
+    struct peer *gate = peer_open(&st, "/");
+    struct peer *p[40];
+    memset(text, 'x', sizeof(text));
+    for (int i = 0; i < 40; i++) {
+        p[i] = peer_open(&st, "/");
+    }
+    for (int round = 0; round < 8; round++) {
+        for (int i = 0; i < 40; i++) {
+            uint8_t head[8] = {
+                0x82, 0x80 | 126, sizeof(text) >> 8, (uint8_t)sizeof(text)};
+            /* What does not go into the socket is not sent. */
+            if (send(p[i]->fd, head, 8, MSG_NOSIGNAL) == 8) {
+                size_t at = 0;
+                while (at < sizeof(text)) {
+                    ssize_t n = send(
+                        p[i]->fd, text + at, sizeof(text) - at, MSG_NOSIGNAL);
+                    at += n > 0 ? (size_t)n : 0;
+                    stage_turn(&st, 0);
+                    assert_true(st.app->inbox.bytes <
+                                2 * LIMIT_INBOX_BYTES + (1 << 20));
+                    if (n < 0) {
+                        break;
+                    }
+                }
+                if (at < sizeof(text)) {
+                    close(p[i]->fd); /* in the midst of a frame */
+                    p[i]->fd = -1;
+                }
+            }
+        }
+    }
+    assert_true(st.app->inbox.bytes > LIMIT_INBOX_BYTES / 4);
+    peer_say(gate, "go");
+    UNTIL(&st, st.app->inbox.events == 0);
+    assert_int_equal(st.app->inbox.bytes, 0);
+    stage_fini(&st);
+}
+
+static void each_way_to_leave_ends_in_one_on_close(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, DIARY);
+    struct peer *p[5];
+    for (int i = 0; i < 5; i++) {
+        p[i] = peer_open(&st, "/");
+        peer_say(p[i], "hi");
+    }
+    UNTIL(&st, metric_get(loop_metrics(st.loop), METRIC_MESSAGES_IN) == 5);
+    peer_cut(p[0]);
+    peer_say_close(p[1], 4001);
+    shutdown(p[2]->fd, SHUT_WR);
+    send(p[3]->fd, "\xff\xff\xff", 3, MSG_NOSIGNAL); /* no frame at all */
+    UNTIL(&st, st.app->client_count == 1);
+    app_kill_clients(st.app);
+    UNTIL(&st, st.app->client_count == 0);
+    assert_logged(&st, "diary of 1: open hi close 1006;");
+    assert_logged(&st, "diary of 2: open hi close 4001;");
+    assert_logged(&st, "diary of 3: open hi close 1006;");
+    assert_logged(&st, "diary of 4: open hi close 1002;");
+    assert_logged(&st, "diary of 5: open hi close 1006;");
+    assert_int_equal(stage_logged(&st, "diary of"), 5);
+    stage_fini(&st);
+}
+
+static void whoever_leaves_while_on_connect_waits_was_never_there(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, DIARY "function on_connect(r)\n"
+                           "  sleep(0.02)\n"
+                           "  return { data = { path = r.path } }\n"
+                           "end\n");
+    struct peer *a = peer_ask(&st, "/a", "");
+    struct peer *b = peer_ask(&st, "/b", "");
+    stage_turns(&st, 3);
+    assert_int_equal(st.app->connecting, 2);
+    assert_int_equal(app_client_count(st.app), 2);
+    peer_cut(a);
+    UNTIL(&st, b->status == 101);
+    assert_int_equal(app_client_count(st.app), 1);
+    peer_cut(b);
+    UNTIL(&st, st.app->client_count == 0);
+    assert_int_equal(stage_logged(&st, "diary of"), 1);
+    assert_logged(&st, "diary of 2: open close 1006;");
+    /* Neither of them has left its data behind. */
+    lua_State *L = vm_state(st.app->live->vm);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, st.app->live->client_data);
+    lua_pushnil(L);
+    assert_int_equal(lua_next(L, -2), 0);
+    lua_pop(L, 1);
+    stage_fini(&st);
+}
+
+static void who_leaves_while_a_handler_waits_is_closed_after_it(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, DIARY "function on_message(c, m)\n"
+                           "  sleep(0.02)\n"
+                           "  note(c, m .. (c.closed and ' closed' or ''))\n"
+                           "  note(c, select(2, c:send('x')) or 'sent')\n"
+                           "end\n");
+    struct peer *a = peer_open(&st, "/");
+    peer_say(a, "1");
+    stage_turns(&st, 3);
+    peer_say(a, "2");
+    stage_turns(&st, 3);
+    peer_cut(a);
+    UNTIL(&st, st.app->client_count == 0);
+    assert_logged(
+        &st, "diary of 1: open 1 closed closed 2 closed closed close 1006;");
+    stage_fini(&st);
+}
+
+static void on_close_may_wait_and_the_client_is_known_until_it_ends(
+    void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st,
+        "function on_connect() return { user = 'ann', data = { n = 7 },\n"
+        "  rooms = { 'r1', 'r2' } } end\n"
+        "function on_close(c, code)\n"
+        "  sleep(0.01)\n"
+        "  print('left', c.user, c.data.n, table.concat(c:rooms(), '+'),\n"
+        "    c:is_in('r1'), clients.count(), #rooms.list())\n"
+        "end\n");
+    struct peer *a = peer_open(&st, "/");
+    peer_cut(a);
+    UNTIL(&st, st.app->client_count == 0);
+    assert_logged(&st, "left\\tann\\t7\\tr1+r2\\tfalse\\t0\\t0");
+    stage_fini(&st);
+}
+
+static void an_error_ends_its_event_only(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "function on_message(c, m)\n"
+                     "  if m == 'bad' then local x = nil; x.y = 1 end\n"
+                     "  if m == 'text' then error('just words', 0) end\n"
+                     "  if m == 'table' then error({}) end\n"
+                     "  c:send(m)\n"
+                     "end\n");
+    struct peer *a = peer_open(&st, "/");
+    peer_say(a, "1");
+    peer_say(a, "bad");
+    peer_say(a, "text");
+    peer_say(a, "table");
+    peer_say(a, "2");
+    UNTIL(&st, a->messages == 2);
+    assert_string_equal(peer_take(a), "1 2");
+    assert_logged(&st, "main.lua:2: attempt to index a nil value");
+    assert_logged(&st, "in function 'on_message'");
+    assert_logged(&st, "just words");
+    assert_logged(&st, "(error object is a table value)");
+    assert_int_equal(stage_logged(&st, "[C]: in ?"), 0);
+    assert_int_equal(
+        metric_get(loop_metrics(st.loop), METRIC_HANDLER_ERRORS), 3);
+    stage_fini(&st);
+}
+
+static void what_came_in_one_packet_with_the_close_is_heard(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, DIARY);
+    struct peer *a = peer_open(&st, "/");
+    for (int i = 0; i < 100; i++) {
+        peer_say(a, "m");
+    }
+    peer_say_close(a, 1000);
+    UNTIL(&st, st.app->client_count == 0);
+    const char *at = strstr(stage_log(&st), "diary of 1:");
+    assert_non_null(at);
+    int n = 0;
+    for (at += 11; *at != ';'; at++) {
+        n += at[0] == 'm' && at[1] == ' ';
+    }
+    assert_int_equal(n, 100);
+    stage_fini(&st);
+}
+
+static void without_handlers_nothing_happens_and_nothing_is_kept(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "");
+    struct peer *a = peer_open(&st, "/");
+    peer_say(a, "1");
+    stage_turns(&st, 3);
+    assert_int_equal(st.app->client_count, 1);
+    assert_int_equal(st.app->inbox.events, 0);
+    peer_cut(a);
+    UNTIL(&st, st.app->client_count == 0);
+    stage_fini(&st);
+}
+
+static void when_all_tasks_are_taken_events_wait_for_one(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "local n, held = 0, true\n"
+                     "function on_start()\n"
+                     "  for i = 1, 4096 do\n"
+                     "    assert(task.spawn(function()\n"
+                     "      n = n + 1\n"
+                     "      while held do lock('gate', sleep, 0.05) end\n"
+                     "    end))\n"
+                     "  end\n"
+                     "  local ok, err = task.spawn(print)\n"
+                     "  print('one more: ' .. tostring(ok) .. ' ' .. err)\n"
+                     "  timer.after(0.3, function() held = false end)\n"
+                     "end\n"
+                     "function on_message(c, m) c:send(m) end\n");
+    UNTIL(&st, task_count(st.app->live->vm) == LIMIT_TASKS);
+    assert_logged(&st, "one more: nil quota");
+    struct peer *a = peer_open(&st, "/");
+    peer_say(a, "1");
+    stage_pass(&st, 20);
+    assert_int_equal(a->messages, 0);
+    assert_int_equal(st.app->inbox.events, 1);
+    /* The server itself still finds a task to reload with. */
+    stage_write(&st, "main.lua", "function on_message(c, m) c:send('new') end");
+    st.app->drain_old_ms = 20;
+    assert_int_equal(app_reload(st.app), 0);
+    UNTIL(&st, a->messages == 1);
+    assert_string_equal(peer_take(a), "new");
+    UNTIL(&st, list_is_empty(&st.app->draining));
+    assert_logged(&st, "old generation are not done after 20ms: ended");
+    stage_fini(&st);
+}
+
+static void an_event_that_cannot_even_begin_is_over_and_told(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, DIARY "function on_message(c, m) c:send(m) end\n"
+                           "function on_connect() return {} end\n");
+    struct peer *a = peer_open(&st, "/");
+    peer_say(a, "1");
+    UNTIL(&st, a->messages == 1);
+    /* As if there were no memory for a single task. */
+    struct vm *vm = st.app->live->vm;
+    uint32_t most = vm->config.max_tasks;
+    vm->config.max_tasks = 0;
+    peer_say(a, "2");
+    struct peer *b = peer_ask(&st, "/", "");
+    UNTIL(&st, b->status != 0);
+    assert_int_equal(b->status, 500);
+    UNTIL(&st, stage_logged(&st, "no memory to begin") == 2);
+    vm->config.max_tasks = most;
+    peer_say(a, "3");
+    UNTIL(&st, a->messages == 2);
+    assert_string_equal(peer_take(a), "1 3");
+    vm->config.max_tasks = 0;
+    peer_cut(a);
+    UNTIL(&st, st.app->client_count == 0);
+    vm->config.max_tasks = most;
+    assert_int_equal(stage_logged(&st, "diary of"), 0);
+    stage_fini(&st);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_clients_events_keep_their_order_across_awaits),
+        cmocka_unit_test(a_handler_that_waits_holds_up_its_own_client_only),
+        cmocka_unit_test(a_client_that_floods_delays_others_by_an_event),
+        cmocka_unit_test(a_client_whose_events_pile_up_is_read_no_more),
+        cmocka_unit_test(the_bytes_that_wait_are_bounded_too),
+        cmocka_unit_test(each_way_to_leave_ends_in_one_on_close),
+        cmocka_unit_test(whoever_leaves_while_on_connect_waits_was_never_there),
+        cmocka_unit_test(who_leaves_while_a_handler_waits_is_closed_after_it),
+        cmocka_unit_test(
+            on_close_may_wait_and_the_client_is_known_until_it_ends),
+        cmocka_unit_test(an_error_ends_its_event_only),
+        cmocka_unit_test(what_came_in_one_packet_with_the_close_is_heard),
+        cmocka_unit_test(without_handlers_nothing_happens_and_nothing_is_kept),
+        cmocka_unit_test(when_all_tasks_are_taken_events_wait_for_one),
+        cmocka_unit_test(an_event_that_cannot_even_begin_is_over_and_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
