@@ -218,10 +218,15 @@ static void urgent_data_neither_wakes_nor_deafens_a_paused_watch(void **state)
     assert_int_equal(io_add(loop, &p.watch, p.ours, 0, on_ready), 0);
     assert_int_equal(send(p.theirs, "!", 1, MSG_OOB), 1);
     loop_turn(loop, 20);
+    /* No spinning; but turns may be cut short: where libuv has an io_uring,
+     * those of earlier loops interrupt while the kernel takes them down. */
     uint64_t start_ns = loop_clock_ns();
-    loop_turn(loop, 20);
-    loop_turn(loop, 20);
-    assert_true(loop_clock_ns() - start_ns >= 30 * 1000000);
+    int count = 0;
+    while (loop_clock_ns() - start_ns < 40 * 1000000) {
+        loop_turn(loop, 20);
+        count++;
+    }
+    assert_in_range(count, 1, 100);
     assert_int_equal(p.calls, 0);
     say(&p);
     p.drains = true;
