@@ -6,8 +6,10 @@
  * in one piece, so the lines of threads and processes do not mix. In text
  * format a traceback of several lines is part of that same write.
  *
- * Logging never fails and never waits: a reader that is too slow (EAGAIN)
- * loses lines, and is told how many when it catches up.
+ * Logging never fails and hardly waits, whether or not the descriptor blocks:
+ * a pipe nobody empties, or a terminal that is held with Ctrl-S, must not stop
+ * the server. So a full reader is given a moment once. From then on it loses
+ * lines, until it reads again and is told how many.
  *
  * Who speaks stands before what is said in text, because what is said may
  * come from outside and could look like anything; in JSON the order is part
@@ -16,12 +18,13 @@
 #include "base/err.h"
 #include "base/log_priv.h"
 #include <errno.h>
-#include <sched.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define WRITE_TRIES 64
@@ -66,6 +69,13 @@ static int find_word(const char *word, const char *const *words, size_t n)
         }
     }
     return ERR_SYNTAX;
+}
+
+void log_escape(char *out, size_t cap, const char *s)
+{
+    struct line l = {.p = out, .max = cap - 1};
+    (void)line_escape(&l, LINE_LINES, s, l.max);
+    out[l.len] = '\0';
 }
 
 int log_parse_level(const char *word, enum log_level *out)
@@ -207,22 +217,51 @@ static void build_text(struct line *l, enum log_level level,
     }
 }
 
+/* write(), but EAGAIN where it would wait. A socket can be told. What else can
+ * be full, a pipe or a terminal, is asked first: it has room for a line, or it
+ * is not ready. */
+static ssize_t write_now(const char *p, size_t n)
+{
+    ssize_t done = send(log_to.fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (done >= 0 || errno != ENOTSOCK) {
+        return done;
+    }
+    struct pollfd ready = {.fd = log_to.fd, .events = POLLOUT};
+    if (poll(&ready, 1, 0) == 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return write(log_to.fd, p, n);
+}
+
+/* The reader is full. False: it stays so, or has been for a while. */
+static bool wait_for_reader(void)
+{
+    if (atomic_load_explicit(&lost, memory_order_relaxed) != 0) {
+        return false;
+    }
+    struct pollfd ready = {.fd = log_to.fd, .events = POLLOUT};
+    return poll(&ready, 1, LOG_PATIENCE_MS) != 0;
+}
+
 /* False: the reader took none of it, or not all. A line cut off in the middle
  * can happen only where one write is not atomic (a full disk). */
 static bool write_all(const char *p, size_t n)
 {
     for (int tries = 0; tries < WRITE_TRIES; tries++) {
-        ssize_t done = write(log_to.fd, p, n);
-        if (done < 0 && errno == EAGAIN) {
-            (void)sched_yield(); /* let the reader run, if it is near */
-        } else if (done < 0 && errno != EINTR) {
-            return false;
-        } else if (done >= 0) {
+        ssize_t done = write_now(p, n);
+        if (done >= 0) {
             p += done;
             n -= (size_t)done;
             if (n == 0) {
                 return true;
             }
+        } else if (errno == EAGAIN) {
+            if (!wait_for_reader()) {
+                return false;
+            }
+        } else if (errno != EINTR) {
+            return false;
         }
     }
     return false;

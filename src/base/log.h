@@ -7,14 +7,16 @@
  * then the app's fields. Texts that are too long are cut and end in "...";
  * the app's fields stand whole or not at all, and then "cut":true says so.
  * Text lines put app to kind in [brackets] before the message, and an err of
- * several lines indented under it, in the same write. What a slow reader of
- * a non-blocking fd loses is counted and told later. */
+ * several lines indented under it, in the same write. A reader that is stuck
+ * is waited for once, for LOG_PATIENCE_MS; the lines it loses are counted, and
+ * it is told when it reads again. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
 #include "base/base.h"
 
-#define LOG_LINE_BYTES 4096
+#define LOG_LINE_BYTES  4096
+#define LOG_PATIENCE_MS 100
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 enum log_format { LOG_AUTO, LOG_TEXT, LOG_JSON };
@@ -35,6 +37,9 @@ bool log_is_on(enum log_level level);
 /* `f` may be NULL. */
 void log_event(enum log_level level, const struct log_fields *f,
     const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Text from outside for a person to read elsewhere than in the log: written
+ * as the err of a text line, with a NUL, cut at `cap` bytes. */
+void log_escape(char *out, size_t cap, const char *s);
 /* 0 or ERR_SYNTAX; words: debug info warn error / auto text json. */
 int log_parse_level(const char *word, enum log_level *out) NODISCARD;
 int log_parse_format(const char *word, enum log_format *out) NODISCARD;

@@ -5,6 +5,7 @@
  * no handler runs. */
 #include "server/check.h"
 #include "app/app.h"
+#include "base/log.h"
 #include "loop/loop.h"
 #include "net/net.h"
 #include "script/fiber.h"
@@ -36,7 +37,10 @@ int check_app(const struct config *config)
     loop_free(loop);
     fiber_pool_fini();
     if (rc != 0) {
-        (void)fprintf(stderr, "moonwire: %s: %s\n", config->operand, why);
+        /* Part of it may be the app's own words, escape sequences and all. */
+        char text[2 * APP_ERROR_BYTES];
+        log_escape(text, sizeof(text), why);
+        (void)fprintf(stderr, "moonwire: %s: %s\n", config->operand, text);
         return EXIT_FAILED;
     }
     (void)printf("%s loads. Its handlers: %s\n", config->operand,

@@ -482,6 +482,65 @@ static void a_slow_reader_loses_lines_and_is_told(void **state)
     assert_null(next_write());
 }
 
+static void a_stuck_reader_of_a_pipe_holds_nobody_up(void **state)
+{
+    (void)state;
+    int stuck[2], lost = 0;
+    long read_bytes = 0, line_bytes = 25 + 6 + 3000 + 1;
+    assert_int_equal(pipe(stuck), 0); /* its writes block */
+    log_init(stuck[1], LOG_INFO, LOG_TEXT);
+    alarm(60);
+    for (int i = 0; i < 1000; i++) {
+        log_event(LOG_INFO, NULL, "%s", many("x", 3000));
+    }
+    alarm(0);
+    assert_int_equal(fcntl(stuck[0], F_SETFL, O_NONBLOCK), 0);
+    for (ssize_t n; (n = read(stuck[0], got, sizeof(got))) > 0;) {
+        read_bytes += n;
+    }
+    assert_in_range(read_bytes, line_bytes, 999 * line_bytes);
+    assert_int_equal(read_bytes % line_bytes, 0);
+
+    log_event(LOG_INFO, NULL, "back");
+    ssize_t n = read(stuck[0], got, sizeof(got) - 1);
+    assert_in_range(n, 1, sizeof(got) - 1);
+    got[n] = '\0';
+    const char *told = strchr(got, '\n');
+    assert_non_null(told);
+    assert_int_equal(
+        sscanf(told + 26, "warn  %d log lines lost before this", &lost), 1);
+    assert_int_equal(read_bytes / line_bytes + lost, 1000);
+    close(stuck[0]);
+    close(stuck[1]);
+}
+
+static void a_reader_that_is_only_slow_loses_nothing(void **state)
+{
+    (void)state;
+    int slow[2];
+    assert_int_equal(pipe(slow), 0);
+    log_init(slow[1], LOG_INFO, LOG_TEXT);
+    pid_t reader = fork();
+    assert_return_code(reader, errno);
+    if (reader == 0) {
+        close(slow[1]);
+        for (ssize_t n; (n = read(slow[0], got, sizeof(got))) > 0;) {
+            usleep(2000);
+        }
+        _exit(0);
+    }
+    for (int i = 0; i < 300; i++) {
+        log_event(LOG_INFO, NULL, "%s", many("x", 3000));
+    }
+    close(slow[0]);
+    close(slow[1]);
+    assert_int_equal(waitpid(reader, NULL, 0), reader);
+    log_init(ends[0], LOG_INFO, LOG_TEXT);
+    log_event(LOG_INFO, NULL, "all");
+    assert_string_equal(next_text(), "info  all");
+    assert_null(next_write()); /* of no loss */
+}
+
 static void a_reader_that_is_gone_is_no_failure(void **state)
 {
     (void)state;
@@ -540,6 +599,19 @@ static void lines_of_threads_do_not_mix_in_a_pipe(void **state)
     }
     fclose(in);
     close(both[1]);
+}
+
+static void text_for_people_is_escaped_and_cut(void **state)
+{
+    (void)state;
+    char out[64];
+    log_escape(out, sizeof(out), "main.lua:1: \033[2J\n\tin f\n");
+    assert_string_equal(out, "main.lua:1: \\x1b[2J\n        in f");
+    memset(out, 'x', sizeof(out));
+    log_escape(out, 32, many("y", 40));
+    assert_string_equal(out, "yyyyyyyyyyyyyyyyyyyyyyyyyyyy...");
+    log_escape(out, 1, "y");
+    assert_string_equal(out, "");
 }
 
 static void words_name_levels_and_formats(void **state)
@@ -602,8 +674,11 @@ int main(void)
         WITH_SOCKET(noise_of_any_kind_makes_sound_lines),
         WITH_SOCKET(auto_is_json_unless_a_terminal_reads_it),
         WITH_SOCKET(a_slow_reader_loses_lines_and_is_told),
+        WITH_SOCKET(a_stuck_reader_of_a_pipe_holds_nobody_up),
+        WITH_SOCKET(a_reader_that_is_only_slow_loses_nothing),
         WITH_SOCKET(a_reader_that_is_gone_is_no_failure),
         WITH_SOCKET(lines_of_threads_do_not_mix_in_a_pipe),
+        cmocka_unit_test(text_for_people_is_escaped_and_cut),
         cmocka_unit_test(words_name_levels_and_formats),
         cmocka_unit_test(a_broken_law_is_named_and_ends_the_process),
     };
