@@ -4,6 +4,7 @@ import pathlib
 import re
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -135,6 +136,15 @@ def test_a_run_time_error_comes_with_a_traceback(app):
     assert "main.lua:2" in done.stderr
 
 
+def test_an_error_of_the_app_cannot_act_on_the_terminal(app):
+    (app / "main.lua").write_text(
+        r"error('\27]0;mine\7\u{202e}\r\nok', 0)" + "\n")
+    done = moonwire("check", str(app))
+    assert done.returncode == 1
+    assert r"\x1b]0;mine\x07\u202e\r" + "\n    ok" in done.stderr
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", done.stderr)
+
+
 def test_an_unknown_setting_is_told_with_the_near_one(app):
     (app / "app.conf.lua").write_text("return {\n  limit = {},\n}\n")
     done = moonwire("check", str(app))
@@ -159,6 +169,36 @@ def test_a_port_in_use_is_one_line_and_exit_code_1(app):
     assert done.returncode == 1
     assert ("cannot listen on %s: address already in use" % address
             in one_line(done.stderr))
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_are_not_taken_for_others(closed, app):
+    (app / "main.lua").write_text(
+        "timer.every(0.01, function() print('to nobody') end)\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = free.getsockname()
+    process = subprocess.Popen(
+        ["sh", "-c", 'exec "$@" ' + closed, "sh", BINARY, "run", str(app),
+         "--listen", "%s:%d" % address, "--drain", "0s"])
+    try:
+        ends = time.monotonic() + 30
+        while True:
+            try:
+                client = socket.create_connection(address, timeout=30)
+                break
+            except ConnectionRefusedError:
+                assert process.poll() is None and time.monotonic() < ends
+                time.sleep(0.02)
+        with client:
+            time.sleep(0.1)
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 404 ")
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_an_address_of_another_machine_cannot_be_listened_on(app):
