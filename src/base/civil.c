@@ -5,7 +5,7 @@
 
 #define DAYS_TO_1970 719468 /* from 0000-03-01 */
 
-static int64_t floor_div(int64_t a, int64_t b)
+int64_t civil_floor_div(int64_t a, int64_t b)
 {
     int64_t q = a / b;
 
@@ -14,14 +14,14 @@ static int64_t floor_div(int64_t a, int64_t b)
 
 static int64_t days_before_march(int64_t year)
 {
-    return year * 365 + floor_div(year, 4) - floor_div(year, 100) +
-           floor_div(year, 400);
+    return year * 365 + civil_floor_div(year, 4) - civil_floor_div(year, 100) +
+           civil_floor_div(year, 400);
 }
 
 struct civil civil_from_days(int64_t days)
 {
     int64_t n = days + DAYS_TO_1970;
-    int64_t year = floor_div(n * 400 + 399, 146097);
+    int64_t year = civil_floor_div(n * 400 + 399, 146097);
 
     while (days_before_march(year) > n) {
         year--;

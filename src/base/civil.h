@@ -16,6 +16,8 @@ struct civil {
     int day;   /* 1 to 31 */
 };
 
+/* a / b rounded down; b is positive. */
+int64_t civil_floor_div(int64_t a, int64_t b);
 struct civil civil_from_days(int64_t days);
 int64_t civil_to_days(int64_t year, int month, int day);
 /* Milliseconds since 1970, from 0 to before the year 10000 -> RFC 3339. */

@@ -143,6 +143,15 @@ static const struct entry allowlist[] = {
 #undef X
 };
 
+void sandbox_push_weak_table(lua_State *L)
+{
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+}
+
 static const luaL_Reg stock[] = {
     {"debug", luaopen_debug},
     {"math", luaopen_math},

@@ -44,11 +44,7 @@ static const char coroutines_key;
 
 void sandbox_coroutine_open(lua_State *L)
 {
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
+    sandbox_push_weak_table(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &coroutines_key);
 }
 

@@ -31,12 +31,6 @@ struct date {
     int year_day; /* 0: the 1st of January */
 };
 
-static int64_t floor_div(int64_t a, int64_t b)
-{
-    int64_t q = a / b;
-    return q * b > a ? q - 1 : q;
-}
-
 static bool is_leap(int64_t year)
 {
     return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -44,7 +38,7 @@ static bool is_leap(int64_t year)
 
 static void date_from_seconds(int64_t t, struct date *d)
 {
-    int64_t days = floor_div(t, DAY_SECONDS);
+    int64_t days = civil_floor_div(t, DAY_SECONDS);
     int seconds = (int)(t - days * DAY_SECONDS);
     struct civil c = civil_from_days(days);
     *d = (struct date){
@@ -54,7 +48,7 @@ static void date_from_seconds(int64_t t, struct date *d)
         .hour = seconds / 3600,
         .minute = seconds / 60 % 60,
         .second = seconds % 60,
-        .week_day = (int)(days + 4 - floor_div(days + 4, 7) * 7),
+        .week_day = (int)(days + 4 - civil_floor_div(days + 4, 7) * 7),
         .year_day = (int)(days - civil_to_days(c.year, 1, 1)),
     };
 }
@@ -125,8 +119,8 @@ int sandbox_os_time(lua_State *L)
     int64_t minute = get_field(L, "min", 0);
     int64_t second = get_field(L, "sec", 0);
 
-    year += floor_div(month - 1, 12);
-    month = month - 1 - floor_div(month - 1, 12) * 12 + 1;
+    year += civil_floor_div(month - 1, 12);
+    month = month - 1 - civil_floor_div(month - 1, 12) * 12 + 1;
     int64_t days = civil_to_days(year, (int)month, 1) + day - 1;
     int64_t t = days * DAY_SECONDS + hour * 3600 + minute * 60 + second;
     struct date d;
@@ -212,7 +206,7 @@ struct number {
 
 static int64_t century_rest(int64_t year)
 {
-    return year - floor_div(year, 100) * 100;
+    return year - civil_floor_div(year, 100) * 100;
 }
 
 /* The week of the year, where weeks begin on `first_day` (0: Sunday) and the
@@ -230,7 +224,7 @@ static bool number_of(const struct date *d, char c, struct number *n)
     int iso = iso_week(d, &iso_year);
     *n = (struct number){.width = 2, .pad = '0'};
     switch (c) {
-    case 'C': n->value = floor_div(d->year, 100); break;
+    case 'C': n->value = civil_floor_div(d->year, 100); break;
     case 'd': n->value = d->day; break;
     case 'e': *n = (struct number){d->day, 2, ' '}; break;
     case 'G': *n = (struct number){iso_year, 1, '0'}; break;
@@ -346,7 +340,7 @@ int sandbox_os_date(lua_State *L)
     if (s < end && *s == '!') {
         s++;
     }
-    if (end - s >= 2 && memcmp(s, "*t", 2) == 0) {
+    if (end - s == 2 && memcmp(s, "*t", 2) == 0) {
         lua_createtable(L, 0, 9);
         set_date(L, &d);
         return 1;

@@ -11,6 +11,10 @@
  * length do not fit into an app's memory. */
 #define SANDBOX_TABLE_ITEMS 100000000
 
+/* sandbox.c */
+/* Pushes a new table that keeps none of its keys alive. */
+void sandbox_push_weak_table(lua_State *L);
+
 /* sandbox_base.c */
 int sandbox_base_setmetatable(lua_State *L);
 int sandbox_base_load(lua_State *L);

@@ -21,11 +21,7 @@ static const char identities_key;
 
 void sandbox_text_open(lua_State *L)
 {
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
+    sandbox_push_weak_table(L);
     lua_pushinteger(L, 0);
     lua_rawseti(L, -2, COUNT);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &identities_key);

@@ -92,6 +92,7 @@ describe("os.date", function()
     }
     expect(os.date("*t", 0).year).is(1970)
     expect(os.date("!*t", -1).yday).is(365)
+    expect(os.date("*table", 0)).is("*table")
   end)
 
   it("is the inverse of os.time", function()
