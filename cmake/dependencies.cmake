@@ -1,7 +1,6 @@
 # System packages only. Each becomes an interface or imported target m_NAME.
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
-include(CheckIncludeFile)
 
 add_library(m_threads INTERFACE)
 target_link_libraries(m_threads INTERFACE Threads::Threads)

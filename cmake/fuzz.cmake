@@ -5,7 +5,6 @@
 # Which room a target needs, where it is not proto:
 set(fuzz_room_value script)
 set(fuzz_room_json script)
-set(fuzz_room_config server)
 
 file(GLOB fuzz_sources CONFIGURE_DEPENDS
     ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_*.c)

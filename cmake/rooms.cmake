@@ -1,8 +1,7 @@
 # moonwire_room(NAME DEPS ...): one static library per room of src/.
 function(moonwire_room name)
     cmake_parse_arguments(ROOM "" "" "DEPS" ${ARGN})
-    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c
-        ${CMAKE_SOURCE_DIR}/src/${name}/*.S)
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c)
     list(FILTER sources EXCLUDE REGEX "/main\\.c$")
     if(sources)
         add_library(${name} STATIC ${sources})
