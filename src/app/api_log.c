@@ -2,6 +2,7 @@
  * server's log, at most LIMIT_APP_LOG_LINES_PER_S of them a second. */
 #include "app/api_priv.h"
 #include "script/json.h"
+#include "script/sandbox.h"
 #include <string.h>
 
 /* False: this second's lines are used up; the first one over says so. */
@@ -90,7 +91,7 @@ static int log_error(lua_State *L)
     return log_at(L, LOG_ERROR);
 }
 
-/* print(...): as in Lua, with tabs between. upvalue 1: tostring */
+/* print(...): as in Lua, with tabs between. */
 static int print(lua_State *L)
 {
     int n = lua_gettop(L);
@@ -100,12 +101,7 @@ static int print(lua_State *L)
         return 0;
     }
     for (int i = 1; i <= n; i++) {
-        lua_pushvalue(L, lua_upvalueindex(1));
-        lua_pushvalue(L, i);
-        lua_call(L, 1, 1);
-        if (lua_type(L, -1) != LUA_TSTRING) {
-            return luaL_error(L, "'tostring' must return a string");
-        }
+        (void)sandbox_tostring(L, i, NULL);
         lua_replace(L, i);
     }
     luaL_buffinit(L, &b);
@@ -136,7 +132,6 @@ void api_log(lua_State *L, struct state *s)
     (void)s;
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "log");
-    lua_getfield(L, -1, "tostring");
-    lua_pushcclosure(L, print, 1);
+    lua_pushcfunction(L, print);
     lua_setfield(L, -2, "print");
 }

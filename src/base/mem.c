@@ -58,15 +58,6 @@ void *mem_realloc(void *p, size_t size)
     return p;
 }
 
-void *mem_dup(const void *p, size_t size)
-{
-    void *copy = mem_alloc(size);
-    if (size != 0) {
-        memcpy(copy, p, size);
-    }
-    return copy;
-}
-
 char *mem_strndup(const char *s, size_t len)
 {
     ASSERT(len < SIZE_MAX, "I6");

@@ -17,7 +17,6 @@
 void *mem_alloc(size_t size) NODISCARD;
 void *mem_zalloc(size_t size) NODISCARD;
 void *mem_realloc(void *p, size_t size) NODISCARD;
-void *mem_dup(const void *p, size_t size) NODISCARD;
 /* A NUL-terminated copy of the first `len` bytes. */
 char *mem_strndup(const char *s, size_t len) NODISCARD;
 void mem_free(void *p);

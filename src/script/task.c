@@ -194,7 +194,6 @@ static int make_thread(lua_State *L)
     struct task *t = lua_touserdata(L, 1);
     lua_State *T = lua_newthread(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, t);
-    *(uintptr_t *)lua_getextraspace(T) = (uintptr_t)t->vm | 1;
     t->T = T;
     return 0;
 }
@@ -423,12 +422,6 @@ struct task *task_current(struct vm *vm)
     return vm->current;
 }
 
-struct job *task_job(struct task *t)
-{
-    CHECK(t, TASK_MAGIC);
-    return t->job;
-}
-
 void task_check_park(lua_State *L)
 {
     const struct task *t = vm_from(L)->current;
@@ -479,12 +472,6 @@ void task_allow(lua_State *L)
     struct task *t = vm_from(L)->current;
     ASSERT(t != NULL && t->forbids > 0, "every allow has its forbid");
     t->forbids--;
-}
-
-bool task_is_thread_of_ours(lua_State *T)
-{
-    uintptr_t word = *(uintptr_t *)lua_getextraspace(T);
-    return (word & 1) != 0 || T == vm_from(T)->L;
 }
 
 void task_drop_all(struct vm *vm)

@@ -49,8 +49,6 @@ struct wait {
 
 /* The task that runs in this vm now; NULL outside of one. */
 struct task *task_current(struct vm *vm);
-/* Its job. */
-struct job *task_job(struct task *t);
 /* From a C function called by Lua: waits until task_wake(). Raises a Lua
  * error where waiting is refused (see task_forbid). */
 void task_park(lua_State *L, struct wait *w);
@@ -64,9 +62,5 @@ void task_wake(struct task *t);
  * inside `what`". The count belongs to the running task. */
 void task_forbid(lua_State *L, const char *what);
 void task_allow(lua_State *L);
-/* True for the Lua threads that tasks run on, and the vm's main thread. A
- * script gets at them with coroutine.running(), and must not resume, close or
- * (for what they run is no coroutine) yield from them. */
-bool task_is_thread_of_ours(lua_State *T);
 
 #endif

@@ -29,12 +29,11 @@ void vm_free(struct vm *vm);
 lua_State *vm_state(struct vm *vm);
 void *vm_owner(const struct vm *vm);
 struct arena *vm_arena(const struct vm *vm);
-/* The vm of any of its threads. Every thread carries it in its extra space,
- * those that belong to tasks with the lowest bit set (script/task). */
+/* The vm of any of its threads: Lua hands the extra space of the first one,
+ * where it stands, on to all others. */
 static inline struct vm *vm_from(lua_State *L)
 {
-    uintptr_t word = *(uintptr_t *)lua_getextraspace(L);
-    return (struct vm *)(word & ~(uintptr_t)1);
+    return *(struct vm **)lua_getextraspace(L);
 }
 
 #endif

@@ -499,31 +499,35 @@ static void push_and_done_must_not_wait(void **state)
     assert_int_equal(j.finished, 1);
 }
 
-static int is_ours(lua_State *L)
+static int vm_is_the_same(lua_State *L)
 {
-    lua_pushboolean(L, task_is_thread_of_ours(lua_tothread(L, 1)));
+    lua_pushboolean(L, vm_from(L) == vm);
     return 1;
 }
 
-static int push_is_ours(struct job *j, lua_State *T)
+static int push_vm_is_the_same(struct job *j, lua_State *T)
 {
     (void)j;
-    lua_register(T, "is_ours", is_ours);
+    lua_register(T, "vm_is_the_same", vm_is_the_same);
     return -1;
 }
 
-static void threads_of_tasks_are_told_from_those_of_scripts(void **state)
+static void every_thread_leads_to_its_vm(void **state)
 {
     (void)state;
     struct test_job add = test_job_of(NULL);
-    add.job.push = push_is_ours;
+    add.job.push = push_vm_is_the_same;
     assert_int_equal(task_run(vm, &add.job), TASK_DONE);
-    expect("return tostring(is_ours(coroutine.running()))", "true");
+    expect("return tostring(vm_is_the_same())", "true");
     expect("return coroutine.wrap(function()\n"
-           "  return tostring(is_ours(coroutine.running())) end)()",
-        "false");
-    assert_true(task_is_thread_of_ours(vm_state(vm)));
+           "  return tostring(vm_is_the_same()) end)()",
+        "true");
     assert_ptr_equal(vm_from(vm_state(vm)), vm);
+}
+
+static void a_task_is_no_coroutine_that_could_yield(void **state)
+{
+    (void)state;
     expect("return tostring(coroutine.isyieldable())", "false");
     expect_error("coroutine.yield(1)", "attempt to yield");
 }
@@ -731,7 +735,8 @@ int main(void)
         TEST(a_task_can_be_woken_by_another_one),
         TEST(waiting_can_be_forbidden),
         TEST(push_and_done_must_not_wait),
-        TEST(threads_of_tasks_are_told_from_those_of_scripts),
+        TEST(every_thread_leads_to_its_vm),
+        TEST(a_task_is_no_coroutine_that_could_yield),
         TEST(runaway_recursion_ends_in_an_error),
         TEST(every_allocation_of_a_job_may_fail),
         TEST(every_allocation_of_a_new_vm_may_fail),
