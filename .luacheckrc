@@ -4,7 +4,7 @@ std = "none"
 max_line_length = 120
 allow_defined_top = false
 
-local apps = { "apps/**", "lua/templates/**", "tests/bench/apps/**" }
+local apps = { "apps/**", "lua/templates/**", "tests/bench/apps/**", "tests/lua/app/**" }
 local sandbox = {
     "_G", "_VERSION", "app", "assert", "broadcast", "clients", "collectgarbage",
     "coroutine", "crypto", "debug", "env", "error", "getmetatable", "ipairs", "json",

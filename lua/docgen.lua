@@ -196,7 +196,7 @@ local function luacheckrc()
     "max_line_length = 120",
     "allow_defined_top = false",
     "",
-    'local apps = { "apps/**", "lua/templates/**", "tests/bench/apps/**" }',
+    'local apps = { "apps/**", "lua/templates/**", "tests/bench/apps/**", "tests/lua/app/**" }',
     "local sandbox = {",
     list(globals),
     "}",

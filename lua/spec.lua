@@ -6,7 +6,8 @@
 --
 -- A test that raises has failed. After each one everything that it left
 -- behind is collected, so that what only lives by accident dies here. What
--- runs the specs calls `finish` last.
+-- runs the specs calls `finish` last. In an app the tests wait for on_start,
+-- where they may await: `defer` comes first, then `run`.
 
 local spec = {}
 
@@ -102,7 +103,9 @@ local function check_counted()
   end
 end
 
-function spec.it(name, body)
+local deferred -- tests to be run later; nil: each runs at once
+
+local function run(name, body)
   pending = {}
   local ok, trace = xpcall(function()
     body()
@@ -112,11 +115,29 @@ function spec.it(name, body)
   collectgarbage()
   count = count + 1
   if ok then
-    print(string.format("ok %d - %s%s", count, prefix, name))
+    print(string.format("ok %d - %s", count, name))
   else
     failed = failed + 1
-    print(string.format("not ok %d - %s%s", count, prefix, name))
+    print(string.format("not ok %d - %s", count, name))
     print("  # " .. tostring(trace):gsub("\n", "\n  # "))
+  end
+end
+
+function spec.it(name, body)
+  if deferred then
+    deferred[#deferred + 1] = { prefix .. name, body }
+  else
+    run(prefix .. name, body)
+  end
+end
+
+function spec.defer()
+  deferred = {}
+end
+
+function spec.run()
+  for _, test in ipairs(deferred) do
+    run(test[1], test[2])
   end
 end
 

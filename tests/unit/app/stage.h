@@ -38,12 +38,14 @@ struct peer {
     int status;
     char head[2048]; /* of the response */
     size_t got_len;
+    bool is_deaf;  /* reads nothing for now */
     bool is_over;  /* FIN or reset has come */
     uint16_t code; /* of the Close that came; 0: none */
     char reason[128];
     uint32_t messages;
+    char separator; /* behind each payload; a blank at first */
     size_t words_len;
-    char words[WORDS_BYTES]; /* payloads, each with a blank behind */
+    char words[WORDS_BYTES]; /* payloads */
     uint8_t got[GOT_BYTES];  /* bytes that make no whole frame yet */
 };
 
@@ -211,7 +213,7 @@ static inline void peer_take_frame(
         assert_true(p->words_len + len + 2 < WORDS_BYTES);
         memcpy(p->words + p->words_len, data, len);
         p->words_len += len;
-        p->words[p->words_len++] = ' ';
+        p->words[p->words_len++] = p->separator;
         p->words[p->words_len] = '\0';
         p->messages++;
     }
@@ -263,7 +265,8 @@ static inline bool peer_read_head(struct peer *p)
 
 static inline void peer_read(struct peer *p)
 {
-    while (p->fd >= 0 && !p->is_over && p->got_len < GOT_BYTES - 1) {
+    while (p->fd >= 0 && !p->is_over && !p->is_deaf &&
+           p->got_len < GOT_BYTES - 1) {
         ssize_t n = recv(p->fd, p->got + p->got_len, GOT_BYTES - 1 - p->got_len,
             MSG_DONTWAIT);
         if (n < 0 && errno == EAGAIN) {
@@ -330,6 +333,7 @@ static inline struct peer *peer_new(struct stage *st)
     assert_true(st->peer_count < PEERS_MAX);
     st->peers[st->peer_count++] = p;
     p->stage = st;
+    p->separator = ' ';
     assert_int_equal(
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     p->fd = fds[1];

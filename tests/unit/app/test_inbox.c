@@ -318,6 +318,43 @@ static void what_came_in_one_packet_with_the_close_is_heard(void **state)
     stage_fini(&st);
 }
 
+static void a_client_that_lags_is_told_of_twice(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_init(&st);
+    stage_write(&st, "app.conf.lua",
+        "return { outbox = { hard = '256KB', soft = 1000 } }");
+    stage_open(&st, "local t\n"
+                    "function on_open(c)\n"
+                    "  t = timer.every(0.001, function()\n"
+                    "    c:send(('x'):rep(4000))\n"
+                    "  end)\n"
+                    "end\n"
+                    "function on_slow(c, queue)\n"
+                    "  t:cancel()\n"
+                    "  print('slow', queue.messages > 0,\n"
+                    "    queue.bytes > 64 * 1024, queue.dropped)\n"
+                    "end\n"
+                    "function on_drain(c, queue)\n"
+                    "  print('drained', queue.bytes < 128 * 1024)\n"
+                    "end\n");
+    struct peer *p = peer_open(&st, "/");
+    p->is_deaf = true;
+    UNTIL(&st, stage_logged(&st, "slow") > 0);
+    assert_logged(&st, "slow\\ttrue\\ttrue\\t0");
+    p->is_deaf = false;
+    while (stage_logged(&st, "drained") == 0) {
+        stage_turn(&st, 1);
+        (void)peer_take(p);
+    }
+    assert_logged(&st, "drained\\ttrue");
+    stage_pass(&st, 5);
+    assert_int_equal(stage_logged(&st, "slow"), 1);
+    assert_int_equal(stage_logged(&st, "drained"), 1);
+    stage_fini(&st);
+}
+
 static void without_handlers_nothing_happens_and_nothing_is_kept(void **state)
 {
     (void)state;
@@ -413,6 +450,7 @@ int main(void)
             on_close_may_wait_and_the_client_is_known_until_it_ends),
         cmocka_unit_test(an_error_ends_its_event_only),
         cmocka_unit_test(what_came_in_one_packet_with_the_close_is_heard),
+        cmocka_unit_test(a_client_that_lags_is_told_of_twice),
         cmocka_unit_test(without_handlers_nothing_happens_and_nothing_is_kept),
         cmocka_unit_test(when_all_tasks_are_taken_events_wait_for_one),
         cmocka_unit_test(an_event_that_cannot_even_begin_is_over_and_told),

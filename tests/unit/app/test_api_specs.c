@@ -1,0 +1,238 @@
+/* test_api_specs.c -- runs tests/lua/app/NAME_spec.lua, each as part of a real
+ * app with a loop, a net and peers, and each a test of its own here. */
+#include "stage.h"
+
+#include <dirent.h>
+
+#define SPECS_MAX  64
+#define FILE_BYTES ((size_t)256 * 1024)
+
+static const char main_lua[] =
+    "peers = {}\n"
+    "local spec = require 'spec'\n"
+    "spec.defer()\n"
+    "require 'play'\n"
+    "require 'the_spec'\n"
+    "function on_start()\n"
+    "  spec.run()\n"
+    "  local count, failed = spec.finish()\n"
+    "  log.error(count .. ' tests, ' .. failed .. ' failed')\n"
+    "end\n";
+
+static struct stage *stage; /* of the spec that runs */
+
+/* ---- what the specs see as `peers`: nothing of it turns the loop ---- */
+
+static struct peer *check_peer(lua_State *L)
+{
+    lua_Integer n = luaL_checkinteger(L, 1);
+    luaL_argcheck(
+        L, n >= 1 && n <= (lua_Integer)stage->peer_count, 1, "no such peer");
+    return stage->peers[n - 1];
+}
+
+static int peers_open(lua_State *L)
+{
+    struct peer *p =
+        peer_ask(stage, luaL_checkstring(L, 1), luaL_checkstring(L, 2));
+    p->separator = '\0';
+    lua_pushinteger(L, (lua_Integer)stage->peer_count);
+    return 1;
+}
+
+static int peers_status(lua_State *L)
+{
+    lua_pushinteger(L, check_peer(L)->status);
+    return 1;
+}
+
+static int peers_head(lua_State *L)
+{
+    lua_pushstring(L, check_peer(L)->head);
+    return 1;
+}
+
+static int peers_body(lua_State *L)
+{
+    const struct peer *p = check_peer(L);
+    lua_pushlstring(L, (const char *)p->got, p->got_len);
+    return 1;
+}
+
+static int peers_code(lua_State *L)
+{
+    const struct peer *p = check_peer(L);
+    lua_pushinteger(L, p->code);
+    lua_pushstring(L, p->reason);
+    return 2;
+}
+
+static int peers_words(lua_State *L)
+{
+    struct peer *p = check_peer(L);
+    lua_pushlstring(L, p->words, p->words_len);
+    p->words_len = 0;
+    return 1;
+}
+
+static int peers_send(lua_State *L)
+{
+    size_t len;
+    const char *data = luaL_checklstring(L, 3, &len);
+    peer_send(check_peer(L), (unsigned)luaL_checkinteger(L, 2), data, len);
+    return 0;
+}
+
+static int peers_cut(lua_State *L)
+{
+    peer_cut(check_peer(L));
+    return 0;
+}
+
+static int give_peers(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"open", peers_open},
+        {"status", peers_status},
+        {"head", peers_head},
+        {"body", peers_body},
+        {"code", peers_code},
+        {"words", peers_words},
+        {"send", peers_send},
+        {"cut", peers_cut},
+        {NULL, NULL},
+    };
+    lua_getglobal(L, "peers");
+    for (const luaL_Reg *f = functions; f->name != NULL; f++) {
+        lua_pushcfunction(L, f->func);
+        lua_setfield(L, -2, f->name);
+    }
+    return 0;
+}
+
+/* ---- the run ---- */
+
+static void copy_file(struct stage *st, const char *from, const char *to)
+{
+    char path[1024];
+    snprintf(path, sizeof(path), TESTS_DIR "/%s", from);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    char *text = malloc(FILE_BYTES);
+    size_t n = fread(text, 1, FILE_BYTES, f);
+    fclose(f);
+    assert_true(n < FILE_BYTES);
+    stage_write_bytes(st, to, text, n);
+    free(text);
+}
+
+static void write_files(struct stage *st, const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "lua/app/%s", name);
+    copy_file(st, path, "the_spec.lua");
+    copy_file(st, "lua/app/play.lua", "play.lua");
+    copy_file(st, "../lua/spec.lua", "spec.lua");
+    copy_file(st, "../lua/api.lua", "api.lua");
+    stage_write(st, "app.conf.lua",
+        "return { env = { GREETING = 'hello', NUMBER = 42 } }");
+    stage_write(st, "lib/values.lua",
+        "times = (times or 0) + 1\n"
+        "return { name = ..., times = rawget(_G, 'times') }");
+    stage_write(st, "lib/package/init.lua", "return { is = 'init.lua' }");
+    stage_write(st, "lib/nothing.lua", "local _ = 1");
+    stage_write(st, "lib/syntax.lua", "return 1\nreturn 2");
+    stage_write(st, "lib/raises.lua", "error('on purpose')");
+    stage_write(st, "lib/circle.lua", "return require 'lib.square'");
+    stage_write(st, "lib/square.lua", "return require 'lib.circle'");
+    stage_write(st, "lib/waits.lua", "sleep(0)");
+}
+
+static void show_failures(const char *log)
+{
+    for (const char *p = log; (p = strstr(p, "not ok ")) != NULL; p++) {
+        print_message("%.*s\n", (int)strcspn(p, "\n"), p);
+    }
+    print_message("%s", log);
+}
+
+static void every_event_is_a_handler(struct stage *st)
+{
+    const char *at = stage_log(st);
+    for (enum handler h = 0; h < HANDLER_COUNT; h++) {
+        char line[64];
+        snprintf(line, sizeof(line), "# event %s\n", handler_name(h));
+        at = strstr(st->log, line);
+        assert_non_null(at);
+    }
+    assert_int_equal(stage_logged(st, "# event "), HANDLER_COUNT);
+}
+
+static void spec_passes(void **state)
+{
+    struct stage st;
+    const char *name = *state;
+    stage = &st;
+    stage_init(&st);
+    write_files(&st, name);
+    stage_open(&st, main_lua);
+    assert_int_equal(
+        state_call(st.app->live, give_peers, NULL, st.why, sizeof(st.why)), 0);
+    uint64_t end = loop_clock_ns() + UINT64_C(60000000000);
+    while (stage_logged(&st, " tests, ") == 0 && loop_clock_ns() < end) {
+        stage_pass(&st, 20);
+    }
+    if (stage_logged(&st, "not ok ") != 0 ||
+        stage_logged(&st, " tests, 0 failed") != 1) {
+        show_failures(stage_log(&st));
+        fail();
+    }
+    assert_int_equal(stage_logged(&st, " 0 tests, "), 0);
+    if (strcmp(name, "reference_spec.lua") == 0) {
+        every_event_is_a_handler(&st);
+    }
+    stage_fini(&st);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct CMUnitTest *x = a;
+    const struct CMUnitTest *y = b;
+    return strcmp(x->name, y->name);
+}
+
+/* Adds the specs of tests/lua/app; returns how many. */
+static size_t find_specs(struct CMUnitTest *tests)
+{
+    size_t n = 0;
+    DIR *dir = opendir(TESTS_DIR "/lua/app");
+    if (dir == NULL) {
+        return 0;
+    }
+    for (struct dirent *e; (e = readdir(dir)) != NULL && n < SPECS_MAX;) {
+        size_t len = strlen(e->d_name);
+        if (len > 9 && strcmp(e->d_name + len - 9, "_spec.lua") == 0) {
+            char *name = strdup(e->d_name);
+            tests[n++] =
+                (struct CMUnitTest){name, spec_passes, NULL, NULL, name};
+        }
+    }
+    closedir(dir);
+    qsort(tests, n, sizeof(tests[0]), by_name);
+    return n;
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[SPECS_MAX];
+    size_t n = find_specs(tests);
+    if (n == 0) {
+        fprintf(stderr, "no specs in " TESTS_DIR "/lua/app\n");
+        return 1;
+    }
+    int failed = _cmocka_run_group_tests("api_specs", tests, n, NULL, NULL);
+    for (size_t i = 0; i < n; i++) {
+        free(tests[i].initial_state);
+    }
+    return failed;
+}
