@@ -181,7 +181,7 @@ once its client has gone, `closed` is true and every call says `nil, "closed"`.]
       { name = "sleep", kind = "function", await = true, params = { { "seconds", "number|string", "" } }, text = "Waits. Other handlers run meanwhile, this client's do not." },
       { name = "timer.after", kind = "function", params = { { "seconds", "number|string", "" }, { "fn", "function", "" }, { "...", "any", "its arguments" } }, returns = { { "timer?", "" }, { "string?", "\"quota\": more than 16384 timers; \"closed\": a newer generation has taken over" } }, text = "Calls `fn` once. Timers die with their generation: the new main.lua makes its own." },
       { name = "timer.every", kind = "function", params = { { "seconds", "number|string", "" }, { "fn", "function", "" }, { "...", "any", "its arguments" } }, returns = { { "timer?", "" }, { "string?", "as timer.after" } }, text = "Calls `fn` again and again, on a beat that does not drift. A tick that finds the last call still under way is left out." },
-      { name = "timer:cancel", kind = "method", class = "timer", params = {}, returns = { { "boolean", "it was still to fire" } }, text = "A call under way is not stopped." },
+      { name = "timer:cancel", kind = "method", class = "timer", params = {}, returns = { { "boolean", "it was still to fire" } }, text = "Nothing begins after it; a call under way is not stopped." },
       { name = "time.now", kind = "function", params = {}, returns = { { "number", "seconds since 1970, to the millisecond" } }, text = "The wall clock." },
       { name = "time.monotonic", kind = "function", params = {}, returns = { { "number", "seconds, to the millisecond" } }, text = "A clock that never jumps, for measuring." },
       { name = "time.iso", kind = "function", params = { { "t?", "number", "seconds since 1970; now if left out" } }, returns = { { "string", "\"2026-11-21T12:00:00.000Z\"" } }, text = "As RFC 3339 writes it, in UTC." },
@@ -193,7 +193,7 @@ once its client has gone, `closed` is true and every call says `nil, "closed"`.]
     items = {
       { name = "task.spawn", kind = "function", params = { { "fn", "function", "" }, { "...", "any", "its arguments" } }, returns = { { "true?", "" }, { "string?", "\"quota\": more than 4096 under way" } }, text = "Calls `fn` on its own, when the present handler ends or waits." },
       { name = "task.all", kind = "function", await = true, params = { { "functions", "function[]", "" } }, returns = { { "any[]?", "the first result of each" }, { "string?", "\"quota\"" } }, text = "Runs all of them, waits for all, and raises the first error if there was one." },
-      { name = "lock", kind = "function", await = true, params = { { "name", "string", "1 to 128 bytes" }, { "fn", "function", "" }, { "...", "any", "its arguments" } }, returns = { { "any", "what `fn` returns" } }, text = "Calls `fn` while nobody else of this app holds the lock of that name; first come, first served. An error passes through and frees the lock. Taking it again inside waits for ever." },
+      { name = "lock", kind = "function", await = true, params = { { "name", "string", "1 to 128 bytes" }, { "fn", "function", "" }, { "...", "any", "its arguments" } }, returns = { { "any", "what `fn` returns" } }, text = "Calls `fn` while nobody else of this generation of the app holds the lock of that name; first come, first served. An error passes through and frees the lock. Taking it again inside waits for ever. With 4096 locks held it returns nil, \"quota\"." },
     },
   },
   {
@@ -224,7 +224,7 @@ once its client has gone, `closed` is true and every call says `nil, "closed"`.]
     title = "The app itself",
     text = "",
     items = {
-      { name = "require", kind = "function", params = { { "module", "string", "\"lib.words\" is lib/words.lua or lib/words/init.lua" } }, returns = { { "any", "" } }, text = "Loads one of the app's own files, from the snapshot taken when the app was loaded." },
+      { name = "require", kind = "function", params = { { "module", "string", "\"lib.words\" is lib/words.lua or lib/words/init.lua" } }, returns = { { "any", "" } }, text = "Loads one of the app's own files, once, from the snapshot taken when the app was loaded. A file may not wait while it is loaded." },
       { name = "env", kind = "value", type = "table<string, string>", text = "`env` of app.conf.lua. Read-only; nothing of the process's environment." },
       { name = "app.name", kind = "field", type = "string", text = "The app's name." },
       { name = "app.version", kind = "field", type = "string", text = "16 hex digits of its files' hash." },

@@ -242,7 +242,7 @@ function timer.every(seconds, fn, ...) end
 ---@class timer
 local timer_class = {}
 
---- A call under way is not stopped.
+--- Nothing begins after it; a call under way is not stopped.
 ---@return boolean # it was still to fire
 function timer_class:cancel() end
 
@@ -277,7 +277,7 @@ function task.spawn(fn, ...) end
 ---@return string? # "quota"
 function task.all(functions) end
 
---- Calls `fn` while nobody else of this app holds the lock of that name; first come, first served. An error passes through and frees the lock. Taking it again inside waits for ever.
+--- Calls `fn` while nobody else of this generation of the app holds the lock of that name; first come, first served. An error passes through and frees the lock. Taking it again inside waits for ever. With 4096 locks held it returns nil, "quota".
 ---@async
 ---@param name string 1 to 128 bytes
 ---@param fn function
@@ -392,7 +392,7 @@ function crypto.base64(s) end
 ---@return string? # "syntax"
 function crypto.unbase64(s) end
 
---- Loads one of the app's own files, from the snapshot taken when the app was loaded.
+--- Loads one of the app's own files, once, from the snapshot taken when the app was loaded. A file may not wait while it is loaded.
 ---@param module string "lib.words" is lib/words.lua or lib/words/init.lua
 ---@return any
 function require(module) end

@@ -37,15 +37,18 @@ describe("require", function()
   end)
 end)
 
+local function set(t, key)
+  t[key] = "x"
+end
+
 describe("env", function()
   it("is what the settings say, read only", function()
-    local env = env -- and no global that the linter knows to be read-only
     expect(env.GREETING).is("hello")
     expect(env.NUMBER).is("42")
     expect(env.PATH).is(nil)
     expect(env[1]).is(nil)
-    expect(function() env.GREETING = "x" end).fails_with("env is what app.conf.lua says")
-    expect(function() env.NEW = "x" end).fails_with("cannot be changed")
+    expect(function() set(env, "GREETING") end).fails_with("env is what app.conf.lua says")
+    expect(function() set(env, "NEW") end).fails_with("cannot be changed")
     local all = {}
     for k, v in pairs(env) do
       all[k] = v
@@ -60,14 +63,13 @@ end)
 
 describe("app", function()
   it("says which it is", function()
-    local app = app
     expect(app.name).is("play")
     expect(app.generation).is(1)
     expect(app.node).is("local")
     expect(app.version).matches("^%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x$")
     expect(app.nothing).is(nil)
     expect(app[1]).is(nil)
-    expect(function() app.name = "x" end).fails_with("app cannot be changed")
+    expect(function() set(app, "name") end).fails_with("app cannot be changed")
     expect(getmetatable(app)).is(false)
   end)
 end)
