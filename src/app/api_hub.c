@@ -136,6 +136,8 @@ static uint64_t *collect(
     if (to->room_count == 0 && to->user_count == 0) {
         return api_snapshot(L, a->hub, NULL, n);
     }
+    ASSERT(to->room_count == 0 || to->rooms != NULL, "names are there");
+    ASSERT(to->user_count == 0 || to->users != NULL, "names are there");
     for (size_t i = 0; i < to->room_count; i++) {
         struct room *r = hub_room(a->hub, to->rooms[i].p, to->rooms[i].len);
         cap += r != NULL ? room_ids(a->hub, r, NULL, 0) : 0;

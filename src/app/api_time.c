@@ -222,7 +222,9 @@ static int time_now(lua_State *L)
  * neighbours. */
 static int time_monotonic(lua_State *L)
 {
-    lua_pushnumber(L, (lua_Number)(loop_clock_ns() / 1000000) / 1000);
+    uint64_t ms = loop_clock_ns() / 1000000;
+
+    lua_pushnumber(L, (lua_Number)ms / 1000);
     return 1;
 }
 

@@ -84,17 +84,22 @@ int manifest_complain(lua_State *L, const struct manifest_parse *p,
 
 /* ---- readers: the value is on top of the stack ---- */
 
-/* `write` makes of a number what people read. */
-static uint64_t read_range(lua_State *L, struct manifest_parse *p,
-    const char *path, uint64_t value, uint64_t low, uint64_t high,
-    void (*write)(uint64_t, char[UNITS_TEXT_BYTES]))
+struct bounds {
+    uint64_t low;
+    uint64_t high;
+    /* Makes of a number what people read. */
+    void (*write)(uint64_t, char[UNITS_TEXT_BYTES]);
+};
+
+static uint64_t check_range(lua_State *L, struct manifest_parse *p,
+    const char *path, uint64_t value, const struct bounds *r)
 {
     char text[3][UNITS_TEXT_BYTES];
 
-    if (value < low || value > high) {
-        write(low, text[0]);
-        write(high, text[1]);
-        write(value, text[2]);
+    if (value < r->low || value > r->high) {
+        r->write(r->low, text[0]);
+        r->write(r->high, text[1]);
+        r->write(value, text[2]);
         (void)manifest_complain(L, p, path,
             lua_pushfstring(L, "%s must be %s to %s, got %s", path, text[0],
                 text[1], text[2]));
@@ -127,7 +132,8 @@ uint64_t manifest_read_bytes(lua_State *L, struct manifest_parse *p,
             lua_pushfstring(
                 L, "%s must be bytes, as a number or like \"1MB\"", path));
     }
-    return read_range(L, p, path, bytes, low, high, units_write_bytes);
+    const struct bounds bounds = {low, high, units_write_bytes};
+    return check_range(L, p, path, bytes, &bounds);
 }
 
 uint64_t manifest_read_ms(lua_State *L, struct manifest_parse *p,
@@ -148,7 +154,8 @@ uint64_t manifest_read_ms(lua_State *L, struct manifest_parse *p,
             lua_pushfstring(
                 L, "%s must be seconds, or a text like \"30s\"", path));
     }
-    return read_range(L, p, path, ms, low, high, units_write_ms);
+    const struct bounds bounds = {low, high, units_write_ms};
+    return check_range(L, p, path, ms, &bounds);
 }
 
 static void write_count(uint64_t n, char out[UNITS_TEXT_BYTES])
@@ -165,7 +172,8 @@ uint64_t manifest_read_count(lua_State *L, struct manifest_parse *p,
         (void)manifest_complain(
             L, p, path, lua_pushfstring(L, "%s must be a whole number", path));
     }
-    return read_range(L, p, path, n, low, high, write_count);
+    const struct bounds bounds = {low, high, write_count};
+    return check_range(L, p, path, n, &bounds);
 }
 
 int manifest_read_word(lua_State *L, struct manifest_parse *p, const char *path,

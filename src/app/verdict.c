@@ -227,7 +227,8 @@ static void read_verdict(lua_State *L, int idx, struct connect *cn)
     if (user != NULL) {
         cn->user = quota_alloc(len);
         if (cn->user == NULL) {
-            luaL_error(L, "not enough memory");
+            (void)luaL_error(L, "not enough memory");
+            return;
         }
         memcpy(cn->user, user, len);
         cn->user_len = len;
