@@ -237,10 +237,11 @@ static int client_rooms(lua_State *L)
         return 1;
     }
     if (cl->is_closed) { /* in on_close: the rooms it was in */
-        for (size_t at = 0; at < cl->left_rooms_len;) {
+        const struct left_rooms *left = cl->left_rooms;
+        for (size_t at = 0; left != NULL && at < left->len;) {
             uint32_t len;
-            memcpy(&len, cl->left_rooms + at, sizeof(len));
-            lua_pushlstring(L, cl->left_rooms + at + sizeof(len), len);
+            memcpy(&len, left->names + at, sizeof(len));
+            lua_pushlstring(L, left->names + at + sizeof(len), len);
             lua_rawseti(L, -2, ++n);
             at += sizeof(len) + len;
         }
@@ -323,17 +324,17 @@ static int push_field(
     } else if (cl == NULL) {
         lua_pushnil(L);
     } else if (strcmp(key, "user") == 0) {
-        if (cl->user == NULL) {
+        if (cl->user_len == 0) {
             lua_pushnil(L);
         } else {
-            lua_pushlstring(L, cl->user, cl->user_len);
+            lua_pushlstring(L, cl->strings + cl->user_at, cl->user_len);
         }
     } else if (strcmp(key, "ip") == 0) {
-        return push_text(L, cl->ip);
+        return push_text(L, cl->strings + cl->ip_at);
     } else if (strcmp(key, "path") == 0) {
-        return push_text(L, cl->path);
+        return push_text(L, cl->strings);
     } else if (strcmp(key, "protocol") == 0) {
-        return push_text(L, cl->protocol);
+        return push_text(L, cl->strings + cl->protocol_at);
     } else if (strcmp(key, "connected_at") == 0) {
         lua_pushnumber(L, (lua_Number)cl->connected_at_ms / 1000);
     } else if (strcmp(key, "generation") == 0) {

@@ -116,14 +116,20 @@ struct client {
     bool is_dismissed;        /* the app closed it: hears no more messages */
     bool has_data;            /* state->client_data[id] is set */
     uint64_t connected_at_ms; /* wall clock */
-    /* These lie in the client's own block. */
-    const char *path;
-    const char *protocol; /* "" if none */
-    const char *user;     /* NULL: none */
-    uint32_t user_len;
-    char *left_rooms; /* after the end: names, each NUL-ended; or NULL */
-    size_t left_rooms_len;
-    char ip[CONN_IP_BYTES];
+    struct left_rooms *left_rooms; /* after the end; NULL: none */
+    /* Path, protocol ("" if none), ip and user, each NUL-ended; where the
+     * later ones begin. An idle client should be small. */
+    uint16_t protocol_at;
+    uint16_t ip_at;
+    uint16_t user_at;
+    uint16_t user_len; /* 0: no user */
+    char strings[];
+};
+
+/* The rooms that a client was in: {uint32 length, name}... */
+struct left_rooms {
+    size_t len;
+    char names[];
 };
 
 extern const struct conn_handler client_handler;

@@ -21,11 +21,17 @@ static uint64_t wall_clock_ms(void)
 struct client *client_new(struct app *a, struct conn *c, uint64_t id,
     const char *path, const char *protocol, const char *user, size_t user_len)
 {
+    char ip[CONN_IP_BYTES];
+
+    conn_ip(c, ip);
     size_t path_len = strlen(path) + 1;
     size_t protocol_len = strlen(protocol) + 1;
-    struct client *cl =
-        quota_alloc(sizeof(*cl) + path_len + protocol_len + user_len);
-
+    size_t ip_len = strlen(ip) + 1;
+    size_t total = path_len + protocol_len + ip_len + user_len;
+    if (total > UINT16_MAX) {
+        return NULL; /* no request head is that long (I6) */
+    }
+    struct client *cl = quota_alloc(sizeof(*cl) + total);
     if (cl == NULL) {
         return NULL;
     }
@@ -33,18 +39,17 @@ struct client *client_new(struct app *a, struct conn *c, uint64_t id,
     cl->app = a;
     cl->state = a->live;
     cl->member.id = id;
-    char *block = (char *)(cl + 1);
-    memcpy(block, path, path_len);
-    memcpy(block + path_len, protocol, protocol_len);
-    cl->path = block;
-    cl->protocol = block + path_len;
-    if (user != NULL) {
-        memcpy(block + path_len + protocol_len, user, user_len);
-        cl->user = block + path_len + protocol_len;
-        cl->user_len = (uint32_t)user_len;
+    cl->protocol_at = (uint16_t)path_len;
+    cl->ip_at = (uint16_t)(path_len + protocol_len);
+    cl->user_at = (uint16_t)(cl->ip_at + ip_len);
+    cl->user_len = (uint16_t)user_len;
+    memcpy(cl->strings, path, path_len);
+    memcpy(cl->strings + cl->protocol_at, protocol, protocol_len);
+    memcpy(cl->strings + cl->ip_at, ip, ip_len);
+    if (user_len != 0) {
+        memcpy(cl->strings + cl->user_at, user, user_len);
     }
     cl->connected_at_ms = wall_clock_ms();
-    conn_ip(c, cl->ip);
     list_init(&cl->events);
     list_init(&cl->ready_node);
     list_init(&cl->pause_node);
@@ -132,10 +137,15 @@ static void remember_rooms(struct client *cl)
         (void)room_name(cl->member.rooms[i].room, &len);
         total += sizeof(uint32_t) + len;
     }
-    if (total == 0 || (cl->left_rooms = quota_alloc(total)) == NULL) {
+    if (total == 0) {
         return;
     }
-    char *p = cl->left_rooms;
+    cl->left_rooms = quota_alloc(sizeof(*cl->left_rooms) + total);
+    if (cl->left_rooms == NULL) {
+        return;
+    }
+    cl->left_rooms->len = total;
+    char *p = cl->left_rooms->names;
     for (uint32_t i = 1; i < cl->member.room_count; i++) {
         size_t len;
         const char *name = room_name(cl->member.rooms[i].room, &len);
@@ -144,7 +154,6 @@ static void remember_rooms(struct client *cl)
         memcpy(p + sizeof(len32), name, len);
         p += sizeof(len32) + len;
     }
-    cl->left_rooms_len = total;
 }
 
 static void on_closed(
