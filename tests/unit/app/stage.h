@@ -296,8 +296,12 @@ static inline void stage_turn(struct stage *st, int wait_ms)
     }
 }
 
+/* So many turns, or what it takes instead where a turn does little. */
 static inline void stage_turns(struct stage *st, int n)
 {
+#ifdef MOONWIRE_TINY
+    n *= 40;
+#endif
     for (int i = 0; i < n; i++) {
         stage_turn(st, 0);
     }

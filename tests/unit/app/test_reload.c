@@ -401,7 +401,7 @@ static void nothing_is_lost_or_out_of_order_in_reload_after_reload(void **state)
         for (int n = 1; n <= 100; n++) {
             char wanted[32];
             int len = snprintf(wanted, sizeof(wanted), "%d=%d", n, n);
-            assert_memory_equal(at, wanted, len);
+            assert_memory_equal(at, wanted, (size_t)len);
             at += len + 1;
         }
     }
