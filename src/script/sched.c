@@ -37,19 +37,20 @@ struct sched {
     uint32_t every;      /* it reads it every so many calls, ... */
     uint32_t calls_left; /* ... next after so many */
     bool is_used_up;     /* this turn's time, as far as that side goes */
+    bool is_gone;        /* the unit that runs was taken out meanwhile */
 };
 
 /* One slice. True: the unit has more to run and is still there. */
-static bool run_slice(struct sched_unit *u, uint64_t *now)
+static bool run_slice(struct sched *s, struct sched_unit *u, uint64_t *now)
 {
-    bool is_gone = false;
     uint64_t end = *now + SLICE_NS;
     bool has_more;
-    u->gone = &is_gone;
+    s->is_gone = false;
+    u->gone = &s->is_gone;
     do {
         has_more = u->run(u);
         *now = loop_clock_ns();
-        if (is_gone) {
+        if (s->is_gone) {
             return false;
         }
         /* What it posted about itself meanwhile counts as more. */
@@ -70,7 +71,7 @@ static void run_queue(struct loop_hook *h)
         do {
             node = list_pop_head(&s->queue);
             struct sched_unit *u = container_of(node, struct sched_unit, node);
-            if (run_slice(u, &now)) {
+            if (run_slice(s, u, &now)) {
                 list_push_tail(&s->queue, &u->node);
             }
         } while (now < end && !list_is_empty(&s->queue));
