@@ -26,9 +26,9 @@ size_t meter_used(const struct meter *m);
 
 struct blob {
     atomic_uint refs;
-    uint32_t size;        /* capacity of data[], bytes */
-    struct meter *meter;  /* ref; NULL: charged to nobody */
-    uint8_t is_scratch;   /* shared by one turn's direct sends: whoever keeps
+    uint32_t size;       /* capacity of data[], bytes */
+    struct meter *meter; /* ref; NULL: charged to nobody */
+    uint8_t is_scratch;  /* shared by one turn's direct sends: whoever keeps
                              a range of it beyond the turn copies it out */
     uint8_t data[];
 };

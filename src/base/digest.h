@@ -13,8 +13,7 @@ enum digest_alg { DIGEST_SHA1, DIGEST_SHA256, DIGEST_SHA512 };
 /* "sha1", "sha256", "sha512" -> alg; false: no such algorithm. */
 bool digest_find(const char *name, enum digest_alg *alg);
 size_t digest_bytes(enum digest_alg alg);
-void digest_hash(
-    enum digest_alg alg, const void *p, size_t n, uint8_t *out);
+void digest_hash(enum digest_alg alg, const void *p, size_t n, uint8_t *out);
 /* RFC 2104. */
 void digest_hmac(enum digest_alg alg, const void *key, size_t key_n,
     const void *p, size_t n, uint8_t *out);
@@ -23,8 +22,7 @@ void digest_hmac(enum digest_alg alg, const void *key, size_t key_n,
 size_t digest_base64(const void *p, size_t n, char *out);
 size_t digest_base64_bytes(size_t n);
 /* False: not strict base64. `out` has room for n / 4 * 3 bytes. */
-bool digest_unbase64(
-    const char *s, size_t n, uint8_t *out, size_t *out_n);
+bool digest_unbase64(const char *s, size_t n, uint8_t *out, size_t *out_n);
 /* Time independent of where the bytes differ. */
 bool digest_is_equal(const void *a, const void *b, size_t n);
 /* Unpredictable bytes (getrandom); never fails. */

@@ -7,10 +7,10 @@
 #define BASE_LIMITS_H
 
 /* The opening handshake. */
-#define LIMIT_HEAD_BYTES        (16 * 1024)
-#define LIMIT_HEADERS           100
-#define LIMIT_HANDSHAKE_MS      10000
-#define LIMIT_KEEP_ALIVE_MS     10000 /* between two requests */
+#define LIMIT_HEAD_BYTES    (16 * 1024)
+#define LIMIT_HEADERS       100
+#define LIMIT_HANDSHAKE_MS  10000
+#define LIMIT_KEEP_ALIVE_MS 10000 /* between two requests */
 
 /* Messages from clients. */
 #define LIMIT_DEFAULT_MESSAGE_BYTES (1024 * 1024)
@@ -37,39 +37,39 @@
 #define LIMIT_INBOX_CLIENT_EVENTS 64
 
 /* Apps. */
-#define LIMIT_DEFAULT_MEMORY_BYTES (64 * 1024 * 1024)
-#define LIMIT_MIN_MEMORY_BYTES     (256 * 1024)
-#define LIMIT_MAX_MEMORY_BYTES     (1024 * 1024 * 1024)
-#define LIMIT_DEFAULT_CPU_MS       100
-#define LIMIT_MAX_CPU_MS           10000
-#define LIMIT_DEFAULT_CLIENTS      100000
-#define LIMIT_MAX_CLIENTS          1000000
-#define LIMIT_ROOMS_PER_CLIENT     128
-#define LIMIT_ROOMS_PER_APP        100000
-#define LIMIT_ROOM_NAME_BYTES      128
-#define LIMIT_ROOM_RULES           64
-#define LIMIT_USER_BYTES           128
-#define LIMIT_PROTOCOL_BYTES       128
+#define LIMIT_DEFAULT_MEMORY_BYTES  (64 * 1024 * 1024)
+#define LIMIT_MIN_MEMORY_BYTES      (256 * 1024)
+#define LIMIT_MAX_MEMORY_BYTES      (1024 * 1024 * 1024)
+#define LIMIT_DEFAULT_CPU_MS        100
+#define LIMIT_MAX_CPU_MS            10000
+#define LIMIT_DEFAULT_CLIENTS       100000
+#define LIMIT_MAX_CLIENTS           1000000
+#define LIMIT_ROOMS_PER_CLIENT      128
+#define LIMIT_ROOMS_PER_APP         100000
+#define LIMIT_ROOM_NAME_BYTES       128
+#define LIMIT_ROOM_RULES            64
+#define LIMIT_USER_BYTES            128
+#define LIMIT_PROTOCOL_BYTES        128
 #define LIMIT_RESPONSE_HEADER_BYTES 4096
-#define LIMIT_TASKS                4096 /* handlers and tasks parked at once */
-#define LIMIT_LOCKS                4096 /* held at once */
-#define LIMIT_TIMERS               16384
-#define LIMIT_TIMER_MIN_MS         1
-#define LIMIT_SNAPSHOT_BYTES       (8 * 1024 * 1024)
-#define LIMIT_SNAPSHOT_FILES       1024
-#define LIMIT_CONF_BYTES           (64 * 1024)
-#define LIMIT_VALUE_BYTES          (16 * 1024 * 1024)
-#define LIMIT_VALUE_DEPTH          100
-#define LIMIT_JSON_DEPTH           100
-#define LIMIT_DRAIN_OLD_MS         5000 /* awaiting handlers of an old gen */
-#define LIMIT_APP_LOG_LINES_PER_S  100
+#define LIMIT_TASKS                 4096 /* handlers and tasks parked at once */
+#define LIMIT_LOCKS                 4096 /* held at once */
+#define LIMIT_TIMERS                16384
+#define LIMIT_TIMER_MIN_MS          1
+#define LIMIT_SNAPSHOT_BYTES        (8 * 1024 * 1024)
+#define LIMIT_SNAPSHOT_FILES        1024
+#define LIMIT_CONF_BYTES            (64 * 1024)
+#define LIMIT_VALUE_BYTES           (16 * 1024 * 1024)
+#define LIMIT_VALUE_DEPTH           100
+#define LIMIT_JSON_DEPTH            100
+#define LIMIT_DRAIN_OLD_MS          5000 /* awaiting handlers of an old gen */
+#define LIMIT_APP_LOG_LINES_PER_S   100
 
 /* A connection's clock. */
-#define LIMIT_DEFAULT_PING_MS  30000
-#define LIMIT_PONG_MS          10000
-#define LIMIT_CLOSE_MS         5000
-#define LIMIT_CLOSE_REASON     123 /* RFC 6455 5.5.1: 125 less the code */
-#define LIMIT_CONTROL_BYTES    125 /* RFC 6455 5.5 */
+#define LIMIT_DEFAULT_PING_MS 30000
+#define LIMIT_PONG_MS         10000
+#define LIMIT_CLOSE_MS        5000
+#define LIMIT_CLOSE_REASON    123 /* RFC 6455 5.5.1: 125 less the code */
+#define LIMIT_CONTROL_BYTES   125 /* RFC 6455 5.5 */
 
 /* A turn of the loop. */
 #define LIMIT_READ_BUFFER_BYTES (64 * 1024)

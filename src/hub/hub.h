@@ -27,9 +27,9 @@ struct membership {
 };
 
 struct member {
-    struct hub *hub;      /* NULL: not in a hub */
+    struct hub *hub; /* NULL: not in a hub */
     struct conn_id conn;
-    uint64_t id;          /* the client's number */
+    uint64_t id;              /* the client's number */
     struct membership *rooms; /* [0] is the room of everybody */
     uint32_t room_count;
     uint32_t room_cap;
@@ -37,12 +37,12 @@ struct member {
                                 a member must not move in memory */
     struct user_entry *user; /* NULL: anonymous */
     struct list user_node;
-    uint64_t stamp;       /* of the last broadcast that addressed us */
+    uint64_t stamp; /* of the last broadcast that addressed us */
 };
 
 struct hub_config {
     struct net *net;
-    struct meter *meter;      /* taken by reference */
+    struct meter *meter;       /* taken by reference */
     enum outbox_policy policy; /* where no room rule says otherwise */
     uint32_t rooms_max;
     uint32_t rooms_per_client;
@@ -57,8 +57,8 @@ void hub_set_policy(struct hub *h, enum outbox_policy policy);
 /* A client opened: it can be found and addressed from now on. `user` may be
  * NULL. 0 or ERR_NOMEM. `m->hub` must be NULL, the rest of `m` need not be
  * initialised; no two members of a hub may have the same id. */
-int hub_enter(struct hub *h, struct member *m, uint64_t id,
-    struct conn_id conn, const char *user, size_t user_len) NODISCARD;
+int hub_enter(struct hub *h, struct member *m, uint64_t id, struct conn_id conn,
+    const char *user, size_t user_len) NODISCARD;
 /* Leaves the hub and all its rooms; harmless twice. Due when the conn tells
  * on_closed: a walk knows its members by slot alone, and the slot will be
  * somebody else's. */
@@ -86,8 +86,8 @@ struct room *hub_next_room(struct hub *h, uint32_t *at);
 uint32_t room_ids(
     const struct hub *h, const struct room *r, uint64_t *ids, uint32_t cap);
 /* The same for a user's clients. */
-uint32_t user_ids(struct hub *h, const char *user, size_t len, uint64_t *ids,
-    uint32_t cap);
+uint32_t user_ids(
+    struct hub *h, const char *user, size_t len, uint64_t *ids, uint32_t cap);
 
 /* Rules by room name; a pattern ends in "*" or is the name itself; the first
  * that matches holds for a room when it is made. 0, ERR_QUOTA (too many

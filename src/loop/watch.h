@@ -17,8 +17,8 @@ struct loop;
 struct watch;
 
 /* NULL if the directory cannot be opened. `fn` runs on the loop. */
-struct watch *watch_new(struct loop *l, const char *dir,
-    void (*fn)(void *arg), void *arg) NODISCARD;
+struct watch *watch_new(struct loop *l, const char *dir, void (*fn)(void *arg),
+    void *arg) NODISCARD;
 void watch_free(struct watch *w);
 
 #endif

@@ -122,13 +122,12 @@ void conn_reply_body(struct conn *c, const void *head, size_t len,
  * frame goes out behind what is queued. `code` must be valid on the wire or
  * 1005 (a Close without a body); reason <= LIMIT_CLOSE_REASON bytes of UTF-8.
  * Does nothing unless OPEN. */
-void conn_close(
-    struct conn *c, uint16_t code, const char *reason, size_t len);
+void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len);
 /* Ends a peer that broke a rule or lags: as conn_close(), but input is read
  * over from now on. `drop_queue`: data not begun is dropped first, so that
  * the Close reaches a reader that lags. */
-void conn_fail(struct conn *c, uint16_t code, const char *reason,
-    bool drop_queue);
+void conn_fail(
+    struct conn *c, uint16_t code, const char *reason, bool drop_queue);
 /* The end without ceremony (errors, shutdown): on_closed(1006) if it is still
  * due, FIN or RST, memory at the end of the turn. */
 void conn_kill(struct conn *c, bool reset);

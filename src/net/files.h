@@ -20,7 +20,7 @@ struct files *files_new(const char *dir) NODISCARD;
 void files_free(struct files *f);
 /* Answers `r` on `c`: the file, 304, 301, 404 or 405. `path` is the decoded
  * path below the directory. */
-void files_serve(struct files *f, struct conn *c,
-    const struct http_request *r, const char *path);
+void files_serve(struct files *f, struct conn *c, const struct http_request *r,
+    const char *path);
 
 #endif

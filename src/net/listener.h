@@ -18,8 +18,8 @@ struct listener;
  * listens there already), ERR_SYNTAX for a text that is no address,
  * ERR_NOT_FOUND for a name that nobody knows. */
 int listener_open(struct listener **out, struct net *n, const char *address,
-    const struct conn_router *router, const struct conn_settings *defaults)
-    NODISCARD;
+    const struct conn_router *router,
+    const struct conn_settings *defaults) NODISCARD;
 /* The address it is bound to, "127.0.0.1:43210". */
 const char *listener_address(const struct listener *ln);
 /* SO_SNDBUF of the connections accepted from now on. 0 or a negated errno. */

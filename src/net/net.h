@@ -64,12 +64,12 @@ struct net {
     struct slots conns;      /* slot -> struct conn * */
     struct lane *lanes;      /* parallel to conns.entries */
     uint32_t lane_cap;
-    uint32_t dirty_cap;  /* a power of two, >= conns.capacity */
-    uint32_t *dirty;     /* ring of slots, each at most once */
+    uint32_t dirty_cap; /* a power of two, >= conns.capacity */
+    uint32_t *dirty;    /* ring of slots, each at most once */
     uint32_t dirty_head;
     uint32_t dirty_count;
-    struct list todo;  /* conns to resume or to end at the next flush */
-    struct list tapes; /* written to in this turn; see net/tape.h */
+    struct list todo;     /* conns to resume or to end at the next flush */
+    struct list tapes;    /* written to in this turn; see net/tape.h */
     struct tape controls; /* pings and pongs of all connections */
     struct list spare_outboxes;
     uint32_t spare_outbox_count;
@@ -107,13 +107,12 @@ int net_send_slow(struct net *n, uint32_t slot, const struct range *r,
  * `key`: a frame with the same key that waits in the outbox and has not begun
  * to leave is replaced (removed; the new one goes to the tail). A lane is not
  * searched: a client that keeps up gets all of a turn. NULL: no key. */
-static inline int net_send(struct net *n, uint32_t slot,
-    const struct range *r, enum outbox_policy policy, const char *key,
-    size_t key_len)
+static inline int net_send(struct net *n, uint32_t slot, const struct range *r,
+    enum outbox_policy policy, const char *key, size_t key_len)
 {
     struct lane *l = &n->lanes[slot];
     if (LIKELY((l->flags & (LANE_OPEN | LANE_SLOW)) == LANE_OPEN &&
-            (uint64_t)r->len + 64u * (uint64_t)r->frames <= l->hard_bytes)) {
+               (uint64_t)r->len + 64u * (uint64_t)r->frames <= l->hard_bytes)) {
         if (l->blob == NULL) {
             l->blob = blob_ref(r->blob);
             l->off = r->off;

@@ -41,9 +41,8 @@ void outbox_free(struct outbox *o, struct net *n);
  * counted, never dropped. `is_over` makes the drop policies hold the queue to
  * soft_messages as well: the soft bound was exceeded for too long. */
 int outbox_push(struct outbox *o, const struct range *r,
-    const struct outbox_limits *limits, enum outbox_policy policy,
-    bool is_over, const char *key, size_t key_len,
-    struct outbox_drops *drops) NODISCARD;
+    const struct outbox_limits *limits, enum outbox_policy policy, bool is_over,
+    const char *key, size_t key_len, struct outbox_drops *drops) NODISCARD;
 /* Queues a control frame (encoded, <= 127 bytes) ahead of all data that has
  * not begun to leave. A second pong replaces one that waits (5.5.3). */
 void outbox_push_control(

@@ -21,13 +21,13 @@
 struct net;
 
 struct tape {
-    struct list node;    /* in net->tapes while it holds a chunk */
-    struct blob *chunk;  /* ref; NULL: none */
-    uint32_t used;       /* bytes written to the chunk */
-    uint32_t next_bytes; /* size of the next chunk */
-    uint32_t turn_bytes; /* written since the chunk was last let go */
+    struct list node;     /* in net->tapes while it holds a chunk */
+    struct blob *chunk;   /* ref; NULL: none */
+    uint32_t used;        /* bytes written to the chunk */
+    uint32_t next_bytes;  /* size of the next chunk */
+    uint32_t turn_bytes;  /* written since the chunk was last let go */
     uint32_t least_bytes; /* of a turn's first chunk; 0: no more than needed */
-    bool is_scratch;     /* chunks are marked scratch: direct sends */
+    bool is_scratch;      /* chunks are marked scratch: direct sends */
 };
 
 void tape_init(struct tape *t, bool is_scratch);
