@@ -398,6 +398,10 @@ timer.every(0.01, function()
   if version == 1 and err then broadcast("refused " .. err) end
 end)
 function on_open(client) client:send("hello") end
+function on_message(client)
+  sleep(0.5)
+  broadcast("held " .. version)
+end
 """
 
 
@@ -409,8 +413,12 @@ def test_timers_change_hands_exactly_once(tmp_path):
         while got.count("tick 1") < 4:
             got.append(peer.message())
         mark = len(got)
+        # Its handler keeps the old version alive, but not its timers.
+        holder = Peer(server.port).open()
+        holder.text("hold")
+        until(lambda: counters(server).get("messages_in_total") == 1)
         reload(server, TIMERS % 2)
-        while got.count("tick 2") < 20:
+        while got.count("tick 2") < 20 or "held 1" not in got:
             got.append(peer.message())
         after = got[got.index("tick 2"):]
         assert "tick 1" not in after and "late 1" not in after

@@ -66,6 +66,16 @@ function commands.send(m)
   return said
 end
 
+-- A little to who lags, much to who asks: encoded side by side.
+function commands.mixed(m, asker)
+  local lags = clients.of(m.user)[1]
+  for _ = 1, 14 do
+    asker:send(("y"):rep(4000))
+    lags:send(("z"):rep(8))
+  end
+  return { sent = 14 }
+end
+
 function commands.queue(m)
   local client = clients.of(m.user)[1]
   return client and client:queue() or { gone = true }
@@ -75,7 +85,7 @@ function commands.seen() return json.array(seen) end
 
 function on_message(client, text)
   local m = json.decode(text)
-  client:send(commands[m.cmd](m))
+  client:send(commands[m.cmd](m, client))
 end
 
 rooms.define("old*", { slow = "drop_oldest" })
@@ -231,6 +241,23 @@ def test_the_kernel_holds_little_for_who_does_not_read(tmp_path):
         queue = ask(boss, cmd="queue", user="slow")
         assert queue["bytes"] > 900 << 10
         assert kernel_bytes(server, port) < 256 << 10
+
+
+def test_what_waits_holds_on_to_nothing_that_has_left(tmp_path):
+    with serve(tmp_path, MAIN, conf("soft = 65536")) as server:
+        boss, sleeper = director(server), slow(server)
+        publish_until(boss, lambda a: ask(boss, cmd="queue", user="slow")[
+            "messages"] > 4, size=8192)
+        before, _ = memory(server.pid)
+        forget_peak(server.pid)
+        for _ in range(400):
+            boss.text('{"cmd":"mixed","user":"slow"}')
+            assert {len(m) for m in boss.messages(14)} == {4000}
+            assert boss.message() == '{"sent":14}'
+        # 5600 messages of 8 bytes wait; 22 MB went past them.
+        assert ask(boss, cmd="queue", user="slow")["messages"] > 5600
+        _, peak = memory(server.pid)
+        assert peak - before < (24 if IS_ASAN else 8) << 20
 
 
 # ---- the bounds

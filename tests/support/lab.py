@@ -9,11 +9,11 @@ import subprocess
 
 import pytest
 
-from support.server import BINARY, Server
-from support.wire import Peer
+from support.server import Server
+from support.wire import Peer, is_sanitized
 
-IS_ASAN = b"__asan_init" in pathlib.Path(BINARY).read_bytes() \
-    if pathlib.Path(BINARY).exists() else False
+# Its memory is not the server's alone.
+IS_ASAN = is_sanitized()
 
 
 def write_app(directory, main, conf=None, files=None):
