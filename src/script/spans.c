@@ -37,6 +37,7 @@ static uint32_t min_u32(uint32_t x, uint32_t y)
 
 static unsigned bin_of(uint32_t pages)
 {
+    ASSERT(pages != 0, "a span has a page");
     if (pages <= ARENA_EXACT_BINS) {
         return pages - 1;
     }
