@@ -9,8 +9,11 @@ import time
 
 import pytest
 
-from support.lab import (IS_ASAN, ask, counters, forget_peak, memory, serve)
+from support.lab import (IS_ASAN, ask, counters, forget_peak, memory,
+                         not_tiny, serve)
 from support.wire import BINARY, FACTOR, TEXT, Peer, encode, until
+
+pytestmark = not_tiny
 
 MAIN = """
 local open = false

@@ -12,8 +12,10 @@ import pytest
 import websockets
 
 from support.lab import (IS_ASAN, ask, counters, forget_peak, kernel_bytes, lines,
-                 memory, serve)
+                 memory, not_tiny, serve)
 from support.wire import FACTOR, TEXT, Ended, Peer, until
+
+pytestmark = not_tiny
 
 MAIN = """
 local seen = {}                       -- what befell whom, in order

@@ -6,10 +6,10 @@ a frame. Twice a new version of the app takes over, once a broken one does not.
 
 What holds all the while:
   - every stream is well-formed (FrameReader is strict);
-  - a scribe who is in all rooms hears each sender's numbers 1, 2, 3, ...;
+  - a scribe who is in all such rooms hears each sender's numbers 1, 2, 3...;
   - what any member hears of a room is what the scribe heard, in that order,
-    nothing missing, nothing twice, from its joining to its leaving; in rooms
-    whose policy drops, something may be missing;
+    nothing missing, nothing twice, from its joining to its leaving (in rooms
+    whose policy drops: in order, and nothing twice);
   - answers to a client come in the order of its messages, also across a
     version's end, and client.data has counted them;
   - a keeper is told each on_open and on_close: they pair up exactly.
@@ -25,11 +25,13 @@ import socket
 import struct
 import time
 
-from support.lab import counters, serve
+from support.lab import IS_TINY, counters, serve
 from support.wire import (BINARY, CLOSE, FACTOR, HOST, PING, PONG, TEXT,
                           FrameReader, close_payload, encode, parse_close)
 
-STEADY, DROPPERS, OTHERS = 350, 10, 240     # 500 at once
+# 500 at once; a tenth of them, and of their words, in a build of tiny buffers.
+STEADY, DROPPERS, OTHERS = (35, 5, 20) if IS_TINY else (350, 10, 240)
+PADS = [0, 10, 30] if IS_TINY else [0, 10, 100, 300, 2000]
 RUN_S = float(os.environ.get("MOONWIRE_STRESS_S", "12"))
 ROOMS = ["r%d" % i for i in range(8)]
 LOSSY = ["drop1", "drop2"]
@@ -37,11 +39,13 @@ GENERATION = 10_000_000     # (generation, number in it) as one integer
 
 CONF = """return {
   outbox = { hard = "64KB", soft = 100, soft_for = "500ms" }, ping = "1s",
+  env = { TINY = "%s" },
 }
-"""
+""" % ("yes" if IS_TINY else "no")
 
 MAIN = """
 -- version %d
+local TINY = env.TINY == "yes"
 local STRICT = { "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7" }
 local ROOMS = { "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7",
                 "drop1", "drop2", "*" }
@@ -70,9 +74,9 @@ end
 
 for i, name in ipairs(ROOMS) do
   local n, who = 0, "timer" .. app.generation .. "." .. i
-  local often, pad = 0.1 + i * 0.013, 40 * i
+  local often, pad = 0.1 + i * 0.013, TINY and i or 40 * i
   if name == "*" then often, pad = 0.7, 10 end
-  if name:find("^drop") then often, pad = 0.02, 2000 end
+  if name:find("^drop") then often, pad = 0.02, TINY and 20 or 2000 end
   timer.every(often, function()
     if stopped then return end
     n = n + 1
@@ -284,11 +288,11 @@ class Member:
 
 
 class Scribe(Member):
-    """Hears everything; what it wrote down is what was said."""
+    """Hears all that must not be lost; what it wrote down was said."""
 
     def __init__(self):
-        super().__init__([*ROOMS, *LOSSY], "scribe")
-        self.place = {room: {} for room in [*ROOMS, *LOSSY, "*"]}
+        super().__init__(ROOMS, "scribe")
+        self.place = {room: {} for room in [*ROOMS, "*"]}
         self.besides = {room: [] for room in self.place}
         self.order = {room: [] for room in self.place}
         self.last = {}              # sender -> its last number
@@ -309,24 +313,24 @@ class Scribe(Member):
 
     def check(self, member):
         for room, since, keys in member.heard:
+            if room in LOSSY:
+                for generation in {key // GENERATION for key in keys}:
+                    mine = [k for k in keys if k // GENERATION == generation]
+                    assert mine == sorted(set(mine)), (room, mine)
+                continue
             places = [self.place[room][key] for key in keys]
             besides = self.besides[room]
             if since is not None and since[1] > 0 and places:
                 at = self.place[room][since[0] * GENERATION + since[1]]
-                assert places[0] > at
-                if room not in LOSSY:
-                    # In between only what an older generation said.
-                    assert all(
-                        self.order[room][i] // GENERATION != since[0]
-                        or besides[i] == member.id
-                        for i in range(at + 1, places[0]))
+                # In between only what an older generation said.
+                assert places[0] > at and all(
+                    self.order[room][i] // GENERATION != since[0]
+                    or besides[i] == member.id
+                    for i in range(at + 1, places[0]))
             for a, b in zip(places, places[1:]):
-                if room in LOSSY:
-                    assert a < b, (room, a, b)
-                else:
-                    assert a < b and all(besides[i] == member.id
-                                         for i in range(a + 1, b)), (
-                        room, a, b, member.id)
+                assert a < b and all(besides[i] == member.id
+                                     for i in range(a + 1, b)), (
+                    room, a, b, member.id)
 
 
 class Stress:
@@ -360,7 +364,7 @@ class Stress:
         member.say(rooms,
                    dice.choice(["now"] * 4 + ["sleep", "lock", "sort", "all"]),
                    dice.choice(["all", "all", "except"]),
-                   dice.choice([0, 10, 100, 300, 2000]))
+                   dice.choice(PADS))
 
     # ---- what clients are like; each returns when its client has gone
 
@@ -593,8 +597,8 @@ class Stress:
         print("%d clients (most at once %d, %s), %d broadcasts, %d heard" % (
             len(self.members), most, self.kinds,
             sum(map(len, scribe.order.values())), heard))
-        assert most >= 500
-        assert heard > 1000 * RUN_S
+        assert most >= (50 if IS_TINY else 500)
+        assert heard > (100 if IS_TINY else 1000) * RUN_S
 
     @staticmethod
     def pair(text, opened, closed):
@@ -617,8 +621,9 @@ def test_five_hundred_who_do_not_behave(tmp_path):
         print(count)
         assert count["reloads_total"] == 2
         assert count["reloads_failed_total"] == 1
-        assert count["slow_closed_total"] > 0
-        assert count["dropped_oldest_total"] > 0
+        if not IS_TINY:
+            assert count["slow_closed_total"] > 0
+            assert count["dropped_oldest_total"] > 0
         assert "handler_errors_total" not in count
         assert "protocol_errors_total" not in count
         assert not [r for r in server.log if r["level"] == "error"

@@ -15,6 +15,11 @@ from support.wire import Peer, is_sanitized
 # Its memory is not the server's alone.
 IS_ASAN = is_sanitized()
 
+# It reads and writes a few bytes at a time: no build to send megabytes through.
+IS_TINY = os.environ.get("MOONWIRE_PRESET") == "tiny"
+not_tiny = pytest.mark.skipif(
+    IS_TINY, reason="megabytes in pieces of three bytes take too long")
+
 
 def write_app(directory, main, conf=None, files=None):
     """An app's directory: main.lua, app.conf.lua, more files by name."""
