@@ -312,23 +312,12 @@ static int push_text(lua_State *L, const char *s)
     return 1;
 }
 
-static int push_field(
-    lua_State *L, const char *key, struct client *cl, uint64_t id)
+/* A field that only a client that is there has. */
+static int push_living_field(
+    lua_State *L, const char *key, const struct client *cl)
 {
-    if (strcmp(key, "id") == 0) {
-        lua_pushinteger(L, (lua_Integer)id);
-    } else if (strcmp(key, "data") == 0) {
-        return push_data(L, cl);
-    } else if (strcmp(key, "closed") == 0) {
-        lua_pushboolean(L, cl == NULL || cl->is_closed);
-    } else if (cl == NULL) {
-        lua_pushnil(L);
-    } else if (strcmp(key, "user") == 0) {
-        if (cl->user_len == 0) {
-            lua_pushnil(L);
-        } else {
-            lua_pushlstring(L, cl->strings + cl->user_at, cl->user_len);
-        }
+    if (strcmp(key, "user") == 0 && cl->user_len != 0) {
+        lua_pushlstring(L, cl->strings + cl->user_at, cl->user_len);
     } else if (strcmp(key, "ip") == 0) {
         return push_text(L, cl->strings + cl->ip_at);
     } else if (strcmp(key, "path") == 0) {
@@ -341,6 +330,23 @@ static int push_field(
         lua_pushinteger(L, (lua_Integer)cl->state->generation);
     } else if (strcmp(key, "restored") == 0) {
         lua_pushboolean(L, 0); /* set by the restart after a hard kill */
+    } else {
+        lua_pushnil(L);
+    }
+    return 1;
+}
+
+static int push_field(
+    lua_State *L, const char *key, struct client *cl, uint64_t id)
+{
+    if (strcmp(key, "id") == 0) {
+        lua_pushinteger(L, (lua_Integer)id);
+    } else if (strcmp(key, "data") == 0) {
+        return push_data(L, cl);
+    } else if (strcmp(key, "closed") == 0) {
+        lua_pushboolean(L, cl == NULL || cl->is_closed);
+    } else if (cl != NULL) {
+        return push_living_field(L, key, cl);
     } else {
         lua_pushnil(L);
     }

@@ -18,16 +18,15 @@ static uint64_t wall_clock_ms(void)
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-struct client *client_new(struct app *a, struct conn *c, uint64_t id,
-    const char *path, const char *protocol, const char *user, size_t user_len)
+/* A client with its texts in its own block, nothing else set. */
+static struct client *alloc_client(const char *path, const char *protocol,
+    const char *ip, const char *user, size_t user_len)
 {
-    char ip[CONN_IP_BYTES];
-
-    conn_ip(c, ip);
     size_t path_len = strlen(path) + 1;
     size_t protocol_len = strlen(protocol) + 1;
     size_t ip_len = strlen(ip) + 1;
     size_t total = path_len + protocol_len + ip_len + user_len;
+
     if (total > UINT16_MAX) {
         return NULL; /* no request head is that long (I6) */
     }
@@ -36,9 +35,6 @@ struct client *client_new(struct app *a, struct conn *c, uint64_t id,
         return NULL;
     }
     memset(cl, 0, sizeof(*cl));
-    cl->app = a;
-    cl->state = a->live;
-    cl->member.id = id;
     cl->protocol_at = (uint16_t)path_len;
     cl->ip_at = (uint16_t)(path_len + protocol_len);
     cl->user_at = (uint16_t)(cl->ip_at + ip_len);
@@ -49,6 +45,22 @@ struct client *client_new(struct app *a, struct conn *c, uint64_t id,
     if (user_len != 0) {
         memcpy(cl->strings + cl->user_at, user, user_len);
     }
+    return cl;
+}
+
+struct client *client_new(struct app *a, struct conn *c, uint64_t id,
+    const char *path, const char *protocol, const char *user, size_t user_len)
+{
+    char ip[CONN_IP_BYTES];
+
+    conn_ip(c, ip);
+    struct client *cl = alloc_client(path, protocol, ip, user, user_len);
+    if (cl == NULL) {
+        return NULL;
+    }
+    cl->app = a;
+    cl->state = a->live;
+    cl->member.id = id;
     cl->connected_at_ms = wall_clock_ms();
     list_init(&cl->events);
     list_init(&cl->ready_node);

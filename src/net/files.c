@@ -331,7 +331,7 @@ void files_serve(struct files *f, struct conn *c, const struct http_request *r,
     /* Nobody reads a body here, and what is left of it must not be taken
      * for the next request. */
     bool keep_alive = r->keep_alive && !r->has_body;
-    struct found_file file;
+    struct found_file file = {0};
     if (!is_head && strcmp(r->method, "GET") != 0) {
         reply_text(c, 405, "only GET and HEAD are served here",
             "Allow: GET, HEAD\r\n", false, keep_alive);
