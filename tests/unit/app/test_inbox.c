@@ -88,6 +88,35 @@ static void a_client_that_floods_delays_others_by_an_event(void **state)
     stage_fini(&st);
 }
 
+static void clients_that_flood_take_turns(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "local order = ''\n"
+                     "function on_message(c, m)\n"
+                     "  if m == 'spin' then\n"
+                     "    local t = time.monotonic() + 0.02\n"
+                     "    while time.monotonic() < t do end\n"
+                     "  else order = order .. m end\n"
+                     "  if #order == 60 then print('order ' .. order) end\n"
+                     "end\n");
+    struct peer *a = peer_open(&st, "/");
+    struct peer *b = peer_open(&st, "/");
+    /* Whoever is read first, what comes behind this is queued. */
+    peer_say(a, "spin");
+    peer_say(b, "spin");
+    for (int i = 0; i < 30; i++) {
+        peer_say(a, "a");
+        peer_say(b, "b");
+    }
+    UNTIL(&st, stage_logged(&st, "order ") == 1);
+    const char *order = strstr(st.log, "order ") + 6;
+    for (int i = 3; i < 40; i++) {
+        assert_int_not_equal(order[i], order[i + 1]);
+    }
+    stage_fini(&st);
+}
+
 static void a_client_whose_events_pile_up_is_read_no_more(void **state)
 {
     (void)state;
@@ -405,6 +434,33 @@ static void when_all_tasks_are_taken_events_wait_for_one(void **state)
     stage_fini(&st);
 }
 
+static void an_old_state_that_is_full_does_not_hold_up_the_new(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "function on_start()\n"
+                     "  for i = 1, 4096 do task.spawn(sleep, 1000) end\n"
+                     "  timer.every(0.001, print, 'a tick')\n"
+                     "end\n");
+    UNTIL(&st, task_count(st.app->live->vm) == LIMIT_TASKS);
+    stage_pass(&st, 5);
+    /* A tick waits for a task, in front of whatever comes now. */
+    assert_false(list_is_empty(&st.app->inbox.calls));
+    int ticks = stage_logged(&st, "a tick");
+    stage_write(&st, "main.lua",
+        "function on_connect() task.spawn(print, 'spawned') return true end\n"
+        "timer.after(0.001, print, 'a new tick')\n");
+    assert_int_equal(app_reload(st.app), 0);
+    (void)peer_open(&st, "/");
+    UNTIL(&st, stage_logged(&st, "spawned") == 1);
+    UNTIL(&st, stage_logged(&st, "a new tick") == 1);
+    struct state *old = container_of(st.app->draining.next, struct state, node);
+    timer_start(st.loop, &old->drain_timer, 0);
+    UNTIL(&st, list_is_empty(&st.app->draining));
+    assert_int_equal(stage_logged(&st, "a tick"), ticks);
+    stage_fini(&st);
+}
+
 static void an_event_that_cannot_even_begin_is_over_and_told(void **state)
 {
     (void)state;
@@ -441,6 +497,7 @@ int main(void)
         cmocka_unit_test(a_clients_events_keep_their_order_across_awaits),
         cmocka_unit_test(a_handler_that_waits_holds_up_its_own_client_only),
         cmocka_unit_test(a_client_that_floods_delays_others_by_an_event),
+        cmocka_unit_test(clients_that_flood_take_turns),
         cmocka_unit_test(a_client_whose_events_pile_up_is_read_no_more),
         cmocka_unit_test(the_bytes_that_wait_are_bounded_too),
         cmocka_unit_test(each_way_to_leave_ends_in_one_on_close),
@@ -453,6 +510,7 @@ int main(void)
         cmocka_unit_test(a_client_that_lags_is_told_of_twice),
         cmocka_unit_test(without_handlers_nothing_happens_and_nothing_is_kept),
         cmocka_unit_test(when_all_tasks_are_taken_events_wait_for_one),
+        cmocka_unit_test(an_old_state_that_is_full_does_not_hold_up_the_new),
         cmocka_unit_test(an_event_that_cannot_even_begin_is_over_and_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -309,13 +309,16 @@ static void timers_of_the_old_state_die_and_those_of_the_new_begin(void **state)
     (void)state;
     struct stage st;
     stage_start(&st, "timer.every(0.002, function() print('old beat') end)\n"
-                     "timer.after(0.01, function() print('old once') end)\n");
+                     "function on_message() sleep(1000) end\n");
+    /* With a handler that waits, the old state stays for a while. */
+    peer_say(peer_open(&st, "/"), "stay");
     UNTIL(&st, stage_logged(&st, "old beat") > 1);
     reload_to(&st, "timer.every(0.002, function() print('new beat') end)\n"
                    "function on_start() print('started') end\n");
     int beats = stage_logged(&st, "old beat");
     UNTIL(&st, stage_logged(&st, "new beat") > 3);
     stage_pass(&st, 15);
+    assert_false(list_is_empty(&st.app->draining));
     assert_int_equal(stage_logged(&st, "old beat"), beats);
     assert_int_equal(stage_logged(&st, "started"), 0);
     stage_fini(&st);
