@@ -134,10 +134,17 @@ struct left_rooms {
 
 extern const struct conn_handler client_handler;
 
+struct client_identity {
+    uint64_t id;
+    const char *path;
+    const char *protocol; /* "" if none */
+    const char *user;     /* user_len 0: none */
+    size_t user_len;
+};
+
 /* A client for a connection about to be upgraded. NULL: no memory. */
-struct client *client_new(struct app *a, struct conn *c, uint64_t id,
-    const char *path, const char *protocol, const char *user,
-    size_t user_len) NODISCARD;
+struct client *client_new(
+    struct app *a, struct conn *c, const struct client_identity *who) NODISCARD;
 /* After its last event. */
 void client_free(struct client *cl);
 /* The app closes it. Messages of it that still wait are not heard any more:

@@ -19,13 +19,13 @@ static uint64_t wall_clock_ms(void)
 }
 
 /* A client with its texts in its own block, nothing else set. */
-static struct client *alloc_client(const char *path, const char *protocol,
-    const char *ip, const char *user, size_t user_len)
+static struct client *alloc_client(
+    const struct client_identity *who, const char *ip)
 {
-    size_t path_len = strlen(path) + 1;
-    size_t protocol_len = strlen(protocol) + 1;
+    size_t path_len = strlen(who->path) + 1;
+    size_t protocol_len = strlen(who->protocol) + 1;
     size_t ip_len = strlen(ip) + 1;
-    size_t total = path_len + protocol_len + ip_len + user_len;
+    size_t total = path_len + protocol_len + ip_len + who->user_len;
 
     if (total > UINT16_MAX) {
         return NULL; /* no request head is that long (I6) */
@@ -38,29 +38,29 @@ static struct client *alloc_client(const char *path, const char *protocol,
     cl->protocol_at = (uint16_t)path_len;
     cl->ip_at = (uint16_t)(path_len + protocol_len);
     cl->user_at = (uint16_t)(cl->ip_at + ip_len);
-    cl->user_len = (uint16_t)user_len;
-    memcpy(cl->strings, path, path_len);
-    memcpy(cl->strings + cl->protocol_at, protocol, protocol_len);
+    cl->user_len = (uint16_t)who->user_len;
+    memcpy(cl->strings, who->path, path_len);
+    memcpy(cl->strings + cl->protocol_at, who->protocol, protocol_len);
     memcpy(cl->strings + cl->ip_at, ip, ip_len);
-    if (user_len != 0) {
-        memcpy(cl->strings + cl->user_at, user, user_len);
+    if (who->user_len != 0) {
+        memcpy(cl->strings + cl->user_at, who->user, who->user_len);
     }
     return cl;
 }
 
-struct client *client_new(struct app *a, struct conn *c, uint64_t id,
-    const char *path, const char *protocol, const char *user, size_t user_len)
+struct client *client_new(
+    struct app *a, struct conn *c, const struct client_identity *who)
 {
     char ip[CONN_IP_BYTES];
 
     conn_ip(c, ip);
-    struct client *cl = alloc_client(path, protocol, ip, user, user_len);
+    struct client *cl = alloc_client(who, ip);
     if (cl == NULL) {
         return NULL;
     }
     cl->app = a;
     cl->state = a->live;
-    cl->member.id = id;
+    cl->member.id = who->id;
     cl->connected_at_ms = wall_clock_ms();
     list_init(&cl->events);
     list_init(&cl->ready_node);

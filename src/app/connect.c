@@ -133,8 +133,14 @@ static int join_rooms(struct client *cl, const struct buf *rooms)
 static int make_client(struct app *a, struct conn *c, struct connect *cn,
     struct state *s, struct client **out)
 {
-    struct client *cl = client_new(
-        a, c, cn->id, cn->path, cn->protocol, cn->user, cn->user_len);
+    const struct client_identity who = {
+        .id = cn->id,
+        .path = cn->path,
+        .protocol = cn->protocol,
+        .user = cn->user,
+        .user_len = cn->user_len,
+    };
+    struct client *cl = client_new(a, c, &who);
 
     if (cl == NULL) {
         return ERR_NOMEM;
