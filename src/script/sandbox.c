@@ -303,6 +303,7 @@ static void make_buffer_metatable(lua_State *L)
 int sandbox_open(lua_State *L)
 {
     luaL_checkstack(L, LUA_MINSTACK, NULL);
+    sandbox_guard_lua(L);
     make_buffer_metatable(L);
     sandbox_text_open(L);
     sandbox_coroutine_open(L);

@@ -11,6 +11,13 @@
  * length do not fit into an app's memory. */
 #define SANDBOX_TABLE_ITEMS 100000000
 
+/* Can `..` have a metamethod? See sandbox_lua.c. The header's version will
+ * do: who builds against a later Lua does not run with an earlier one. */
+#define SANDBOX_HAS_CONCAT (LUA_VERSION_RELEASE_NUM >= 50406)
+
+/* sandbox_lua.c */
+void sandbox_guard_lua(lua_State *L);
+
 /* sandbox.c */
 /* Pushes a new table that keeps none of its keys alive. */
 void sandbox_push_weak_table(lua_State *L);

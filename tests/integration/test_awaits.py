@@ -37,7 +37,6 @@ function kinds.metamethods(n)
   local mt = {}
   local function num(x) return setmetatable({ x = x }, mt) end
   function mt.__add(a, b) nap() return num(a.x + b.x) end
-  function mt.__concat(a, b) nap() return a.x .. "|" .. (type(b) == "table" and b.x or b) end
   function mt.__eq(a, b) nap() return a.x == b.x end
   function mt.__lt(a, b) nap() return a.x < b.x end
   function mt.__le(a, b) nap() return a.x <= b.x end
@@ -51,7 +50,7 @@ function kinds.metamethods(n)
   b.y = 21
   assert(a == num(n) and a ~= b and a < b and a <= b and not (b < a))
   assert(a.nothing == "nothing" and b.y == 42)
-  return table.concat({ (a + b).x, a .. b, a(3), #b, (-a).x, tostring(b),
+  return table.concat({ (a + b).x, a(3), #b, (-a).x, tostring(b),
                         ("%s"):format(a) }, " ")
 end
 
@@ -187,8 +186,8 @@ def expected(kind, n):
         values = [i * 7919 % (n + 1) for i in range(1, n + 1)]
         return "%d..%d" % (min(values), max(values))
     if kind == "metamethods":
-        return "%d %d|%d %d %d %d n%d n%d" % (
-            2 * n + 1, n, n + 1, 3 * n, n + 1, -n, n + 1, n)
+        return "%d %d %d %d n%d n%d" % (
+            2 * n + 1, 3 * n, n + 1, -n, n + 1, n)
     if kind == "coroutine":
         return sum(a + b + c for a in range(1, n + 1)
                    for b in range(1, n + 1) for c in range(1, n + 1))

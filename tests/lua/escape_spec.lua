@@ -54,6 +54,34 @@ describe("finalizers", function()
   end)
 end)
 
+-- Where this matters Lua is 5.4.4 as patched against CVE-2022-33099: if the
+-- stack moves while `__concat` runs, `..` goes on in freed memory.
+describe("the concatenation of tables", function()
+  local function deep(n) return n == 0 and 0 or 1 + deep(n - 1) end
+
+  it("does not go on where the stack was", function()
+    local mt = {}
+    local o = setmetatable({}, mt)
+    mt.__concat = function() deep(150) return "x" end
+    for _ = 1, 20 do
+      local ok, r = coroutine.resume(coroutine.create(function()
+        local a, b = "A", "s"
+        return a .. b .. o
+      end))
+      expect(ok and r or r:match("attempt to concatenate a table value") and "Ax").is("Ax")
+    end
+  end)
+
+  it("is there, or is refused early", function()
+    local ok, r = pcall(setmetatable, {}, { __concat = function() return "x" end })
+    if ok then
+      expect(r .. "y").is("x")
+    else
+      expect(r).contains("__concat is not available to apps")
+    end
+  end)
+end)
+
 describe("the string metatable", function()
   it("cannot be had", function()
     expect(getmetatable("")).is(false)
