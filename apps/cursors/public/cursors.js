@@ -11,9 +11,10 @@ const $ = (id) => document.getElementById(id);
 const SEND_MS = 33;          // between two places that are sent
 const DELAY_MS = 80;         // others are shown as they were: that hides the jitter of the net
 const IDLE_MS = 8000;        // who rests this long fades
-const INK_MS = 6000;         // so does ink
+const INK_MS = 5000;         // so does ink
 const INK_PX = 3.4;          // half its width at the tip
-const HALOS = [[3.3, 0.07], [2, 0.12], [1, 1]]; // how wide, how dense
+const HALO = 2.7;            // times as wide
+const INK_GAP_PX = 3;        // closer points would not be seen
 const INK_STEP = 1 / 4;      // of the way between two samples, however fast frames come
 const RIPPLE_MS = 750;
 const MOST_SAMPLES = 120;    // a hidden tab does not draw, and need not remember all
@@ -117,14 +118,16 @@ class Cursor {
       if (mode === PRESSED) this.strokes.push([]);
     }
     if (mode === PRESSED && this.strokes.length === 0) this.strokes.push([]);
-    if (mode === PRESSED || this.mode === PRESSED && presses === this.presses) this.draw(x, y, at);
+    const isEnd = mode !== PRESSED && this.mode === PRESSED && presses === this.presses;
+    if (mode === PRESSED || isEnd) this.draw(x, y, at, isEnd ? 0 : INK_GAP_PX);
     Object.assign(this, { x, y, mode, presses });
   }
 
-  draw(x, y, at) {
+  draw(x, y, at, gap = INK_GAP_PX) {
     const points = this.strokes.at(-1);
     const last = points?.at(-1);
-    if (points && !(last && last.x === x && last.y === y)) points.push({ x, y, at });
+    if (!points || last && Math.hypot((x - last.x) * width, (y - last.y) * height) <= gap) return;
+    points.push({ x, y, at });
   }
 
   // -> is it still under way?
@@ -221,44 +224,65 @@ function ripple(cursor, x, y) {
   wake();
 }
 
-// One path, filled once, so that nothing shows where its parts overlap. All parts
-// turn the same way round: their sum has no holes.
-function fillStroke(points, now, radius) {
-  paper.beginPath();
-  let last;
+// -> what a line is drawn from, in pixels: points with a radius, the older the
+// thinner, and the direction across the line. A sharp turn begins another run.
+function runsOf(points, now) {
+  const runs = [];
+  let run = null;
   for (const { x, y, at } of points) {
     const age = (now - at) / INK_MS;
-    const p = { x: x * width, y: y * height, r: radius * Math.max(0, 1 - age * age * age) };
-    paper.moveTo(p.x + p.r, p.y);
-    paper.arc(p.x, p.y, p.r, 0, 2 * Math.PI);
-    const length = last && Math.hypot(p.x - last.x, p.y - last.y);
+    const point = { x: x * width, y: y * height, r: INK_PX * (1 - age ** 3), dx: 1, dy: 0 };
+    const last = run?.at(-1);
+    const length = last ? Math.hypot(point.x - last.x, point.y - last.y) : 0;
     if (length > 0) {
-      const nx = (p.y - last.y) / length, ny = (last.x - p.x) / length;
-      paper.moveTo(last.x + nx * last.r, last.y + ny * last.r);
-      paper.lineTo(p.x + nx * p.r, p.y + ny * p.r);
-      paper.lineTo(p.x - nx * p.r, p.y - ny * p.r);
-      paper.lineTo(last.x - nx * last.r, last.y - ny * last.r);
-      paper.closePath();
+      point.dx = (point.x - last.x) / length;
+      point.dy = (point.y - last.y) / length;
+      if (run.length === 1) Object.assign(last, { dx: point.dx, dy: point.dy });
+      if (last.dx * point.dx + last.dy * point.dy < 0.5) {
+        runs.push(run = [{ ...last, dx: point.dx, dy: point.dy }]);
+      }
     }
-    last = p;
+    if (!run) runs.push(run = []);
+    run.push(point);
+  }
+  return runs;
+}
+
+// One outline around each run, all of them filled at once: where they overlap
+// nothing shows.
+function fillRuns(runs, factor) {
+  paper.beginPath();
+  for (const run of runs) {
+    const tail = run[0], tip = run.at(-1);
+    const tailAngle = Math.atan2(tail.dy, tail.dx), tipAngle = Math.atan2(tip.dy, tip.dx);
+    paper.moveTo(tail.x - tail.dy * tail.r * factor, tail.y + tail.dx * tail.r * factor);
+    paper.arc(tail.x, tail.y, tail.r * factor, tailAngle + Math.PI / 2, tailAngle - Math.PI / 2);
+    for (const { x, y, dx, dy, r } of run) paper.lineTo(x + dy * r * factor, y - dx * r * factor);
+    paper.arc(tip.x, tip.y, tip.r * factor, tipAngle - Math.PI / 2, tipAngle + Math.PI / 2);
+    for (let i = run.length - 1; i >= 0; i--) {
+      const { x, y, dx, dy, r } = run[i];
+      paper.lineTo(x - dy * r * factor, y + dx * r * factor);
+    }
+    paper.closePath();
   }
   paper.fill();
 }
 
 function drawInk(cursor, now) {
-  paper.fillStyle = cursor.color;
+  const open = cursor.mode === PRESSED ? cursor.strokes.at(-1) : null;
   for (const points of cursor.strokes) {
     const fresh = points.findIndex((point) => now - point.at < INK_MS);
     points.splice(0, fresh < 0 ? points.length : fresh);
-    for (const [wide, dense] of HALOS) {
-      paper.globalAlpha = dense;
-      fillStroke(points, now, wide * INK_PX);
-    }
+    if (points.length === 0) continue;
+    const tip = points === open ? [{ x: cursor.x, y: cursor.y, at: points.at(-1).at }] : [];
+    const runs = runsOf([...points, ...tip], now);
+    paper.fillStyle = cursor.color;
+    paper.globalAlpha = 0.12;
+    fillRuns(runs, HALO);
+    paper.globalAlpha = 1;
+    fillRuns(runs, 1);
   }
-  // The last one may still grow.
-  const isOpen = cursor.mode === PRESSED;
-  cursor.strokes = cursor.strokes.filter(
-    (points, i) => points.length > 0 || isOpen && i === cursor.strokes.length - 1);
+  cursor.strokes = cursor.strokes.filter((points) => points.length > 0 || points === open);
   return cursor.strokes.some((points) => points.length > 0);
 }
 
