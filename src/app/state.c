@@ -201,6 +201,7 @@ static int prepare(lua_State *L)
 {
     struct state *s = state_from(L);
 
+    /* First: the sandbox may leave Lua unable to make weak tables. */
     new_table(L, &s->client_cache, "v");
     new_table(L, &s->client_data, NULL);
     new_table(L, &s->modules, NULL);

@@ -303,7 +303,6 @@ static void make_buffer_metatable(lua_State *L)
 int sandbox_open(lua_State *L)
 {
     luaL_checkstack(L, LUA_MINSTACK, NULL);
-    sandbox_guard_lua(L);
     make_buffer_metatable(L);
     sandbox_text_open(L);
     sandbox_coroutine_open(L);
@@ -323,6 +322,7 @@ int sandbox_open(lua_State *L)
     seed_random(L, globals);
     name_functions(L, globals);
     lua_settop(L, globals - 1);
+    sandbox_guard_lua(L);
     return 0;
 }
 

@@ -1,8 +1,8 @@
 /* sandbox_base.c -- the base functions that are not the stock ones.
  *
  * setmetatable knows no finalizers: a script's `__gc` would run at a time of
- * its own, in another event's budget. Where `..` is kept from its metamethod
- * (sandbox_lua.c) it says so early. load takes text only, because Lua runs
+ * its own, in another event's budget. What else it refuses, Lua is not safe
+ * with (sandbox_lua.c). load takes text only, because Lua runs
  * binary chunks without checking them. collectgarbage measures and collects
  * but does not tune: the collector's pace is part of the app's memory cap.
  *
@@ -47,12 +47,7 @@ int sandbox_base_setmetatable(lua_State *L)
         if (lua_rawget(L, 2) != LUA_TNIL) {
             return luaL_error(L, "__gc is not available to apps");
         }
-        lua_pushliteral(L, "__concat");
-        if (!SANDBOX_HAS_CONCAT && lua_rawget(L, 2) != LUA_TNIL) {
-            return luaL_error(L,
-                "__concat is not available to apps: " LUA_RELEASE
-                " is not safe with it");
-        }
+        sandbox_judge_metatable(L, 2);
     }
     lua_settop(L, 2);
     lua_setmetatable(L, 1);

@@ -11,12 +11,11 @@
  * length do not fit into an app's memory. */
 #define SANDBOX_TABLE_ITEMS 100000000
 
-/* Can `..` have a metamethod? See sandbox_lua.c. The header's version will
- * do: who builds against a later Lua does not run with an earlier one. */
-#define SANDBOX_HAS_CONCAT (LUA_VERSION_RELEASE_NUM >= 50406)
-
 /* sandbox_lua.c */
+/* The end of what sandbox_open() does; no weak table can be made after it. */
 void sandbox_guard_lua(lua_State *L);
+/* Raises what Lua is not safe with; may replace the metatable at idx. */
+void sandbox_judge_metatable(lua_State *L, int idx);
 
 /* sandbox.c */
 /* Pushes a new table that keeps none of its keys alive. */

@@ -82,6 +82,54 @@ describe("the concatenation of tables", function()
   end)
 end)
 
+-- Before Lua 5.4.8 a table that is found as `__newindex` through a weak value
+-- may be freed while it grows.
+describe("weak tables", function()
+  local function is_weak(t)
+    t[{}] = true
+    t[1] = {}
+    collectgarbage()
+    return next(t) == nil, t[1] == nil
+  end
+
+  it("may have weak keys", function()
+    local t = setmetatable({}, { __mode = "k" })
+    t[{}] = true
+    collectgarbage()
+    expect(next(t)).is(nil)
+    expect(getmetatable(t) == nil).is(false)
+  end)
+
+  it("have weak values where that is safe", function()
+    local ok, t = pcall(setmetatable, {}, { __mode = "v" })
+    if not ok then
+      expect(t).contains("weak values are not available to apps")
+      expect(function() setmetatable({}, { __mode = "vk" }) end).fails_with("weak values")
+      expect(function() setmetatable({}, { __mode = "k", __index = {} }) end).fails_with("__mode")
+      local mt = {}
+      t = setmetatable({}, mt)
+      for _, mode in ipairs { "v", "kv", "k" } do
+        mt.__mode = mode
+        local keys, values = is_weak(t)
+        expect(keys).is(false)
+        expect(values).is(false)
+      end
+    else
+      t[1] = {}
+      collectgarbage()
+      expect(t[1]).is(nil)
+    end
+  end)
+
+  it("do not lend the metatable that makes them so", function()
+    local t = setmetatable({}, { __mode = "k" })
+    if getmetatable(t) == false then
+      expect(function() setmetatable(t, {}) end).fails_with("protected metatable")
+      expect(function() setmetatable(t, nil) end).fails_with("protected metatable")
+    end
+  end)
+end)
+
 describe("the string metatable", function()
   it("cannot be had", function()
     expect(getmetatable("")).is(false)
