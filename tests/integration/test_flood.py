@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from support.lab import (IS_ASAN, ask, counters, forget_peak, memory,
+from support.lab import (IS_ASAN, IS_TSAN, ask, counters, forget_peak, memory,
                          not_tiny, serve)
 from support.wire import BINARY, FACTOR, TEXT, Peer, encode, until
 
@@ -218,7 +218,8 @@ def test_big_messages_meet_the_bound_of_8_mib(tmp_path, size, count, clients):
         # 8 MiB wait in the inbox, and the one that goes over it; each client
         # has one in Lua's hands and one half read.
         held = (8 << 20) + 2 * clients * size
-        assert peak - before < held * (2 if IS_ASAN else 1.2) + (24 << 20)
+        if not IS_TSAN:     # whose shadow is several times as large
+            assert peak - before < held * (2 if IS_ASAN else 1.2) + (24 << 20)
         assert counters(server)["read_pauses_total"] > 0
         ask(boss, cmd="gate", open=True)
         stats = drained(boss, count * clients)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from support.lab import counters, lines, memory, serve
+from support.lab import counters, lines, memory, serve, signal_and_wait
 from support.wire import FACTOR, Peer, until
 
 RELOADED = re.compile(r"^reloaded: generation (\d+), (\d+) clients stay$")
@@ -15,9 +15,8 @@ RELOADED = re.compile(r"^reloaded: generation (\d+), (\d+) clients stay$")
 
 def hup(server):
     """SIGHUP; -> what the log says of the reload."""
-    mark = server.mark()
-    server.signal(signal.SIGHUP)
-    return server.wait_log(lambda r: r.get("event") == "reload", since=mark)
+    return signal_and_wait(server, signal.SIGHUP,
+                           lambda r: r.get("event") == "reload")
 
 
 def reload(server, source, name="main.lua"):

@@ -27,11 +27,12 @@ import weakref
 from support.server import BINARY as SERVER
 
 
-def is_sanitized():
-    """Is the server under test built with a sanitizer?"""
+def is_sanitized(letters=b"at"):
+    """Is the server under test built with a sanitizer (Address, Thread)?"""
     try:
         with open(SERVER, "rb") as file:
-            return re.search(rb"__[at]san_init", file.read()) is not None
+            return re.search(b"__[%s]san_init" % letters,
+                             file.read()) is not None
     except OSError:
         return False
 
