@@ -17,9 +17,14 @@
 #include "base/mem.h"
 #include <string.h>
 
+/* No memory for a task: try again so often, and for so long. */
+#define RETRY_MS     10
+#define RETRY_FOR_MS 1000
+
 enum { SOURCE_TASKS, SOURCE_CALLS, SOURCE_CLIENTS, SOURCES };
 
 static void resume_readers(struct app *a, struct client *cl);
+static void try_again(struct timer *t);
 
 void inbox_init(struct inbox *in)
 {
@@ -28,6 +33,7 @@ void inbox_init(struct inbox *in)
     list_init(&in->calls);
     list_init(&in->paused);
     list_init(&in->spare);
+    timer_init(&in->retry_timer, try_again);
 }
 
 void inbox_fini(struct inbox *in)
@@ -35,6 +41,7 @@ void inbox_fini(struct inbox *in)
     struct list *node;
 
     ASSERT(in->events == 0 && list_is_empty(&in->calls), "I3");
+    timer_stop(&in->retry_timer);
     while ((node = list_pop_head(&in->spare)) != NULL) {
         mem_free(container_of(node, struct event, node));
     }
@@ -142,6 +149,7 @@ static int start(struct app *a, struct event *ev)
         rc = task_run(ev->state->vm, &ev->job);
     }
     if (rc >= 0) {
+        a->inbox.failing_since_ms = 0;
         metric_add(loop_metrics(a->loop), METRIC_EVENTS, 1);
     }
     if (rc == TASK_PARKED) {
@@ -159,17 +167,34 @@ static int start(struct app *a, struct event *ev)
     return rc < 0 ? rc : 0;
 }
 
-/* It could not start. The end of a task will give it another chance; if none
- * is under way there is no memory for even one, and nothing will change that
- * while we wait. True: the event is over. */
-static bool is_hopeless(struct event *ev)
+/* It could not start. If all tasks are taken, the end of one gives it another
+ * chance. If there was no memory it has to try again by itself: nobody tells
+ * when there is some, and those who are under way may be waiting for this very
+ * call. True: that has lasted too long, the event is over. */
+static bool give_up(struct app *a, struct event *ev)
 {
-    if (task_count(ev->state->vm) > 0) {
-        ev->state = ev->kind == EVENT_CALL ? ev->state : NULL;
-        return false;
+    struct inbox *in = &a->inbox;
+    uint64_t now = loop_now_ms(a->loop);
+
+    if (task_count(ev->state->vm) < LIMIT_TASKS) {
+        if (in->failing_since_ms == 0) {
+            in->failing_since_ms = now;
+        }
+        if (now - in->failing_since_ms >= RETRY_FOR_MS) {
+            event_abandon(ev);
+            return true;
+        }
+        timer_start(a->loop, &in->retry_timer, RETRY_MS);
     }
-    event_abandon(ev);
-    return true;
+    ev->state = ev->kind == EVENT_CALL ? ev->state : NULL;
+    return false;
+}
+
+static void try_again(struct timer *t)
+{
+    struct inbox *in = container_of(t, struct inbox, retry_timer);
+
+    inbox_post(container_of(in, struct app, inbox));
 }
 
 void inbox_take(struct app *a, struct event *ev)
@@ -346,7 +371,7 @@ static bool run_call(struct app *a)
         }
         struct list *before = node->prev;
         list_remove(node);
-        if (start(a, ev) == 0 || is_hopeless(ev)) {
+        if (start(a, ev) == 0 || give_up(a, ev)) {
             return true;
         }
         list_push_head(before, node);
@@ -365,7 +390,7 @@ static bool run_client(struct app *a)
     struct client *cl = container_of(node, struct client, ready_node);
     struct event *ev = container_of(cl->events.next, struct event, node);
     unqueue(a, ev);
-    if (start(a, ev) != 0 && !is_hopeless(ev)) {
+    if (start(a, ev) != 0 && !give_up(a, ev)) {
         list_push_head(&cl->events, &ev->node);
         cl->event_count++;
         a->inbox.events++;
@@ -390,6 +415,6 @@ bool inbox_run(struct sched_unit *u)
             return has_work(a);
         }
     }
-    /* Nothing could start: every fiber is taken. The end of one posts us. */
+    /* Nothing could start: who posts us next is said in give_up(). */
     return false;
 }

@@ -4,6 +4,7 @@
 #define APP_INBOX_PRIV_H
 
 #include "base/list.h"
+#include "loop/timers.h"
 #include "script/sched.h"
 #include "script/task.h"
 
@@ -60,6 +61,8 @@ struct inbox {
     uint32_t events; /* queued, all clients */
     size_t bytes;    /* of queued messages */
     unsigned turn;   /* which source is asked first */
+    struct timer retry_timer;
+    uint64_t failing_since_ms; /* no memory to start anything; 0: not so */
 };
 
 void inbox_init(struct inbox *in);

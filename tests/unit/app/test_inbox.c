@@ -461,6 +461,44 @@ static void an_old_state_that_is_full_does_not_hold_up_the_new(void **state)
     stage_fini(&st);
 }
 
+/* As if there were no memory for a single task more. */
+static uint32_t take_memory(struct stage *st)
+{
+    struct vm *vm = st->app->live->vm;
+    uint32_t most = vm->config.max_tasks;
+    vm->config.max_tasks = vm->busy_count;
+    return most;
+}
+
+static void an_event_that_cannot_begin_is_tried_again(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, DIARY "function on_message(c, m)\n"
+                           "  c:send(m)\n"
+                           "  task.all { function() c:send('all') end }\n"
+                           "end\n");
+    struct peer *a = peer_open(&st, "/");
+    peer_say(a, "1");
+    UNTIL(&st, a->messages == 2);
+    uint32_t most = take_memory(&st);
+    peer_say(a, "2");
+    stage_pass(&st, 50);
+    assert_int_equal(a->messages, 2);
+    st.app->live->vm->config.max_tasks = most;
+    UNTIL(&st, a->messages == 4);
+    assert_string_equal(peer_take(a), "1 all 2 all");
+    /* Here one waits for what cannot begin. */
+    st.app->live->vm->config.max_tasks = 1;
+    peer_say(a, "3");
+    UNTIL(&st, stage_logged(&st, "no memory to begin") > 0);
+    assert_logged(&st, "task.all: no memory to begin one of them");
+    st.app->live->vm->config.max_tasks = most;
+    peer_say(a, "4");
+    UNTIL(&st, peer_has(a, "4 all"));
+    stage_fini(&st);
+}
+
 static void an_event_that_cannot_even_begin_is_over_and_told(void **state)
 {
     (void)state;
@@ -470,10 +508,8 @@ static void an_event_that_cannot_even_begin_is_over_and_told(void **state)
     struct peer *a = peer_open(&st, "/");
     peer_say(a, "1");
     UNTIL(&st, a->messages == 1);
-    /* As if there were no memory for a single task. */
     struct vm *vm = st.app->live->vm;
-    uint32_t most = vm->config.max_tasks;
-    vm->config.max_tasks = 0;
+    uint32_t most = take_memory(&st);
     peer_say(a, "2");
     struct peer *b = peer_ask(&st, "/", "");
     UNTIL(&st, b->status != 0);
@@ -483,7 +519,7 @@ static void an_event_that_cannot_even_begin_is_over_and_told(void **state)
     peer_say(a, "3");
     UNTIL(&st, a->messages == 2);
     assert_string_equal(peer_take(a), "1 3");
-    vm->config.max_tasks = 0;
+    (void)take_memory(&st);
     peer_cut(a);
     UNTIL(&st, st.app->client_count == 0);
     vm->config.max_tasks = most;
@@ -511,6 +547,7 @@ int main(void)
         cmocka_unit_test(without_handlers_nothing_happens_and_nothing_is_kept),
         cmocka_unit_test(when_all_tasks_are_taken_events_wait_for_one),
         cmocka_unit_test(an_old_state_that_is_full_does_not_hold_up_the_new),
+        cmocka_unit_test(an_event_that_cannot_begin_is_tried_again),
         cmocka_unit_test(an_event_that_cannot_even_begin_is_over_and_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
