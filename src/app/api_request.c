@@ -45,6 +45,7 @@ static const struct request *check_request(lua_State *L)
 
 static const char *string_at(const struct request *r, int n)
 {
+    ASSERT(r != NULL, "api_bad_self() raises");
     const char *p = r->block;
 
     while (n-- > 0) {
@@ -167,6 +168,8 @@ static void push_cookies(lua_State *L, const struct request *r)
     }
 }
 
+/* Cut as handshake_offers() cuts it: whatever stands in this list can be
+ * chosen, however odd it is. */
 static void push_protocols(lua_State *L, const struct request *r)
 {
     const char *end = r->block + r->len;
@@ -179,12 +182,16 @@ static void push_protocols(lua_State *L, const struct request *r)
         bool is_offer = strcmp(name, "sec-websocket-protocol") == 0;
         while (is_offer && *p != '\0') {
             p += strspn(p, " \t,");
-            size_t n = strcspn(p, " \t,");
+            size_t n = strcspn(p, ",");
+            const char *next = p + n;
+            while (n > 0 && (p[n - 1] == ' ' || p[n - 1] == '\t')) {
+                n--;
+            }
             if (n > 0) {
                 lua_pushlstring(L, p, n);
                 lua_rawseti(L, -2, ++count);
             }
-            p += n;
+            p = next;
         }
         name = p + strlen(p) + 1;
     }
