@@ -139,7 +139,9 @@ static void drop_old(struct timer *t)
 {
     struct state *s = container_of(t, struct state, drain_timer);
     struct app *a = s->app;
-    uint32_t left = task_count(s->vm) + s->calls;
+    /* A call that has begun is a task as well, and not two. */
+    uint32_t tasks = task_count(s->vm);
+    uint32_t left = tasks > s->calls ? tasks : s->calls;
 
     if (left > 0) {
         struct log_fields f;
