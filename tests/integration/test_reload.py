@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from support.lab import counters, lines, memory, serve, signal_and_wait
+from support.lab import (IS_TSAN, counters, lines, memory, serve,
+                         signal_and_wait)
 from support.wire import FACTOR, Peer, until
 
 RELOADED = re.compile(r"^reloaded: generation (\d+), (\d+) clients stay$")
@@ -620,7 +621,8 @@ def test_many_quick_reloads_lose_and_double_nothing(tmp_path):
             t.join()
             assert t.failure is None
             assert t.generations == sorted(t.generations)
-        assert version > 10
+        # A signal that TSan loses costs seconds of the talk.
+        assert version > (4 if IS_TSAN else 10)
         assert talkers[0].generations[-1] > 5
         count = counters(server)
         assert count["reloads_total"] == version

@@ -409,7 +409,7 @@ static void peer_that_never_answers_our_close_is_reset(void **state)
     client_open(&s.c, &s.w, PAIR_TCP);
     conn_close(s.c.conn, 1000, "", 0);
     /* Read now: a reset throws away what the peer has not read. */
-    client_turns(&s.c, 1);
+    client_turns(&s.c, 8);
     client_expect_close(&s.c, 1000, "");
     uint64_t until = loop_clock_ns() + 5u * 1000 * 1000 * 1000;
     while (s.w.net->conn_count > 0 && loop_clock_ns() < until) {
