@@ -99,8 +99,9 @@ int net_send_slow(struct net *n, uint32_t slot, const struct range *r,
     enum outbox_policy policy, const char *key, size_t key_len) NODISCARD;
 
 /* Queues a range of whole frames for the open connection in `slot`. Takes a
- * reference of its own. Never writes to the socket, so it can be called for
- * any number of members in a row.
+ * reference of its own. Calls nobody back, so it can be called for any number
+ * of members in a row; it writes to the socket only where the hard bound would
+ * act on a client that is not known to lag.
  *   0           queued
  *   ERR_CLOSED  not open any more
  *   ERR_FULL    refused or closed by `policy` (counted)
