@@ -74,6 +74,7 @@ void conn_http_answer(struct conn *c)
     /* The request is lent for the call, and the call may end what holds the
      * parser. */
     c->p.http.parser = NULL;
+    c->net->answering = parser;
     const struct conn_router *router = c->p.http.router;
     router->on_request(router->user, c, r);
     c->flags &= (uint16_t)~CONN_IN_CALL;
@@ -81,10 +82,18 @@ void conn_http_answer(struct conn *c)
         c->p.http.parser = parser; /* it travels with its request */
         return;
     }
-    give_back(c->net, parser);
+    give_back(c->net, c->net->answering);
     if ((c->flags & CONN_THINKING) && c->state == CONN_HTTP && is_upgrade) {
         conn_set_state(c, CONN_UPGRADING);
     }
+}
+
+struct http_parser *conn_take_request(struct conn *c)
+{
+    ASSERT(c->flags & CONN_IN_CALL, "a request is lent for the call");
+    struct http_parser *parser = c->net->answering;
+    c->net->answering = NULL;
+    return parser;
 }
 
 bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n)

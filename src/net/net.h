@@ -88,6 +88,7 @@ struct net {
     uint32_t spare_outbox_count;
     uint32_t conn_count;
     struct http_parser *spare_parser; /* NULL: none */
+    struct http_parser *answering;    /* whose request the router has now */
     struct blob *read_buf; /* loop-wide; replaced while somebody borrows it */
     struct loop_hook flush_hook;
 };
