@@ -48,8 +48,8 @@ static void refuse(
     }
     struct conn *c = net_find(a->net, conn);
     if (c != NULL) {
-        reply_text(c, status, text,
-            status == 503 ? "Retry-After: 5\r\n" : NULL, false, false);
+        reply_text(c, status, text, status == 503 ? "Retry-After: 5\r\n" : NULL,
+            false, false);
     }
 }
 

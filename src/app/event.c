@@ -44,8 +44,7 @@ void event_free(struct event *ev)
     struct inbox *in = &ev->app->inbox;
 
     if (ev->owns_data) {
-        quota_free(ev->block != NULL ? ev->block
-                                     : (void *)(uintptr_t)ev->data);
+        quota_free(ev->block != NULL ? ev->block : (void *)(uintptr_t)ev->data);
     }
     if (in->spare_count < SPARE_EVENTS) {
         in->spare_count++;

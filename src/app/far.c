@@ -103,8 +103,7 @@ void far_refuse(
     post_to(a, conn.loop, &r->letter, branch_on_refusal);
 }
 
-int far_invite(
-    struct app *a, struct client *cl, const char *head, size_t len)
+int far_invite(struct app *a, struct client *cl, const char *head, size_t len)
 {
     struct conn_id conn = cl->member.conn;
     struct invite *in = quota_alloc(sizeof(*in) + len);

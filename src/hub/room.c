@@ -33,8 +33,8 @@ void room_fini(struct room *r)
     }
 }
 
-struct room *room_new(const char *name, size_t len, uint32_t home,
-    const struct room_rule *rule)
+struct room *room_new(
+    const char *name, size_t len, uint32_t home, const struct room_rule *rule)
 {
     struct room *r = quota_alloc(sizeof(*r) + len + 1);
     if (r == NULL) {

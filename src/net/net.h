@@ -71,8 +71,9 @@ struct net {
     struct net *const *peers; /* by loop index, ours among them; NULL: alone.
                                  Others' are only written into letters */
     uint32_t peer_count;
-    const struct conn_router *router;     /* for connections that move here */
-    const struct conn_settings *defaults; /* and theirs, until they are claimed */
+    const struct conn_router *router; /* for connections that move here */
+    const struct conn_settings
+        *defaults;           /* and theirs, until they are claimed */
     struct metrics *metrics; /* the loop's */
     struct slots conns;      /* slot -> struct conn * */
     struct lane *lanes;      /* parallel to conns.entries */

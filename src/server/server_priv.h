@@ -74,7 +74,8 @@ struct server {
     struct net **nets; /* by loop index */
     uint32_t worker_count;
     struct sites sites;
-    const struct conn_settings *settings; /* of connections nobody has claimed */
+    const struct conn_settings
+        *settings; /* of connections nobody has claimed */
     /* Loop 0's. */
     uv_signal_t signals[SERVER_SIGNALS];
     unsigned open_signals;

@@ -30,9 +30,8 @@ static void open_worker(struct server *s, uint32_t index)
     w->loop = loop_new(index);
     w->net = net_new(w->loop);
     w->sched = sched_new(w->loop);
-    w->route = (struct route){.sites = &s->sites,
-        .net = w->net,
-        .placement = s->config->placement};
+    w->route = (struct route){
+        .sites = &s->sites, .net = w->net, .placement = s->config->placement};
     w->router = route_router(&w->route);
     timer_init(&w->round_timer, NULL);
     timer_init(&w->look_timer, NULL);
@@ -66,8 +65,8 @@ int workers_listen(struct server *s)
         &first->router, s->settings);
     for (uint32_t i = 1; rc == 0 && i < s->worker_count; i++) {
         struct worker *w = &s->workers[i];
-        rc = listener_share(&w->listener, w->net, first->listener, &w->router,
-            s->settings);
+        rc = listener_share(
+            &w->listener, w->net, first->listener, &w->router, s->settings);
     }
     return rc;
 }
