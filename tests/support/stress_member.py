@@ -5,7 +5,7 @@ import socket
 import struct
 
 from support.stress_app import GENERATION, LOSSY, ROOMS
-from support.wire import (CLOSE, HOST, PING, PONG, TEXT, FrameReader, encode,
+from support.wire import (CLOSE, FACTOR, HOST, PING, PONG, TEXT, FrameReader, encode,
                           parse_close)
 
 
@@ -61,7 +61,12 @@ class Member:
             % (path, query, HOST, port)).encode() + pipelined)
         if think:
             return self
-        head = await self.reader.readuntil(b"\r\n\r\n")
+        try:
+            head = await asyncio.wait_for(
+                self.reader.readuntil(b"\r\n\r\n"), 20 * FACTOR)
+        except TimeoutError:
+            raise AssertionError("no answer: %s from port %d" % (
+                path, sock.getsockname()[1])) from None
         assert head.startswith(b"HTTP/1.1 101 "), head
         return self
 
