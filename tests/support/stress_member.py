@@ -5,8 +5,8 @@ import socket
 import struct
 
 from support.stress_app import GENERATION, LOSSY, ROOMS
-from support.wire import (CLOSE, FACTOR, HOST, PING, PONG, TEXT, FrameReader, encode,
-                          parse_close)
+from support.wire import (CLOSE, FACTOR, HOST, PING, PONG, TEXT, FrameReader,
+                          encode, parse_close)
 
 
 class Stay:
