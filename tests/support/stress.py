@@ -290,17 +290,20 @@ class Stress:
         keeper.text("finish")
         await asyncio.wait_for(asyncio.gather(*self.workers), 30 * FACTOR)
         await asyncio.wait_for(scribe.is_done.wait(), 30 * FACTOR)
-        while True:
-            keeper.text("count")
-            if await self.told("count") == "count 2":
-                break
-            await asyncio.sleep(0.1)
+        await asyncio.wait_for(self.everybody_has_gone(), 30 * FACTOR)
         await self.check()
         for member in (keeper, scribe):
             member.write(encode(CLOSE, close_payload(1000)))
-        await asyncio.gather(*self.readers)
+        await asyncio.wait_for(asyncio.gather(*self.readers), 30 * FACTOR)
         for member in (keeper, scribe):
             member.writer.close()
+
+    async def everybody_has_gone(self):
+        while True:
+            self.keeper.text("count")
+            if await self.told("count") == "count 2":
+                return
+            await asyncio.sleep(0.1)
 
     async def check(self):
         # on_close may still wait; the keeper hears of it.
