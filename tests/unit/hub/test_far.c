@@ -134,6 +134,23 @@ static void a_tail_is_sorted_with_those_who_are_excepted(void **state)
     assert_int_equal(cast(&(struct hub_target){0}), 7);
 }
 
+static void members_of_all_loops_are_listed_as_far_as_there_is_room(
+    void **state)
+{
+    (void)state;
+    uint64_t ids[4] = {0};
+    enter(6);
+    members[10] = (struct member){0};
+    struct conn_id here = {HOME, 0, 1};
+    assert_int_equal(hub_enter(hub, &members[10], 11, here, NULL, 0), 0);
+    assert_int_equal(room_ids(hub, NULL, NULL, 0), 7); /* asks how many */
+    assert_int_equal(room_ids(hub, NULL, ids, 3), 7);
+    assert_int_equal(ids[0], 11);
+    assert_int_equal(ids[1], 1);
+    assert_int_equal(ids[2], 2);
+    assert_int_equal(ids[3], 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +158,9 @@ int main(void)
             who_is_excepted_is_a_member_still, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             a_tail_is_sorted_with_those_who_are_excepted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            members_of_all_loops_are_listed_as_far_as_there_is_room, set_up,
+            tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
