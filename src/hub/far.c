@@ -104,7 +104,6 @@ static uint32_t collect_excepted(struct member *m, void *arg)
 static bool post_part(struct hub *h, struct part *p, struct fanout f)
 {
     const struct far_batch *except = &far_loop_of(h, p->loop)->batch;
-    part_tidy(p);
     f.list = part_list(p, h->meter);
     f.count = part_count(p);
     f.except = except->targets;
