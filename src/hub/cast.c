@@ -204,6 +204,7 @@ static void collect(
         c->has_far = true;
     } else {
         c->dropped++;
+        count_metric(c->h, METRIC_DROPPED_APP, 1);
     }
 }
 
