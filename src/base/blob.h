@@ -34,7 +34,8 @@ struct blob {
     struct meter *meter; /* ref; NULL: charged to nobody */
     uint8_t is_scratch;  /* shared by one turn's direct sends: whoever keeps
                              a range of it beyond the turn copies it out */
-    uint8_t data[];
+    /* Aligned as the blob is: lists of structs are laid into it as well. */
+    _Alignas(8) uint8_t data[];
 };
 
 /* NULL when the meter is at its cap or memory is out; size < 4 GiB. `meter`
