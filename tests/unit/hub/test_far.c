@@ -562,6 +562,7 @@ static void a_frame_the_app_has_no_room_for_is_dropped_for_all(void **state)
     WANT("", "small", "", "small", "", "");
 }
 
+#ifndef MOONWIRE_TINY /* at three bytes a call all lag, and need room as well */
 /* The frame has room, the list of who it is for has not. */
 static void a_list_the_app_has_no_room_for_drops_for_that_loop_alone(
     void **state)
@@ -579,7 +580,8 @@ static void a_list_the_app_has_no_room_for_drops_for_that_loop_alone(
     SAID(2, 20);
     assert_int_equal(metric(METRIC_DROPPED_APP), 20);
     assert_int_equal(window_used(1), 0);
-    turn_all();
+    assert_string_equal(peer_take(&peers[20]), "1");
+    assert_string_equal(peer_take(&peers[21]), "1");
     uint64_t ids[20];
     for (size_t i = 0; i < 20; i++) {
         ids[i] = i + 1;
@@ -597,9 +599,11 @@ static void a_list_the_app_has_no_room_for_drops_for_that_loop_alone(
     SAID(22, 0);
     assert_string_equal(peer_take(&peers[0]), "3 4");
     assert_string_equal(peer_take(&peers[19]), "4");
-    assert_string_equal(peer_take(&peers[20]), "1 4");
-    assert_string_equal(peer_take(&peers[21]), "1 4");
+    assert_string_equal(peer_take(&peers[20]), "4");
+    assert_string_equal(peer_take(&peers[21]), "4");
 }
+
+#endif
 
 static void a_full_window_drops_for_its_loop_alone(void **state)
 {
@@ -847,7 +851,9 @@ int main(void)
         U(the_newest_of_a_key_replaces_what_waits_over_there,
             set_up_small_outboxes),
         T(a_frame_the_app_has_no_room_for_is_dropped_for_all),
+#ifndef MOONWIRE_TINY
         T(a_list_the_app_has_no_room_for_drops_for_that_loop_alone),
+#endif
         T(a_full_window_drops_for_its_loop_alone),
         cmocka_unit_test_teardown(
             what_is_said_is_true_whatever_memory_is_denied, tear_down),
