@@ -240,6 +240,31 @@ static void a_later_request_of_a_connection_can_be_the_one_that_moves(
     end(&s);
 }
 
+static void move_the_second(
+    struct world *w, struct conn *c, const struct http_request *r)
+{
+    (void)c;
+    (void)r;
+    w->route = w->requests == 2 ? ROUTE_MOVE : ROUTE_REPLY;
+}
+
+/* It is parsed from what was kept, with more behind it. */
+static void one_that_waited_behind_another_can_move(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s, ROUTE_REPLY);
+    s.ws.a.on_request = move_the_second;
+    client_write(&s.c, GET("/1") GET("/2") GET("/3"),
+        strlen(GET("/1") GET("/2") GET("/3")));
+    worlds_settle(&s.ws, &s.c);
+    assert_int_equal(answers(&s.c), 3);
+    assert_string_equal(s.ws.a.paths, "/1 /2 ");
+    assert_string_equal(s.ws.b.paths, "/2 /3 ");
+    assert_false(s.c.eof);
+    end(&s);
+}
+
 static void it_counts_as_having_asked_before(void **state)
 {
     (void)state;
@@ -752,6 +777,7 @@ int main(void)
         cmocka_unit_test(requests_behind_it_are_answered_over_there_in_order),
         cmocka_unit_test(
             a_later_request_of_a_connection_can_be_the_one_that_moves),
+        cmocka_unit_test(one_that_waited_behind_another_can_move),
         cmocka_unit_test(it_counts_as_having_asked_before),
         cmocka_unit_test(the_request_arrives_as_it_was),
         cmocka_unit_test(the_request_can_be_taken_over_there),
