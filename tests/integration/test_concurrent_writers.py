@@ -33,6 +33,9 @@ SIZE = (Size(5, 1, 4) if IS_TINY else Size(18, 2, 12) if IS_TSAN
         else Size(45, 2, 28))
 AT_ONCE = 50 if IS_TINY else 150 if IS_TSAN else 500
 
+# An app says less to each client than if it were alone: outboxes are smaller.
+OUTBOX = {"hard": "32KB", "soft": 30}
+
 # What only an outbox may do to a message, if its policy says so.
 NEVER = ["dropped_newest_total", "dropped_app_total", "dropped_window_total",
          "dropped_key_total", "handler_errors_total", "protocol_errors_total",
@@ -43,7 +46,7 @@ def check_counters(count):
     assert count["reloads_total"] == 3 * len(APPS)
     assert count["reloads_failed_total"] == len(APPS)
     assert count["connections_moved_total"] > 0
-    if not IS_TINY:
+    if not IS_TINY and not IS_TSAN:
         assert count["slow_closed_total"] > 0
         assert count["dropped_oldest_total"] > 0
     for name in NEVER:
@@ -52,11 +55,12 @@ def check_counters(count):
 
 def test_eight_apps_on_four_loops_whose_clients_do_not_behave(tmp_path):
     dice = seeded()
-    apps = {name: {"main": MAIN % 1, "conf": conf(placement=placement)}
+    apps = {name: {"main": MAIN % 1, "conf": conf(placement=placement, **OUTBOX)}
             for name, placement in APPS.items()}
     with serve_many(tmp_path, apps, ["--workers", LOOPS]) as server:
         parts = [Stress(server, random.Random(dice.random()), SIZE,
-                        "/%s/" % name, name + "/", placement, EDITS)
+                        "/%s/" % name, name + "/", EDITS,
+                        placement=placement, **OUTBOX)
                  for name, placement in APPS.items()]
         most = asyncio.run(play(server, parts))
         count = counters(server)

@@ -45,14 +45,13 @@ def seeded():
 class Stress:
     """One app, served at `path`, whose files lie in `folder` below the
     server's directory; its clients; and what is done to its files: "good",
-    "bad" (no Lua), "conf" (other settings)."""
+    "bad" (no Lua), "conf" (other settings). settings: of conf()."""
 
-    def __init__(self, server, dice, size, path="/", folder="", placement=None,
-                 edits=("good", "bad", "good")):
+    def __init__(self, server, dice, size, path="/", folder="",
+                 edits=("good", "bad", "good"), **settings):
         self.server, self.dice = server, dice
         self.size, self.path, self.folder = size, path, folder
-        self.placement = placement or "auto"
-        self.edits = edits
+        self.edits, self.settings = edits, settings
         self.members = []           # all there ever were
         self.living = set()
         self.is_over = False
@@ -235,7 +234,7 @@ class Stress:
     def edit(self, version, kind):
         if kind == "conf":
             self.server.write(self.folder + "app.conf.lua",
-                              conf(version, self.placement))
+                              conf(ping_s=version, **self.settings))
         else:
             self.server.write(self.folder + "main.lua", MAIN % version
                               if kind == "good" else "local x = = 1\n")
@@ -291,17 +290,20 @@ class Stress:
         keeper.text("finish")
         await asyncio.wait_for(asyncio.gather(*self.workers), 30 * FACTOR)
         await asyncio.wait_for(scribe.is_done.wait(), 30 * FACTOR)
-        while True:
-            keeper.text("count")
-            if await self.told("count") == "count 2":
-                break
-            await asyncio.sleep(0.1)
+        await asyncio.wait_for(self.everybody_has_gone(), 30 * FACTOR)
         await self.check()
         for member in (keeper, scribe):
             member.write(encode(CLOSE, close_payload(1000)))
-        await asyncio.gather(*self.readers)
+        await asyncio.wait_for(asyncio.gather(*self.readers), 30 * FACTOR)
         for member in (keeper, scribe):
             member.writer.close()
+
+    async def everybody_has_gone(self):
+        while True:
+            self.keeper.text("count")
+            if await self.told("count") == "count 2":
+                return
+            await asyncio.sleep(0.1)
 
     async def check(self):
         # on_close may still wait; the keeper hears of it.

@@ -6,12 +6,12 @@ LOSSY = ["drop1", "drop2"]
 GENERATION = 10_000_000     # (generation, number in it) as one integer
 
 
-def conf(ping_s=1, placement="auto"):
+def conf(ping_s=1, placement="auto", hard="64KB", soft=100):
     return """return {
-  outbox = { hard = "64KB", soft = 100, soft_for = "500ms" }, ping = "%ds",
+  outbox = { hard = "%s", soft = %d, soft_for = "500ms" }, ping = "%ds",
   placement = "%s", env = { TINY = "%s" },
 }
-""" % (ping_s, placement, "yes" if IS_TINY else "no")
+""" % (hard, soft, ping_s, placement, "yes" if IS_TINY else "no")
 
 
 MAIN = """
