@@ -157,7 +157,8 @@ static struct fanout fanout_of(const struct cast *c, enum outbox_policy policy)
 static void cast_to_room(
     struct cast *c, struct room *r, const struct hub_target *to)
 {
-    /* Before anybody is hidden: tidying would take him for dead. */
+    /* All of them, and before anybody is hidden: closing gaps would take who
+     * is only hidden for one that has left. */
     for (struct part *p = &r->here; p != NULL; p = p->next) {
         part_tidy(p);
     }
@@ -203,6 +204,7 @@ static void collect(
         c->has_far = true;
     } else {
         c->dropped++;
+        count_metric(c->h, METRIC_DROPPED_APP, 1);
     }
 }
 

@@ -39,7 +39,7 @@ static void chain_init(struct letter_chain *c)
 static void chain_append(struct letter_chain *to, struct letter_chain *from)
 {
     if (from->first == NULL) {
-        return; /* its `last` lies in itself */
+        return;
     }
     *to->last = from->first;
     to->last = from->last;
