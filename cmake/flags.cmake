@@ -15,6 +15,12 @@ if(MOONWIRE_TINY)
     target_compile_definitions(m_common INTERFACE MOONWIRE_TINY=1)
 endif()
 
+# Scripts are stopped by a signal; "hook": by Lua's count hook, which stops no
+# C function. TSan builds and unknown processors do so by themselves.
+if(MOONWIRE_PREEMPT STREQUAL "hook")
+    target_compile_definitions(m_common INTERFACE PREEMPT_HOOK=1)
+endif()
+
 if(MOONWIRE_IO_UV)
     target_compile_definitions(m_common INTERFACE MOONWIRE_IO_UV=1)
 endif()

@@ -42,6 +42,8 @@
 #define LIMIT_MAX_MEMORY_BYTES      (1024 * 1024 * 1024)
 #define LIMIT_DEFAULT_CPU_MS        100
 #define LIMIT_MAX_CPU_MS            10000
+#define LIMIT_LOAD_CPU_MS           500 /* main.lua, a reload's hand-over */
+#define LIMIT_MEMORY_ERRORS         20  /* caught in one event: it ends */
 #define LIMIT_DEFAULT_CLIENTS       100000
 #define LIMIT_MAX_CLIENTS           1000000
 #define LIMIT_ROOMS_PER_CLIENT      128
@@ -74,6 +76,7 @@
 /* A turn of the loop. */
 #define LIMIT_READ_BUFFER_BYTES (64 * 1024)
 #define LIMIT_TURN_LUA_MS       5
+#define LIMIT_SLICE_US          1000 /* of one app, then it is stopped */
 
 /* Shutdown. */
 #define LIMIT_DEFAULT_DRAIN_MS 1000 /* clients are closed spread over this */
