@@ -206,7 +206,7 @@ void inbox_take(struct app *a, struct event *ev)
         (cl == NULL || (!cl->is_busy && list_is_empty(&cl->events)));
 
     if (!is_first || task_current(a->live->vm) != NULL ||
-        !sched_may_run_now(a->sched) || start(a, ev) != 0) {
+        !sched_may_run_now(a->sched, &a->unit) || start(a, ev) != 0) {
         ev->state = NULL;
         inbox_queue(a, ev);
     }
