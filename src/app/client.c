@@ -184,6 +184,9 @@ static void on_closed(
     /* Queued, not taken: this may come from inside Lua (client:close()) or
      * from the midst of a flush. */
     inbox_queue(cl->app, ev);
+    if (cl->app->restart.is_down) {
+        restart_client_closed(cl->app);
+    }
 }
 
 static void tell_queue(

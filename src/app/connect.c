@@ -91,6 +91,10 @@ static bool check_limits(struct app *a, struct conn *c)
         refuse(c, 503, "the server is stopping");
         return false;
     }
+    if (a->restart.is_parked) {
+        refuse(c, 503, "the app keeps failing");
+        return false;
+    }
     if (a->client_count + a->connecting < a->live->settings.clients) {
         return true;
     }

@@ -150,8 +150,8 @@ void kill_describe(lua_State *T)
         return;
     }
     if (t->killing == TASK_ERRCPU) {
-        lua_pushfstring(T, "used more than %d ms of CPU (limits.cpu)",
-            (int)t->cpu_ms);
+        lua_pushfstring(
+            T, "used more than %d ms of CPU (limits.cpu)", (int)t->cpu_ms);
     } else {
         lua_pushliteral(T, "too many memory errors (limits.memory)");
     }

@@ -61,6 +61,7 @@ struct sched {
     struct list queue; /* units, next first */
     struct list resting;
     struct timer rest_timer;
+    uint64_t longest_hold_ns; /* as counted */
     uint64_t round;
     uint32_t queued;            /* units in queue */
     uint32_t round_left;        /* of them, who have their turn in this round */
@@ -269,6 +270,18 @@ static struct sched_unit *take_next(struct sched *s)
 
 /* ---- running ---- */
 
+static void count_stop(struct sched *s, struct sched_unit *u)
+{
+    struct metrics *m = loop_metrics(s->loop);
+    uint64_t longest = preempt_longest_hold_ns();
+    add(&u->stats.stops, 1);
+    metric_add(m, METRIC_STOPS, 1);
+    if (longest > s->longest_hold_ns) {
+        metric_add(m, METRIC_HOLD_NS, longest - s->longest_hold_ns);
+        s->longest_hold_ns = longest;
+    }
+}
+
 /* One slice. Says whether it ended with a stop. The unit may be gone. */
 static bool run_slice(struct sched *s, struct sched_unit *u)
 {
@@ -302,7 +315,7 @@ static bool run_slice(struct sched *s, struct sched_unit *u)
      * short, and nobody else's work is in it. */
     charge(s, u, was_stopped ? preempt_cpu_ns() - cpu : now - start, now);
     if (was_stopped) {
-        add(&u->stats.stops, 1);
+        count_stop(s, u);
     }
     if (has_more) {
         put(s, u, was_stopped || now >= end);
@@ -472,9 +485,12 @@ bool sched_may_run_now(struct sched *s, struct sched_unit *u)
 
 void sched_stopped_now(struct sched *s, struct sched_unit *u)
 {
+    if (s->running == u) {
+        return; /* run_slice() sees to it */
+    }
     u->sched = s;
     add(&u->stats.slices, 1);
-    add(&u->stats.stops, 1);
+    count_stop(s, u);
     charge(s, u, SLICE_NS, loop_clock_ns());
     s->is_used_up = true;
     if (u->place == SCHED_NOWHERE) {

@@ -65,7 +65,7 @@ void sched_remove(struct sched_unit *u);
  * something left of its share, nobody is before it, and this turn's Lua time
  * is not used up. Cheap: the clock is read once in a few calls. */
 bool sched_may_run_now(struct sched *s, struct sched_unit *u);
-/* Such a job was stopped: its slice is over. */
+/* Such a job was stopped: its slice is over. (From inside run(): nothing.) */
 void sched_stopped_now(struct sched *s, struct sched_unit *u);
 
 #endif

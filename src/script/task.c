@@ -440,6 +440,11 @@ bool task_has_ready(const struct vm *vm)
            (vm->stopped != NULL || !list_is_empty(&vm->ready));
 }
 
+struct job *task_stopped_job(const struct vm *vm)
+{
+    return vm->stopped != NULL ? vm->stopped->job : NULL;
+}
+
 uint32_t task_count(const struct vm *vm)
 {
     return vm->busy_count;

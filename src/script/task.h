@@ -51,6 +51,8 @@ int task_resume(struct vm *vm) NODISCARD;
  * the result. Bounded by the job's cpu_ms. */
 int task_settle(struct vm *vm, int rc) NODISCARD;
 bool task_has_ready(const struct vm *vm);
+/* The job that is stopped, or with which the vm died; NULL: none. */
+struct job *task_stopped_job(const struct vm *vm);
 uint32_t task_count(const struct vm *vm); /* under way: running or parked */
 
 /* What a task waits for; usually a local of the awaiting C function. */
