@@ -464,6 +464,19 @@ static bool resume_in(struct app *a, struct state *s)
     return rc != TASK_IDLE;
 }
 
+static void resume_stopped(struct app *a)
+{
+    struct state *s = a->stopped;
+    struct job *j = task_stopped_job(s->vm);
+
+    a->stopped = NULL;
+    int rc = task_resume(s->vm);
+    if (rc < 0) {
+        event_abandon(container_of(j, struct event, job));
+    }
+    note_result(a, s, rc);
+}
+
 /* The old generations first: they are to end. */
 static bool resume_task(struct app *a)
 {
@@ -533,9 +546,7 @@ bool inbox_run(struct sched_unit *u)
         return false;
     }
     if (a->stopped != NULL) {
-        struct state *s = a->stopped;
-        a->stopped = NULL;
-        (void)resume_in(a, s);
+        resume_stopped(a);
         return has_work(a);
     }
     for (unsigned i = 0; i < SOURCES; i++) {

@@ -44,7 +44,8 @@ enum task_result {
  * loop's stack; the vm is alive, and not stopped. */
 int task_run(struct vm *vm, struct job *j) NODISCARD;
 /* Goes on with the task that was stopped, else with the one that has been
- * ready longest. */
+ * ready longest. ERR_QUOTA: the job that was stopped had not come to its
+ * push() yet, and there is no memory for it: it is as before task_run(). */
 int task_resume(struct vm *vm) NODISCARD;
 /* task_resume() until nobody is stopped any more: what the server itself wants
  * to know from a script at once. `rc` is what task_run() has said, and so is
