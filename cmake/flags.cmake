@@ -15,6 +15,12 @@ if(MOONWIRE_TINY)
     target_compile_definitions(m_common INTERFACE MOONWIRE_TINY=1)
 endif()
 
+# Scripts are stopped by a signal; "hook": by Lua's count hook, which stops no
+# C function. TSan builds and unknown processors do so by themselves.
+if(MOONWIRE_PREEMPT STREQUAL "hook")
+    target_compile_definitions(m_common INTERFACE PREEMPT_HOOK=1)
+endif()
+
 if(MOONWIRE_IO_UV)
     target_compile_definitions(m_common INTERFACE MOONWIRE_IO_UV=1)
 endif()
@@ -24,6 +30,15 @@ if(MOONWIRE_SANITIZE)
         -fsanitize=${MOONWIRE_SANITIZE} -fno-omit-frame-pointer
         -fno-sanitize-recover=all)
     target_link_options(m_common INTERFACE -fsanitize=${MOONWIRE_SANITIZE})
+endif()
+
+# Lua leaves our C functions by a jump that TSan does not see, so its notes of
+# who called whom would grow with each Lua error until they overflow. For the
+# rooms that Lua calls it takes none (and reports have no call stacks there).
+set(MOONWIRE_NO_CALL_STACKS "")
+if(MOONWIRE_SANITIZE MATCHES "thread")
+    set(MOONWIRE_NO_CALL_STACKS
+        "SHELL:-mllvm -tsan-instrument-func-entry-exit=0")
 endif()
 
 if(MOONWIRE_COVERAGE)

@@ -35,6 +35,8 @@ function(moonwire_variant name room definition)
         add_executable(${target} tests/unit/${room}/test_${file}.c)
         target_include_directories(
             ${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+        target_compile_definitions(${target} PRIVATE
+            TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
         target_compile_options(${target} PRIVATE -Wno-missing-prototypes
             -Wno-conversion -Wno-pedantic)
         target_link_libraries(${target} PRIVATE ${name} PkgConfig::CMOCKA)
@@ -50,7 +52,7 @@ if(NOT MOONWIRE_IO_UV)
         FILES loop io timers DEPS base m_uv)
 endif()
 moonwire_variant(script_on_ucontext script FIBER_UCONTEXT=1
-    FILES fiber task vm DEPS loop m_lua)
+    FILES fiber task vm preempt steady DEPS loop m_lua)
 
 # What holds for an app holds for clients that live on another loop.
 foreach(file app connect inbox reload api_specs)

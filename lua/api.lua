@@ -65,6 +65,11 @@ An error refuses with 500. If the connection dies meanwhile, neither `on_open` n
         params = { { "reason", "string", "why, for example \"shutdown\"" } },
         text = "The server is about to stop; every client is still connected. The handler has 2 seconds.",
       },
+      {
+        name = "on_error", kind = "event",
+        params = { { "message", "string", "what went wrong, with a traceback where there is one" }, { "context", "table", "`event`: the handler's name; `kind`: \"error\", \"cpu\", \"memory\" or \"crash\"; `client`, if it was a client's and is still there" } },
+        text = "An event has failed: it raised an error, or it was ended because it used too much CPU time or memory. The log has it, too. After a crash the new state hears of it.",
+      },
     },
   },
   {
@@ -100,7 +105,7 @@ once its client has gone, `closed` is true and every call says `nil, "closed"`.]
       { name = "client.connected_at", kind = "field", type = "number?", text = "Seconds since 1970." },
       { name = "client.generation", kind = "field", type = "integer?", text = "Of the app's code that serves it." },
       { name = "client.closed", kind = "field", type = "boolean", text = "It has gone, or is closing." },
-      { name = "client.restored", kind = "field", type = "boolean?", text = "True in `on_open` after the app's state was lost; false for now." },
+      { name = "client.restored", kind = "field", type = "boolean?", text = "True once the app's state was lost and began anew: the client and its rooms are as they were, `client.data` is empty, and `on_open` is called again." },
       {
         name = "client:send", kind = "method",
         params = { { "message", "string|table", "bytes, or a table to be sent as JSON text" }, { "options?", "send_options", "" } },

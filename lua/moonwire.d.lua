@@ -79,6 +79,11 @@ function on_drain(client, queue) end
 ---@param reason string why, for example "shutdown"
 function on_stop(reason) end
 
+--- An event has failed: it raised an error, or it was ended because it used too much CPU time or memory. The log has it, too. After a crash the new state hears of it.
+---@param message string what went wrong, with a traceback where there is one
+---@param context table `event`: the handler's name; `kind`: "error", "cpu", "memory" or "crash"; `client`, if it was a client's and is still there
+function on_error(message, context) end
+
 ---@class request
 ---@field method string "GET".
 ---@field path string Percent-decoded, without the query.
@@ -105,7 +110,7 @@ function request_class:token() end
 ---@field connected_at number? Seconds since 1970.
 ---@field generation integer? Of the app's code that serves it.
 ---@field closed boolean It has gone, or is closing.
----@field restored boolean? True in `on_open` after the app's state was lost; false for now.
+---@field restored boolean? True once the app's state was lost and began anew: the client and its rooms are as they were, `client.data` is empty, and `on_open` is called again.
 local client_class = {}
 
 --- Queues a message. Never waits and never writes by itself: what a turn queues leaves together at its end.

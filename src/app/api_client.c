@@ -11,12 +11,6 @@
 #include "script/json.h"
 #include <string.h>
 
-struct client_ref {
-    uint64_t id;
-    uint32_t slot;
-    uint32_t generation;
-};
-
 void api_push_client(lua_State *L, struct state *s, struct client *cl)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_cache);
@@ -58,18 +52,46 @@ bool api_is_client(lua_State *L, int idx, uint64_t *id)
     return true;
 }
 
-struct client *api_get_client(lua_State *L, int idx, uint64_t *id)
+const struct client_ref *api_check_client(lua_State *L, int idx)
 {
     const struct client_ref *ref = to_ref(L, idx);
 
     if (ref == NULL) {
         (void)api_bad_self(L, idx, "client");
-        return NULL;
     }
-    if (id != NULL) {
-        *id = ref->id;
-    }
+    return ref;
+}
+
+struct client *api_find_client(lua_State *L, const struct client_ref *ref)
+{
     return slots_get(&state_from(L)->app->clients, ref->slot, ref->generation);
+}
+
+struct client *api_client_of_id(struct app *a, uint64_t id)
+{
+    preempt_hold();
+    struct member *m = hub_find(a->hub, id);
+    preempt_release();
+    return m == NULL ? NULL : container_of(m, struct client, member);
+}
+
+/* The same for who can still be sent to, or NULL. In a section. */
+static struct client *find_open(lua_State *L, const struct client_ref *ref)
+{
+    struct client *cl = api_find_client(L, ref);
+
+    return cl == NULL || cl->is_closed ? NULL : cl;
+}
+
+/* Ends a section. true, or nil and a word. */
+static int push_outcome(lua_State *L, int rc)
+{
+    preempt_release();
+    if (rc != 0) {
+        return api_fail(L, rc, NULL);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 /* ---- messages ---- */
@@ -109,7 +131,7 @@ const void *api_check_message(lua_State *L, int idx, bool is_binary,
 static int client_send(lua_State *L)
 {
     static const char *const options[] = {"binary", "key", "compress"};
-    struct client *cl = api_get_client(L, 1, NULL);
+    const struct client_ref *ref = api_check_client(L, 1);
     struct hub_message msg;
     const char *detail;
     int err;
@@ -121,15 +143,10 @@ static int client_send(lua_State *L)
     if (err != 0) {
         return api_fail(L, err, detail);
     }
-    if (cl == NULL || cl->is_closed) {
-        return api_fail(L, ERR_CLOSED, NULL);
-    }
-    err = hub_send(&cl->member, &msg);
-    if (err != 0) {
-        return api_fail(L, err, NULL);
-    }
-    lua_pushboolean(L, 1);
-    return 1;
+    preempt_hold();
+    struct client *cl = find_open(L, ref);
+    return push_outcome(
+        L, cl == NULL ? ERR_CLOSED : hub_send(&cl->member, &msg));
 }
 
 /* ---- the end ---- */
@@ -170,116 +187,167 @@ void api_check_close(lua_State *L, int idx, uint16_t *code, const char **reason,
 
 static int client_close(lua_State *L)
 {
-    struct client *cl = api_get_client(L, 1, NULL);
+    const struct client_ref *ref = api_check_client(L, 1);
     const char *reason;
     size_t reason_len;
     uint16_t code;
 
     api_check_close(L, 2, &code, &reason, &reason_len);
-    if (cl == NULL || cl->is_closed) {
-        return api_fail(L, ERR_CLOSED, NULL);
+    preempt_hold();
+    struct client *cl = find_open(L, ref);
+    if (cl != NULL) {
+        (void)client_dismiss(cl, code, reason, reason_len);
     }
-    (void)client_dismiss(cl, code, reason, reason_len);
-    lua_pushboolean(L, 1);
-    return 1;
+    return push_outcome(L, cl == NULL ? ERR_CLOSED : 0);
 }
 
 /* ---- rooms ---- */
 
 static int client_join(lua_State *L)
 {
-    struct client *cl = api_get_client(L, 1, NULL);
+    const struct client_ref *ref = api_check_client(L, 1);
     size_t len;
     const char *name =
         api_check_string(L, 2, "room", LIMIT_ROOM_NAME_BYTES, &len);
 
-    if (cl == NULL || cl->is_closed) {
-        return api_fail(L, ERR_CLOSED, NULL);
-    }
-    int rc = hub_join(&cl->member, name, len);
-    if (rc != 0) {
-        return api_fail(L, rc, NULL);
-    }
-    lua_pushboolean(L, 1);
-    return 1;
+    preempt_hold();
+    struct client *cl = find_open(L, ref);
+    return push_outcome(
+        L, cl == NULL ? ERR_CLOSED : hub_join(&cl->member, name, len));
 }
 
 static int client_leave(lua_State *L)
 {
-    struct client *cl = api_get_client(L, 1, NULL);
+    const struct client_ref *ref = api_check_client(L, 1);
     size_t len;
     const char *name =
         api_check_string(L, 2, "room", LIMIT_ROOM_NAME_BYTES, &len);
 
-    lua_pushboolean(
-        L, cl != NULL && !cl->is_closed && hub_part(&cl->member, name, len));
+    preempt_hold();
+    struct client *cl = find_open(L, ref);
+    bool was_in = cl != NULL && hub_part(&cl->member, name, len);
+    preempt_release();
+    lua_pushboolean(L, was_in);
     return 1;
 }
 
 static int client_is_in(lua_State *L)
 {
-    struct client *cl = api_get_client(L, 1, NULL);
+    const struct client_ref *ref = api_check_client(L, 1);
     size_t len;
     const char *name =
         api_check_string(L, 2, "room", LIMIT_ROOM_NAME_BYTES, &len);
 
-    lua_pushboolean(
-        L, cl != NULL && !cl->is_closed && hub_is_in(&cl->member, name, len));
+    preempt_hold();
+    struct client *cl = find_open(L, ref);
+    bool is_in = cl != NULL && hub_is_in(&cl->member, name, len);
+    preempt_release();
+    lua_pushboolean(L, is_in);
     return 1;
 }
 
-static int client_rooms(lua_State *L)
+/* The rooms it is in, or in on_close those it was in, as {uint32 length,
+ * name}...: as many as fit. Returns how many bytes that takes; without `out`,
+ * how many all of them take. In a section. */
+static size_t copy_rooms(const struct client *cl, char *out, size_t cap)
 {
-    const struct client *cl = api_get_client(L, 1, NULL);
-    lua_Integer n = 0;
+    size_t at = 0;
 
-    lua_newtable(L);
     if (cl == NULL) {
-        return 1;
+        return 0;
     }
-    if (cl->is_closed) { /* in on_close: the rooms it was in */
+    if (cl->is_closed) {
         const struct left_rooms *left = cl->left_rooms;
-        for (size_t at = 0; left != NULL && at < left->len;) {
-            uint32_t len;
-            memcpy(&len, left->names + at, sizeof(len));
-            lua_pushlstring(L, left->names + at + sizeof(len), len);
-            lua_rawseti(L, -2, ++n);
-            at += sizeof(len) + len;
+        if (left == NULL || (out != NULL && left->len > cap)) {
+            return 0;
         }
-        return 1;
+        if (out != NULL) {
+            memcpy(out, left->names, left->len);
+        }
+        return left->len;
     }
     for (uint32_t i = 1; i < cl->member.room_count; i++) {
         size_t len;
         const char *name = room_name(cl->member.rooms[i].room, &len);
-        lua_pushlstring(L, name, len);
+        uint32_t len32 = (uint32_t)len;
+        if (out != NULL && at + sizeof(len32) + len > cap) {
+            break;
+        }
+        if (out != NULL) {
+            memcpy(out + at, &len32, sizeof(len32));
+            memcpy(out + at + sizeof(len32), name, len);
+        }
+        at += sizeof(len32) + len;
+    }
+    return at;
+}
+
+static int client_rooms(lua_State *L)
+{
+    const struct client_ref *ref = api_check_client(L, 1);
+    lua_Integer n = 0;
+
+    preempt_hold();
+    size_t cap = copy_rooms(api_find_client(L, ref), NULL, 0);
+    preempt_release();
+    char *names = lua_newuserdatauv(L, cap + 1, 0);
+    preempt_hold();
+    size_t end = copy_rooms(api_find_client(L, ref), names, cap);
+    preempt_release();
+    lua_newtable(L);
+    for (size_t at = 0; at < end;) {
+        uint32_t len;
+        memcpy(&len, names + at, sizeof(len));
+        lua_pushlstring(L, names + at + sizeof(len), len);
         lua_rawseti(L, -2, ++n);
+        at += sizeof(len) + len;
     }
     return 1;
+}
+
+/* In a section. */
+static void look_at_queue(const struct client *cl, struct conn_queue *q)
+{
+    struct conn *c =
+        cl == NULL ? NULL : net_find(cl->app->net, cl->member.conn);
+
+    if (c != NULL) {
+        conn_queue(c, q);
+    } else if (cl != NULL && cl->far != NULL && !cl->is_closed) {
+        *q = cl->far->queue;
+    }
+}
+
+static void push_queue_table(lua_State *L, const struct conn_queue *q)
+{
+    lua_createtable(L, 0, 3);
+    lua_pushinteger(L, (lua_Integer)q->messages);
+    lua_setfield(L, -2, "messages");
+    lua_pushinteger(L, (lua_Integer)q->bytes);
+    lua_setfield(L, -2, "bytes");
+    lua_pushinteger(L, (lua_Integer)q->dropped);
+    lua_setfield(L, -2, "dropped");
 }
 
 void api_push_queue(lua_State *L, const struct client *cl)
 {
     struct conn_queue q = {0, 0, 0};
-    struct conn *c =
-        cl == NULL ? NULL : net_find(cl->app->net, cl->member.conn);
 
-    if (c != NULL) {
-        conn_queue(c, &q);
-    } else if (cl != NULL && cl->far != NULL && !cl->is_closed) {
-        q = cl->far->queue;
-    }
-    lua_createtable(L, 0, 3);
-    lua_pushinteger(L, (lua_Integer)q.messages);
-    lua_setfield(L, -2, "messages");
-    lua_pushinteger(L, (lua_Integer)q.bytes);
-    lua_setfield(L, -2, "bytes");
-    lua_pushinteger(L, (lua_Integer)q.dropped);
-    lua_setfield(L, -2, "dropped");
+    preempt_hold();
+    look_at_queue(cl, &q);
+    preempt_release();
+    push_queue_table(L, &q);
 }
 
 static int client_queue(lua_State *L)
 {
-    api_push_queue(L, api_get_client(L, 1, NULL));
+    const struct client_ref *ref = api_check_client(L, 1);
+    struct conn_queue q = {0, 0, 0};
+
+    preempt_hold();
+    look_at_queue(api_find_client(L, ref), &q);
+    preempt_release();
+    push_queue_table(L, &q);
     return 1;
 }
 
@@ -332,7 +400,7 @@ static int push_living_field(
     } else if (strcmp(key, "generation") == 0) {
         lua_pushinteger(L, (lua_Integer)cl->state->generation);
     } else if (strcmp(key, "restored") == 0) {
-        lua_pushboolean(L, 0); /* set by the restart after a hard kill */
+        lua_pushboolean(L, cl->is_restored);
     } else {
         lua_pushnil(L);
     }
@@ -359,8 +427,7 @@ static int push_field(
 /* upvalue 1: the methods */
 static int client_index(lua_State *L)
 {
-    uint64_t id = 0;
-    struct client *cl = api_get_client(L, 1, &id);
+    const struct client_ref *ref = api_check_client(L, 1);
 
     lua_settop(L, 2);
     lua_pushvalue(L, 2);
@@ -371,12 +438,15 @@ static int client_index(lua_State *L)
         lua_pushnil(L);
         return 1;
     }
-    return push_field(L, lua_tostring(L, 2), cl, id);
+    preempt_hold();
+    struct client *cl = api_find_client(L, ref);
+    preempt_release();
+    return push_field(L, lua_tostring(L, 2), cl, ref->id);
 }
 
 static int client_newindex(lua_State *L)
 {
-    struct client *cl = api_get_client(L, 1, NULL);
+    const struct client_ref *ref = api_check_client(L, 1);
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
 
     if (strcmp(key, "data") != 0) {
@@ -389,6 +459,9 @@ static int client_newindex(lua_State *L)
         return api_bad_argument(L, 3, "client.data", "table");
     }
     struct state *s = state_from(L);
+    preempt_hold();
+    struct client *cl = api_find_client(L, ref);
+    preempt_release();
     if (cl == NULL || cl->state != s) {
         return 0;
     }
@@ -401,10 +474,9 @@ static int client_newindex(lua_State *L)
 
 static int client_tostring(lua_State *L)
 {
-    uint64_t id = 0;
+    const struct client_ref *ref = api_check_client(L, 1);
 
-    (void)api_get_client(L, 1, &id);
-    lua_pushfstring(L, "client %I", (LUAI_UACINT)id);
+    lua_pushfstring(L, "client %I", (LUAI_UACINT)ref->id);
     return 1;
 }
 

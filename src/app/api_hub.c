@@ -108,21 +108,34 @@ static void read_except(lua_State *L, int opts, struct hub_target *to)
 
 /* ---- snapshots of ids ---- */
 
-uint64_t *api_snapshot(
-    lua_State *L, struct hub *h, const struct room *r, size_t *n)
+/* NULL: no such room, or everybody's. In a section. */
+static struct room *find_room(struct hub *h, const struct hub_name *name)
 {
-    uint32_t count = room_ids(h, r, NULL, 0);
-    uint64_t *ids = scratch(L, count, sizeof(*ids));
-
-    *n = room_ids(h, r, ids, count);
-    return ids;
+    return name == NULL ? NULL : hub_room(h, name->p, name->len);
 }
 
-static struct client *find_client(struct app *a, uint64_t id)
+/* In a section. Members of the room, everybody if it has no name. */
+static uint32_t copy_ids(
+    struct hub *h, const struct hub_name *name, uint64_t *ids, uint32_t cap)
 {
-    struct member *m = hub_find(a->hub, id);
+    const struct room *r = find_room(h, name);
 
-    return m == NULL ? NULL : container_of(m, struct client, member);
+    return name != NULL && r == NULL ? 0 : room_ids(h, r, ids, cap);
+}
+
+uint64_t *api_snapshot(lua_State *L, const struct hub_name *room, size_t *n)
+{
+    struct hub *h = state_from(L)->app->hub;
+
+    preempt_hold();
+    uint32_t cap = copy_ids(h, room, NULL, 0);
+    preempt_release();
+    uint64_t *ids = scratch(L, cap, sizeof(*ids));
+    preempt_hold();
+    uint32_t there = copy_ids(h, room, ids, cap);
+    preempt_release();
+    *n = there < cap ? there : cap;
+    return ids;
 }
 
 /* Everybody that rooms and users address, doubles and all: the hub counts a
@@ -134,27 +147,35 @@ static uint64_t *collect(
     size_t at = 0;
 
     if (to->room_count == 0 && to->user_count == 0) {
-        return api_snapshot(L, a->hub, NULL, n);
+        return api_snapshot(L, NULL, n);
     }
     ASSERT(to->room_count == 0 || to->rooms != NULL, "names are there");
     ASSERT(to->user_count == 0 || to->users != NULL, "names are there");
     for (size_t i = 0; i < to->room_count; i++) {
-        struct room *r = hub_room(a->hub, to->rooms[i].p, to->rooms[i].len);
-        cap += r != NULL ? room_ids(a->hub, r, NULL, 0) : 0;
+        preempt_hold();
+        cap += copy_ids(a->hub, &to->rooms[i], NULL, 0);
+        preempt_release();
     }
     for (size_t i = 0; i < to->user_count; i++) {
+        preempt_hold();
         cap += user_ids(a->hub, to->users[i].p, to->users[i].len, NULL, 0);
+        preempt_release();
     }
     uint64_t *ids = scratch(L, cap, sizeof(*ids));
     for (size_t i = 0; i < to->room_count; i++) {
-        struct room *r = hub_room(a->hub, to->rooms[i].p, to->rooms[i].len);
-        if (r != NULL) {
-            at += room_ids(a->hub, r, ids + at, (uint32_t)(cap - at));
-        }
+        uint32_t room = (uint32_t)(cap - at);
+        preempt_hold();
+        uint32_t there = copy_ids(a->hub, &to->rooms[i], ids + at, room);
+        preempt_release();
+        at += there < room ? there : room;
     }
     for (size_t i = 0; i < to->user_count; i++) {
-        at += user_ids(a->hub, to->users[i].p, to->users[i].len, ids + at,
-            (uint32_t)(cap - at));
+        uint32_t room = (uint32_t)(cap - at);
+        preempt_hold();
+        uint32_t there =
+            user_ids(a->hub, to->users[i].p, to->users[i].len, ids + at, room);
+        preempt_release();
+        at += there < room ? there : room;
     }
     *n = at;
     return ids;
@@ -178,7 +199,7 @@ static void apply_where(
     }
     uint64_t *ids = collect(L, a, to, &n);
     for (size_t i = 0; i < n; i++) {
-        struct client *cl = find_client(a, ids[i]);
+        struct client *cl = api_client_of_id(a, ids[i]);
         if (cl == NULL) {
             continue;
         }
@@ -222,7 +243,9 @@ int api_broadcast(lua_State *L, int message, int opts,
         apply_where(L, opts, a, to);
         read_except(L, opts, to);
     }
+    preempt_hold();
     hub_broadcast(a->hub, to, &msg, &queued, &dropped);
+    preempt_release();
     lua_pushinteger(L, queued);
     lua_pushinteger(L, dropped);
     return 2;
@@ -264,7 +287,7 @@ static int next_client(lua_State *L)
     lua_Integer at = lua_tointeger(L, lua_upvalueindex(3));
 
     while (at < n) {
-        struct client *cl = find_client(s->app, ids[at++]);
+        struct client *cl = api_client_of_id(s->app, ids[at++]);
         if (cl != NULL) {
             lua_pushinteger(L, at);
             lua_replace(L, lua_upvalueindex(3));
@@ -278,11 +301,11 @@ static int next_client(lua_State *L)
     return 1;
 }
 
-int api_push_iterator(lua_State *L, const struct room *r)
+int api_push_iterator(lua_State *L, const struct hub_name *room)
 {
     size_t n;
 
-    (void)api_snapshot(L, state_from(L)->app->hub, r, &n);
+    (void)api_snapshot(L, room, &n);
     lua_pushinteger(L, (lua_Integer)n);
     lua_pushinteger(L, 0);
     lua_pushcclosure(L, next_client, 3);
@@ -303,7 +326,7 @@ static int clients_get(lua_State *L)
     if (!lua_isinteger(L, 1)) {
         return api_bad_argument(L, 1, "id", "integer");
     }
-    struct client *cl = find_client(s->app, (uint64_t)lua_tointeger(L, 1));
+    struct client *cl = api_client_of_id(s->app, (uint64_t)lua_tointeger(L, 1));
     if (cl == NULL) {
         lua_pushnil(L);
     } else {
@@ -320,12 +343,17 @@ static int clients_of(lua_State *L)
 
     api_refuse_loading(L, "clients.of");
     const char *user = api_check_string(L, 1, "user", LIMIT_USER_BYTES, &len);
+    preempt_hold();
     uint32_t n = user_ids(s->app->hub, user, len, NULL, 0);
+    preempt_release();
     uint64_t *ids = scratch(L, n, sizeof(*ids));
-    n = user_ids(s->app->hub, user, len, ids, n);
+    preempt_hold();
+    uint32_t there = user_ids(s->app->hub, user, len, ids, n);
+    preempt_release();
+    n = there < n ? there : n;
     lua_createtable(L, (int)n, 0);
     for (uint32_t i = 0; i < n; i++) {
-        struct client *cl = find_client(s->app, ids[i]);
+        struct client *cl = api_client_of_id(s->app, ids[i]);
         if (cl != NULL) {
             api_push_client(L, s, cl);
             lua_rawseti(L, -2, ++k);
@@ -337,7 +365,10 @@ static int clients_of(lua_State *L)
 static int clients_count(lua_State *L)
 {
     api_refuse_loading(L, "clients.count");
-    lua_pushinteger(L, (lua_Integer)hub_count(state_from(L)->app->hub));
+    preempt_hold();
+    lua_Integer n = (lua_Integer)hub_count(state_from(L)->app->hub);
+    preempt_release();
+    lua_pushinteger(L, n);
     return 1;
 }
 

@@ -8,6 +8,7 @@
 /* False: this second's lines are used up; the first one over says so. */
 static bool may_log(struct state *s)
 {
+    preempt_hold();
     uint64_t second = loop_now_ms(s->app->loop) / 1000;
 
     if (second != s->log_second) {
@@ -23,7 +24,9 @@ static bool may_log(struct state *s)
             "more than %d lines a second: the rest of this second is dropped",
             LIMIT_APP_LOG_LINES_PER_S);
     }
-    return s->log_lines <= LIMIT_APP_LOG_LINES_PER_S;
+    bool may = s->log_lines <= LIMIT_APP_LOG_LINES_PER_S;
+    preempt_release();
+    return may;
 }
 
 static void write_line(lua_State *L, enum log_level level, const char *text,
@@ -32,10 +35,12 @@ static void write_line(lua_State *L, enum log_level level, const char *text,
     struct state *s = state_from(L);
     struct log_fields f;
 
+    preempt_hold();
     app_log_fields(s->app, s, &f);
     f.event = "log";
     f.fields = fields;
     log_event(level, &f, "%.*s", (int)(len < 4096 ? len : 4096), text);
+    preempt_release();
 }
 
 /* (text, fields?) */

@@ -1,9 +1,17 @@
 /* api_priv.h -- what the api_NOUN.c files share: arguments, failures, messages,
- * and how each puts its noun in front of an app. */
+ * and how each puts its noun in front of an app.
+ *
+ * A script can be stopped in the middle of any of these functions (I10, see
+ * script/preempt.h): whatever is not in the app's arena is touched between
+ * preempt_hold() and preempt_release(). Two things are sure without: while a
+ * handler of an app is stopped no event of it ends, so its clients stay where
+ * they are in memory (the table that finds them does not); and what a state
+ * was given at its birth (its snapshot, its refs, its app's name). */
 #ifndef APP_API_PRIV_H
 #define APP_API_PRIV_H
 
 #include "app/app_priv.h"
+#include "script/preempt.h"
 
 /* Each api_NOUN() is called once per state, in protection, with the globals on
  * top of the stack, and leaves it so. */
@@ -22,9 +30,19 @@ void api_crypto(lua_State *L, struct state *s);
 /* Pushes the client's userdata (the same one while anybody holds it). May
  * raise (memory). */
 void api_push_client(lua_State *L, struct state *s, struct client *cl);
-/* The client behind the userdata at idx; NULL if it is gone. Raises unless it
- * is a client. *id, if not NULL, gets its number even then. */
-struct client *api_get_client(lua_State *L, int idx, uint64_t *id);
+/* What Lua holds of a client. */
+struct client_ref {
+    uint64_t id;
+    uint32_t slot;
+    uint32_t generation;
+};
+
+/* Raises unless the value at idx is a client. */
+const struct client_ref *api_check_client(lua_State *L, int idx);
+/* The client itself; NULL if it is gone. In a section. */
+struct client *api_find_client(lua_State *L, const struct client_ref *ref);
+/* By its number; takes a section of its own. */
+struct client *api_client_of_id(struct app *a, uint64_t id);
 /* True with *id set if the value is a client userdata. */
 bool api_is_client(lua_State *L, int idx, uint64_t *id);
 /* Pushes { messages, bytes, dropped } of what waits for it now; NULL: gone. */
@@ -63,11 +81,11 @@ void api_check_close(lua_State *L, int idx, uint16_t *code, const char **reason,
  * least opts), `to` with rooms and users set. Pushes queued, dropped. */
 int api_broadcast(lua_State *L, int message, int opts,
     const struct hub_message *parsed, struct hub_target *to);
-/* Pushes a userdata with the ids of a room's members (NULL: everybody). */
-uint64_t *api_snapshot(
-    lua_State *L, struct hub *h, const struct room *r, size_t *n);
+/* Pushes a userdata with the ids of the named room's members (NULL:
+ * everybody). */
+uint64_t *api_snapshot(lua_State *L, const struct hub_name *room, size_t *n);
 /* Pushes an iterator over the members as they are now. */
-int api_push_iterator(lua_State *L, const struct room *r);
+int api_push_iterator(lua_State *L, const struct hub_name *room);
 /* Seconds or "5m" at idx -> ms; raises otherwise. */
 uint64_t api_check_ms(lua_State *L, int idx, const char *name);
 /* Raises "FUNCTION cannot be called while the app loads" if it is loading. */

@@ -26,6 +26,7 @@ static const struct room_ref *check_room(lua_State *L)
     return NULL;
 }
 
+/* In a section. */
 static struct room *find_room(lua_State *L, const struct room_ref *ref)
 {
     return hub_room(state_from(L)->app->hub, ref->name, ref->len);
@@ -62,23 +63,12 @@ static int room_broadcast(lua_State *L)
     return api_broadcast(L, 2, 3, &msg, &to);
 }
 
-static int no_client(lua_State *L)
-{
-    (void)L;
-    return 0;
-}
-
 static int room_clients(lua_State *L)
 {
     const struct room_ref *ref = check_room(L);
 
     api_refuse_loading(L, "room:clients");
-    const struct room *r = find_room(L, ref);
-    if (r == NULL) {
-        lua_pushcfunction(L, no_client);
-        return 1;
-    }
-    return api_push_iterator(L, r);
+    return api_push_iterator(L, &(struct hub_name){ref->name, ref->len});
 }
 
 static int room_count_of(lua_State *L)
@@ -86,8 +76,11 @@ static int room_count_of(lua_State *L)
     const struct room_ref *ref = check_room(L);
 
     api_refuse_loading(L, "room:count");
+    preempt_hold();
     const struct room *r = find_room(L, ref);
-    lua_pushinteger(L, r == NULL ? 0 : (lua_Integer)room_count(r));
+    lua_Integer n = r == NULL ? 0 : (lua_Integer)room_count(r);
+    preempt_release();
+    lua_pushinteger(L, n);
     return 1;
 }
 
@@ -104,14 +97,16 @@ static int room_close(lua_State *L)
 
     api_refuse_loading(L, "room:close");
     api_check_close(L, 2, &code, &reason, &reason_len);
-    const struct room *r = find_room(L, ref);
-    const uint64_t *ids = r == NULL ? NULL : api_snapshot(L, a->hub, r, &n);
+    const struct hub_name name = {ref->name, ref->len};
+    const uint64_t *ids = api_snapshot(L, &name, &n);
     for (size_t i = 0; i < n; i++) {
+        preempt_hold();
         struct member *m = hub_find(a->hub, ids[i]);
         if (m != NULL && client_dismiss(container_of(m, struct client, member),
                              code, reason, reason_len)) {
             closed++;
         }
+        preempt_release();
     }
     lua_pushinteger(L, closed);
     return 1;
@@ -162,10 +157,25 @@ static int room_tostring(lua_State *L)
 
 /* ---- rooms ---- */
 
+/* While we are stopped rooms may go (nobody joins one without the app), so the
+ * table they are in may change; then one is listed twice, or left out. */
+static bool next_name(struct hub *h, uint32_t *at, char *out, size_t *len)
+{
+    preempt_hold();
+    struct room *r = hub_next_room(h, at);
+    if (r != NULL) {
+        const char *name = room_name(r, len);
+        memcpy(out, name, *len);
+    }
+    preempt_release();
+    return r != NULL;
+}
+
 static int rooms_list(lua_State *L)
 {
     struct hub *h = state_from(L)->app->hub;
-    struct room *r;
+    char name[LIMIT_ROOM_NAME_BYTES];
+    size_t len;
     uint32_t at = 0;
     lua_Integer n = 0;
     size_t prefix_len = 0;
@@ -179,9 +189,7 @@ static int rooms_list(lua_State *L)
         prefix = lua_tolstring(L, 1, &prefix_len);
     }
     lua_newtable(L);
-    while ((r = hub_next_room(h, &at)) != NULL) {
-        size_t len;
-        const char *name = room_name(r, &len);
+    while (next_name(h, &at, name, &len)) {
         if (len >= prefix_len && memcmp(name, prefix, prefix_len) == 0) {
             lua_pushlstring(L, name, len);
             lua_rawseti(L, -2, ++n);
@@ -280,10 +288,12 @@ static int rooms_define(lua_State *L)
     if (s->is_draining) {
         return api_fail(L, ERR_CLOSED, "a newer generation has taken over");
     }
+    preempt_hold();
     int rc = note_rule(s, pattern, len, &rule);
     if (rc == 0 && !s->is_loading) {
         rc = hub_define(s->app->hub, pattern, len, &rule);
     }
+    preempt_release();
     if (rc != 0) {
         return api_fail(L, rc, rc == ERR_QUOTA ? "too many rules" : NULL);
     }

@@ -18,7 +18,10 @@ static int task_spawn(lua_State *L)
     if (s->calls >= LIMIT_TASKS) {
         return api_fail(L, ERR_QUOTA, "too many tasks");
     }
-    (void)call_queue(s, call_pack(L, 1), false, NULL, NULL);
+    int ref = call_pack(L, 1);
+    preempt_hold();
+    (void)call_queue(s, ref, false, NULL, NULL);
+    preempt_release();
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -60,11 +63,15 @@ static int run_one(lua_State *L)
     struct group *g = lua_touserdata(L, 2);
 
     lua_pushvalue(L, 1);
-    if (lua_pcall(L, 0, 1, 0) == LUA_OK) {
+    int status = lua_pcall(L, 0, 1, 0);
+    if (status == LUA_OK) {
         lua_getiuservalue(L, 2, 1);
         lua_pushvalue(L, -2);
         lua_rawseti(L, -2, lua_tointeger(L, 3));
-    } else if (!g->has_error) {
+    } else {
+        task_caught(L, status);
+    }
+    if (status != LUA_OK && !g->has_error) {
         g->has_error = true;
         lua_setiuservalue(L, 2, 2);
     }
@@ -82,9 +89,12 @@ static void start_group(lua_State *L, struct group *g, int table, lua_Integer n)
         lua_rawgeti(L, table, i);
         lua_pushvalue(L, group);
         lua_pushinteger(L, i);
-        (void)call_queue(s, call_pack(L, group + 1), false, on_one_finished, g);
+        int ref = call_pack(L, group + 1);
         lua_settop(L, group);
+        preempt_hold();
+        (void)call_queue(s, ref, false, on_one_finished, g);
         g->left++;
+        preempt_release();
     }
 }
 
@@ -116,10 +126,12 @@ static int task_all(lua_State *L)
     lua_createtable(L, (int)n, 0);
     lua_setiuservalue(L, 2, 1);
     start_group(L, g, 1, n);
+    preempt_hold();
     if (g->left > 0) {
         g->is_waiting = true;
         task_park(L, &g->wait);
     }
+    preempt_release();
     if (g->has_error) {
         lua_getiuservalue(L, 2, 2);
         return lua_error(L);
@@ -188,7 +200,7 @@ static int new_lock(
     return 0;
 }
 
-/* Takes the lock, waiting for it if need be. */
+/* Takes the lock, waiting for it if need be. In a section. */
 static int take_lock(lua_State *L, struct state *s, const char *name,
     size_t len, struct lock **out)
 {
@@ -218,12 +230,16 @@ static int lock(lua_State *L)
     }
     task_check_park(L);
     struct lock *k = NULL;
+    preempt_hold();
     int rc = take_lock(L, s, name, len, &k);
+    preempt_release();
     if (rc != 0) {
         return api_fail(L, rc, rc == ERR_QUOTA ? "too many locks" : NULL);
     }
     int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
+    preempt_hold();
     release(k);
+    preempt_release();
     if (status != LUA_OK) {
         return lua_error(L);
     }
@@ -239,6 +255,7 @@ void api_task_drop(struct state *s)
         quota_free(e->value);
     }
     map_fini(&s->locks);
+    map_init(&s->locks);
 }
 
 void api_task(lua_State *L, struct state *s)

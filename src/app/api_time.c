@@ -53,9 +53,11 @@ static int sleep_for(lua_State *L)
     /* task_park() may refuse, and a raised error would leave the timer in
      * the wheel: refuse first. */
     task_check_park(L);
+    preempt_hold();
     timer_init(&s.timer, on_wake_up);
     timer_start(state_from(L)->app->loop, &s.timer, ms);
     task_park(L, &s.wait);
+    preempt_release();
     return 0;
 }
 
@@ -66,7 +68,7 @@ static void free_timer(struct app_timer *t)
     struct state *s = t->state;
 
     timer_stop(&t->timer);
-    luaL_unref(vm_state(s->vm), LUA_REGISTRYINDEX, t->ref);
+    state_unref(s, t->ref);
     list_remove(&t->node);
     slots_retire(&s->timer_slots, t->slot);
     s->timer_count--;
@@ -133,6 +135,7 @@ static int new_timer(lua_State *L, bool repeats)
     lua_replace(L, 1);
     int ref = call_pack(L, 2); /* the last that may raise */
 
+    preempt_hold();
     struct app_timer *t = mem_zalloc(sizeof(*t));
     t->state = s;
     t->ref = ref;
@@ -147,6 +150,7 @@ static int new_timer(lua_State *L, bool repeats)
     }
     handle->slot = t->slot;
     handle->generation = t->generation;
+    preempt_release();
     lua_settop(L, 1);
     return 1;
 }
@@ -175,6 +179,7 @@ static int timer_cancel(lua_State *L)
         return api_bad_self(L, 1, "timer");
     }
     const struct timer_ref *ref = lua_touserdata(L, 1);
+    preempt_hold();
     struct app_timer *t =
         slots_get(&s->timer_slots, ref->slot, ref->generation);
     bool was_due =
@@ -183,6 +188,7 @@ static int timer_cancel(lua_State *L)
     if (t != NULL) {
         cancel_timer(t);
     }
+    preempt_release();
     lua_pushboolean(L, was_due);
     return 1;
 }

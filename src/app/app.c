@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define CLOSE_STEP_MS 10
+#define REST_LOG_MS   10000
 
 void app_log_fields(
     const struct app *a, const struct state *s, struct log_fields *f)
@@ -55,6 +56,30 @@ static void on_files_changed(void *arg)
     (void)app_reload(arg);
 }
 
+static void on_reload_timer(struct timer *t)
+{
+    (void)app_reload(container_of(t, struct app, reload_timer));
+}
+
+/* It lives on many short slices: said now and then. */
+static void on_rest(struct sched_unit *u, uint32_t ms)
+{
+    struct app *a = container_of(u, struct app, unit);
+    uint64_t now = loop_now_ms(a->loop);
+    struct log_fields f;
+
+    if (a->rest_logged_ms != 0 && now - a->rest_logged_ms < REST_LOG_MS) {
+        return;
+    }
+    a->rest_logged_ms = now;
+    app_log_fields(a, a->live, &f);
+    f.event = "schedule";
+    f.kind = "cpu";
+    log_event(LOG_WARN, &f,
+        "rests for %u ms: it used more than its share of %u %% of CPU time", ms,
+        u->share);
+}
+
 static struct app *new_app(const struct app_config *config)
 {
     struct app *a = mem_zalloc(sizeof(*a));
@@ -72,6 +97,9 @@ static struct app *new_app(const struct app_config *config)
     list_init(&a->client_list);
     slots_init(&a->clients);
     inbox_init(&a->inbox);
+    restart_init(a);
+    timer_init(&a->reload_timer, on_reload_timer);
+    a->unit.on_rest = on_rest;
     timer_init(&a->stop_timer, NULL);
     timer_init(&a->close_timer, NULL);
     a->meter = meter_new(LIMIT_DEFAULT_APP_OUTBOX_BYTES);
@@ -92,6 +120,8 @@ static void free_app(struct app *a)
      * refers to, and the clients after them: a dropped vm still reports its
      * parked jobs as finished. */
     a->is_closing = true;
+    restart_fini(a);
+    timer_stop(&a->reload_timer);
     if (a->live != NULL) {
         inbox_drop(a, NULL);
     }
@@ -221,7 +251,8 @@ void app_stop(
     if (a->is_stopping) {
         return;
     }
-    bool has_handler = a->live->handlers[HANDLER_ON_STOP] != LUA_NOREF;
+    bool has_handler =
+        a->live->handlers[HANDLER_ON_STOP] != LUA_NOREF && !a->restart.is_down;
 
     a->is_stopping = true;
     a->on_stopped = on_stopped;

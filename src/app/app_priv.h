@@ -35,7 +35,8 @@
     X(ON_CLOSE, "on_close")                                                    \
     X(ON_SLOW, "on_slow")                                                      \
     X(ON_DRAIN, "on_drain")                                                    \
-    X(ON_STOP, "on_stop")
+    X(ON_STOP, "on_stop")                                                      \
+    X(ON_ERROR, "on_error")
 
 enum handler {
 #define X(name, text) HANDLER_##name,
@@ -71,9 +72,10 @@ struct state {
     struct map locks;  /* api_task: name -> held or waited for */
     struct list rules; /* api_room: what rooms.define() said */
     uint32_t rule_count;
-    uint32_t calls;   /* queued or under way */
-    bool is_loading;  /* hub calls raise, timers do not start */
-    bool is_draining; /* an old generation: no new timers, no new rules */
+    uint32_t calls;     /* queued or under way */
+    struct list chores; /* state.c: to be done when no job is stopped */
+    bool is_loading;    /* hub calls raise, timers do not start */
+    bool is_draining;   /* an old generation: no new timers, no new rules */
     struct timer drain_timer;
     uint32_t log_lines; /* of the present second */
     uint64_t log_second;
@@ -92,8 +94,17 @@ struct state *state_from(lua_State *L);
 int state_call(struct state *s, lua_CFunction fn, void *arg, char *why,
     size_t why_bytes) NODISCARD;
 
+/* What the loop does to the Lua state from outside of any job: at once, or
+ * while a job of it is stopped, when it is not any more (I10). */
 /* Removes client.data of that id, which is set. */
 void state_forget_data(struct state *s, uint64_t id);
+/* Gives back a registry ref. */
+void state_unref(struct state *s, int ref);
+/* A job of it is stopped no more. */
+void state_do_chores(struct state *s);
+/* Its vm has died: drops it, with all that went on in it. The state stays for
+ * its settings and its snapshot. */
+void state_bury(struct state *s);
 /* Takes the frames of our own off the end of a traceback; of one that has no
  * others, nothing stays: to somebody who forgot a bracket it says nothing. */
 void state_trim_traceback(char *text);
@@ -111,11 +122,14 @@ struct client {
     struct list ready_node; /* in inbox.ready while it may run */
     struct list pause_node; /* in inbox.paused, while idle */
     uint32_t event_count;
-    bool is_busy;             /* a handler of ours is under way */
+    uint32_t handlers;        /* of ours, under way */
+    bool is_busy;             /* there are some */
+    bool is_exclusive;        /* and it is one that no other may run beside */
     bool is_paused;           /* reads no more until there is room */
     bool is_closed;           /* on_closed came: sends say "closed" */
     bool is_dismissed;        /* the app closed it: hears no more messages */
     bool has_data;            /* state->client_data[id] is set */
+    bool is_restored;         /* its app's state died; data is empty */
     struct far *far;          /* NULL: it lives on the app's own loop */
     uint64_t connected_at_ms; /* wall clock */
     struct left_rooms *left_rooms; /* after the end; NULL: none */
@@ -186,10 +200,37 @@ void reload_check_drained(struct state *s);
 void connect_begin(struct app *a, struct conn_id conn, const char *ip,
     const struct http_request *request);
 
+/* ---- restart.c ---- */
+
+/* How an app fares whose vm has died. */
+struct restart {
+    struct timer timer;
+    struct timer sweep_timer;
+    bool is_down;   /* the live state has no vm; nothing runs */
+    bool is_parked; /* and nobody may come in: it died too often */
+    uint32_t deaths;
+    uint64_t first_ms; /* of those deaths */
+    uint32_t delay_ms; /* before the next try */
+};
+
+void restart_init(struct app *a);
+void restart_fini(struct app *a);
+/* A client has gone while its app is down. */
+void restart_client_closed(struct app *a);
+/* The vm of `s` has died, of what vm_end() says; `ev` was running. From
+ * anywhere on the loop's stack: what follows comes from a timer. */
+void restart_after_death(struct state *s, const struct event *ev);
+/* A fresh state takes the place of the one that died. */
+void restart_with(struct app *a, struct state *fresh);
+
 /* ---- app.c ---- */
 
 struct branch;
 struct far_side;
+
+/* Messages up to this are copied where they cannot change before Lua has
+ * them; longer ones to a place of their own. */
+#define APP_LENT_BYTES 512
 
 struct app {
     char *name;
@@ -216,6 +257,16 @@ struct app {
     uint32_t connecting; /* on_connect under way */
     uint64_t next_id;
     struct inbox inbox;
+    /* A job of it is stopped: until that is over nothing else runs in any
+     * state of the app. NULL: none. */
+    struct state *stopped;
+    bool wants_reload; /* when nothing is stopped any more */
+    struct timer reload_timer;
+    struct restart restart;
+    uint32_t error_events; /* on_error, queued or under way */
+    uint64_t rest_logged_ms;
+    _Atomic uint64_t kills;
+    uint8_t lent[APP_LENT_BYTES];
     struct conn_settings conn_settings; /* of the live state, at one address
                                            for the connections' lives */
     uint32_t drain_old_ms;              /* LIMIT_DRAIN_OLD_MS, but for tests */

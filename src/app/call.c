@@ -68,7 +68,7 @@ void call_finished(struct event *ev)
         call->on_finished(call->owner);
     }
     if (!call->keep) {
-        luaL_unref(vm_state(ev->state->vm), LUA_REGISTRYINDEX, call->ref);
+        state_unref(ev->state, call->ref);
     }
     mem_free(call);
 }

@@ -226,6 +226,9 @@ void client_ended(
     /* Queued, not taken: this may come from inside Lua (client:close()) or
      * from the midst of a flush. */
     inbox_queue(cl->app, ev);
+    if (cl->app->restart.is_down) {
+        restart_client_closed(cl->app);
+    }
 }
 
 static void on_closed(

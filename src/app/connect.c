@@ -103,6 +103,10 @@ static bool check_limits(struct app *a, struct conn_id conn, const char *ip)
         refuse(a, conn, 503, "the server is stopping");
         return false;
     }
+    if (a->restart.is_parked) {
+        refuse(a, conn, 503, "the app keeps failing");
+        return false;
+    }
     if (a->client_count + a->connecting < a->live->settings.clients) {
         return true;
     }

@@ -2,13 +2,11 @@
  *
  * The inbox decides when an event runs and hands it to script/task as a job.
  * Here are the job's three ends: push and done on the fiber, finished on the
- * loop's stack. A handler that fails is logged with its traceback and ends
- * its event, nothing else; whatever an event holds is given back once, in
+ * loop's stack. A handler that fails is reported (failure.c) and ends its
+ * event, nothing else; whatever an event holds is given back once, in
  * finished, however it ended (I3). */
 #include "app/api_priv.h"
-#include "app/branch_priv.h"
 #include "base/mem.h"
-#include <stdio.h>
 #include <string.h>
 
 #define SPARE_EVENTS 256
@@ -84,6 +82,7 @@ static int handler_ref(const struct event *ev)
         [EVENT_START] = HANDLER_ON_START,
         [EVENT_STOP] = HANDLER_ON_STOP,
         [EVENT_CONNECT] = HANDLER_ON_CONNECT,
+        [EVENT_ERROR] = HANDLER_ON_ERROR,
     };
     return ev->state->handlers[of[ev->kind]];
 }
@@ -97,6 +96,9 @@ static int push_event(struct job *j, lua_State *T)
     }
     if (ev->kind == EVENT_CONNECT) {
         return verdict_push(ev, T);
+    }
+    if (ev->kind == EVENT_ERROR) {
+        return failure_push(ev, T);
     }
     int ref = handler_ref(ev);
     if (ref == LUA_NOREF ||
@@ -127,7 +129,7 @@ static int push_event(struct job *j, lua_State *T)
     }
 }
 
-static const char *event_name(const struct event *ev)
+const char *event_name(const struct event *ev)
 {
     static const char *const names[] = {
         [EVENT_OPEN] = "on_open",
@@ -139,30 +141,9 @@ static const char *event_name(const struct event *ev)
         [EVENT_STOP] = "on_stop",
         [EVENT_CONNECT] = "on_connect",
         [EVENT_CALL] = "task",
+        [EVENT_ERROR] = "on_error",
     };
     return names[ev->kind];
-}
-
-/* The first line as the message, what follows as the detail. */
-static void log_failure(
-    const struct event *ev, const char *kind, const char *text)
-{
-    char copy[LOG_LINE_BYTES];
-    struct log_fields f;
-
-    (void)snprintf(copy, sizeof(copy), "%s", text);
-    state_trim_traceback(copy);
-    char *eol = strchr(copy, '\n');
-    if (eol != NULL) {
-        *eol = '\0';
-    }
-    app_log_fields(ev->app, ev->state, &f);
-    f.client = ev->client != NULL ? client_id(ev->client) : 0;
-    f.event = event_name(ev);
-    f.kind = kind;
-    f.err = eol != NULL ? eol + 1 : NULL;
-    log_event(LOG_ERROR, &f, "%s", copy);
-    metric_add(loop_metrics(ev->app->loop), METRIC_HANDLER_ERRORS, 1);
 }
 
 static void report_end(struct job *j, lua_State *T, int status, int n)
@@ -175,8 +156,13 @@ static void report_end(struct job *j, lua_State *T, int status, int n)
         return;
     }
     const char *text = lua_tostring(T, -1);
-    log_failure(ev, status == LUA_ERRMEM ? "memory" : "error",
-        text != NULL ? text : "error");
+    const char *kind = "error";
+    if (status == LUA_ERRMEM || status == TASK_ERRFULL) {
+        kind = "memory";
+    } else if (status == TASK_ERRCPU) {
+        kind = "cpu";
+    }
+    failure_report(ev->state, ev, kind, text != NULL ? text : "error");
 }
 
 /* ---- on the loop's stack, after the fiber ---- */
@@ -191,6 +177,8 @@ static void end_event(struct job *j)
         connect_finished(ev);
     } else if (ev->kind == EVENT_CALL) {
         call_finished(ev);
+    } else if (ev->kind == EVENT_ERROR) {
+        failure_finished(ev);
     } else if (ev->kind == EVENT_STOP) {
         app_stop_finished(a);
     }
@@ -206,9 +194,6 @@ static void end_event(struct job *j)
 
 void event_abandon(struct event *ev)
 {
-    if (ev->kind == EVENT_MESSAGE && ev->client->far != NULL) {
-        far_taken(ev->client, ev->len);
-    }
-    log_failure(ev, "memory", "no memory to begin");
+    failure_report(ev->state, ev, "memory", "no memory to begin");
     end_event(&ev->job);
 }

@@ -52,7 +52,7 @@ void inbox_fini(struct inbox *in)
 
 static bool has_ready_tasks(const struct app *a)
 {
-    if (task_has_ready(a->live->vm)) {
+    if (!a->restart.is_down && task_has_ready(a->live->vm)) {
         return true;
     }
     list_each (node, &a->draining) {
@@ -65,6 +65,12 @@ static bool has_ready_tasks(const struct app *a)
 
 static bool has_work(const struct app *a)
 {
+    if (a->restart.is_down) {
+        return false;
+    }
+    if (a->stopped != NULL) {
+        return true;
+    }
     return !list_is_empty(&a->inbox.ready) || !list_is_empty(&a->inbox.calls) ||
            has_ready_tasks(a);
 }
@@ -76,10 +82,25 @@ void inbox_post(struct app *a)
     }
 }
 
+/* on_open comes first and on_close last, alone (I3). Between them an app may
+ * allow handlers of one client to overlap where they await. */
+static bool may_overlap(const struct client *cl, const struct event *ev)
+{
+    return cl->state == cl->app->live && cl->state->settings.concurrent &&
+           !cl->is_exclusive && cl->handlers < LIMIT_CLIENT_HANDLERS &&
+           (ev->kind == EVENT_MESSAGE || ev->kind == EVENT_SLOW ||
+               ev->kind == EVENT_DRAIN);
+}
+
+static bool may_start(const struct client *cl, const struct event *ev)
+{
+    return !cl->is_busy || may_overlap(cl, ev);
+}
+
 static void make_ready(struct client *cl)
 {
-    if (!cl->is_busy && !list_is_empty(&cl->events) &&
-        list_is_empty(&cl->ready_node)) {
+    if (!list_is_empty(&cl->events) && list_is_empty(&cl->ready_node) &&
+        may_start(cl, container_of(cl->events.next, struct event, node))) {
         list_push_tail(&cl->app->inbox.ready, &cl->ready_node);
     }
 }
@@ -144,6 +165,76 @@ static void unqueue(struct app *a, struct event *ev)
     }
 }
 
+static void begin_handler(struct client *cl, const struct event *ev)
+{
+    ASSERT(may_start(cl, ev), "I3");
+    cl->handlers++;
+    cl->is_busy = true;
+    cl->is_exclusive = ev->kind == EVENT_OPEN || ev->kind == EVENT_CLOSE;
+}
+
+static void end_handler(struct client *cl)
+{
+    cl->handlers--;
+    cl->is_busy = cl->handlers > 0;
+    cl->is_exclusive = false;
+}
+
+/* What is lent may change as soon as the loop has its stack back, and the
+ * handler can be stopped before Lua has taken it. At most one event of an app
+ * is that far at a time. False: no memory. */
+static bool keep_lent(struct app *a, struct event *ev)
+{
+    if (ev->owns_data || ev->data == NULL || ev->data == a->lent) {
+        return true;
+    }
+    if (ev->len > sizeof(a->lent)) {
+        return event_own_data(ev);
+    }
+    memcpy(a->lent, ev->data, ev->len);
+    ev->data = a->lent;
+    return true;
+}
+
+/* Its client's loop may send another message for it, once. */
+static void receipt(struct event *ev)
+{
+    const struct client *cl = ev->client;
+
+    if (cl != NULL && cl->far != NULL && ev->kind == EVENT_MESSAGE &&
+        !ev->is_receipted) {
+        ev->is_receipted = true;
+        far_taken(ev->client, ev->len);
+    }
+}
+
+/* Its handler waits, and nobody waits for that. */
+static void note_await(struct app *a, struct event *ev)
+{
+    receipt(ev);
+    if (ev->client != NULL && ev->client->far != NULL) {
+        far_awaits(ev->client, true);
+    }
+    resume_readers(a, ev->client);
+}
+
+/* What task_run() and task_resume() say. */
+static void note_result(struct app *a, struct state *s, int rc)
+{
+    if (rc == TASK_STOPPED) {
+        a->stopped = s;
+        sched_stopped_now(a->sched, &a->unit);
+    } else if (rc == TASK_DEAD) {
+        struct job *j = task_stopped_job(s->vm);
+        restart_after_death(s, container_of(j, struct event, job));
+    } else {
+        state_do_chores(s);
+        if (a->wants_reload) {
+            timer_start(a->loop, &a->reload_timer, 0);
+        }
+    }
+}
+
 /* Gives the event to a fiber. ERR_QUOTA: none is free, the event is as it
  * was, but for its state. On success it may be gone. */
 static int start(struct app *a, struct event *ev)
@@ -153,42 +244,31 @@ static int start(struct app *a, struct event *ev)
     if (ev->state == NULL) {
         ev->state = a->live;
     }
+    struct state *s = ev->state;
     if (cl != NULL) {
-        ASSERT(!cl->is_busy, "I3");
-        cl->is_busy = true;
+        begin_handler(cl, ev);
     }
-    /* Told of its turn when it has had it; it outlives a message's event. */
-    struct client *far =
-        cl != NULL && cl->far != NULL && ev->kind == EVENT_MESSAGE ? cl : NULL;
-    size_t len = ev->len;
     /* The vm takes one task more: for what the server itself does in it. */
     int rc = ERR_QUOTA;
-    if (task_count(ev->state->vm) < LIMIT_TASKS) {
-        rc = task_run(ev->state->vm, &ev->job);
+    if (task_count(s->vm) < LIMIT_TASKS && keep_lent(a, ev)) {
+        rc = task_run(s->vm, &ev->job);
     }
-    if (rc >= 0) {
-        a->inbox.failing_since_ms = 0;
-        metric_add(loop_metrics(a->loop), METRIC_EVENTS, 1);
-        if (far != NULL) {
-            far_taken(far, len);
+    if (rc < 0) {
+        if (cl != NULL) {
+            end_handler(cl);
         }
+        return rc;
+    }
+    a->inbox.failing_since_ms = 0;
+    metric_add(loop_metrics(a->loop), METRIC_EVENTS, 1);
+    if (rc != TASK_DONE && cl != NULL) {
+        make_ready(cl);
     }
     if (rc == TASK_PARKED) {
-        /* `data` was copied into Lua before the handler began; what was lent
-         * must not be looked at again. */
-        if (!ev->owns_data) {
-            ev->data = NULL;
-        }
-        if (cl != NULL && cl->far != NULL) {
-            far_awaits(cl, true);
-        }
-        resume_readers(a, cl);
-        return 0;
+        note_await(a, ev);
     }
-    if (rc < 0 && cl != NULL) {
-        cl->is_busy = false;
-    }
-    return rc < 0 ? rc : 0;
+    note_result(a, s, rc);
+    return 0;
 }
 
 /* It could not start. If all tasks are taken, the end of one gives it another
@@ -205,6 +285,9 @@ static bool give_up(struct app *a, struct event *ev)
             in->failing_since_ms = now;
         }
         if (now - in->failing_since_ms >= RETRY_FOR_MS) {
+            if (ev->client != NULL) {
+                begin_handler(ev->client, ev);
+            }
             event_abandon(ev);
             return true;
         }
@@ -226,11 +309,11 @@ void inbox_take(struct app *a, struct event *ev)
     struct client *cl = ev->client;
     bool is_first =
         list_is_empty(&a->inbox.ready) && list_is_empty(&a->inbox.calls) &&
-        !has_ready_tasks(a) &&
-        (cl == NULL || (!cl->is_busy && list_is_empty(&cl->events)));
+        !has_ready_tasks(a) && a->stopped == NULL && !a->restart.is_down &&
+        (cl == NULL || (may_start(cl, ev) && list_is_empty(&cl->events)));
 
     if (!is_first || task_current(a->live->vm) != NULL ||
-        !sched_may_run_now(a->sched) || start(a, ev) != 0) {
+        !sched_may_run_now(a->sched, &a->unit) || start(a, ev) != 0) {
         ev->state = NULL;
         inbox_queue(a, ev);
     }
@@ -277,10 +360,18 @@ bool inbox_has_room(struct app *a, struct client *cl)
     return has_room;
 }
 
-/* A handler that awaits may take its time: nobody waits for that. */
+static struct event *stopped_event(const struct app *a)
+{
+    return container_of(task_stopped_job(a->stopped->vm), struct event, job);
+}
+
+/* A handler that awaits may take its time: nobody waits for that. One that was
+ * stopped has its turn soon, and has not said all it has to say. */
 bool inbox_is_behind(struct app *a, struct client *cl)
 {
-    if (cl->is_busy || list_is_empty(&cl->events)) {
+    bool is_stopped = a->stopped != NULL && stopped_event(a)->client == cl;
+
+    if (!is_stopped && (cl->is_busy || list_is_empty(&cl->events))) {
         return false;
     }
     pause_reader(a, cl);
@@ -321,19 +412,20 @@ void inbox_event_ended(struct event *ev)
 {
     struct client *cl = ev->client;
 
-    cl->is_busy = false;
+    end_handler(cl);
+    receipt(ev);
     if (ev->kind == EVENT_CLOSE) {
         resume_readers(ev->app, NULL);
         client_free(cl);
         return;
     }
-    if (ev->app->is_closing) {
+    if (ev->app->is_closing || ev->app->restart.is_down) {
         return;
     }
     if (cl->far != NULL) {
-        far_awaits(cl, false);
+        far_awaits(cl, cl->is_busy);
     }
-    if (cl->state != ev->app->live) {
+    if (cl->state != ev->app->live && !cl->is_busy) {
         reload_migrate(cl);
     }
     make_ready(cl);
@@ -350,6 +442,8 @@ void inbox_drop(struct app *a, struct state *s)
         list_remove(&ev->node);
         if (ev->kind == EVENT_CALL) {
             call_finished(ev);
+        } else if (ev->kind == EVENT_ERROR) {
+            failure_finished(ev);
         } else if (ev->kind == EVENT_CONNECT) {
             ev->state = a->live;
             connect_finished(ev);
@@ -360,17 +454,78 @@ void inbox_drop(struct app *a, struct state *s)
         return;
     }
     list_each (client_node, &a->client_list) {
-        struct client *cl = container_of(client_node, struct client, node);
-        struct list *node;
-        while ((node = list_pop_head(&cl->events)) != NULL) {
-            struct event *ev = container_of(node, struct event, node);
-            unqueue(a, ev);
-            event_free(ev);
-        }
+        (void)inbox_drop_client(
+            container_of(client_node, struct client, node), false);
     }
 }
 
+bool inbox_drop_client(struct client *cl, bool keep_words)
+{
+    bool was_open = true;
+
+    list_each_safe (node, &cl->events) {
+        struct event *ev = container_of(node, struct event, node);
+        if (keep_words && ev->kind != EVENT_OPEN && ev->kind != EVENT_SLOW &&
+            ev->kind != EVENT_DRAIN) {
+            continue;
+        }
+        was_open = was_open && ev->kind != EVENT_OPEN;
+        unqueue(cl->app, ev);
+        receipt(ev);
+        event_free(ev);
+    }
+    if (list_is_empty(&cl->events)) {
+        list_remove(&cl->ready_node);
+    }
+    return was_open;
+}
+
+void inbox_welcome(struct client *cl)
+{
+    struct app *a = cl->app;
+
+    if (a->live->handlers[HANDLER_ON_OPEN] != LUA_NOREF) {
+        struct event *ev = event_new(a, EVENT_OPEN);
+        ev->client = cl;
+        list_push_head(&cl->events, &ev->node);
+        count_event(a, ev);
+    }
+    make_ready(cl);
+}
+
+void inbox_start_over(struct app *a)
+{
+    if (a->live->handlers[HANDLER_ON_START] != LUA_NOREF) {
+        struct event *ev = event_new(a, EVENT_START);
+        list_push_head(&a->inbox.calls, &ev->node);
+    }
+    a->inbox.turn = SOURCE_CALLS;
+}
+
 /* ---- the scheduler's side ---- */
+
+static bool resume_in(struct app *a, struct state *s)
+{
+    int rc = task_resume(s->vm);
+
+    note_result(a, s, rc);
+    return rc != TASK_IDLE;
+}
+
+static void resume_stopped(struct app *a)
+{
+    struct state *s = a->stopped;
+    struct event *ev = stopped_event(a);
+
+    a->stopped = NULL;
+    int rc = task_resume(s->vm);
+    if (rc < 0) {
+        event_abandon(ev);
+    } else if (rc == TASK_PARKED) {
+        note_await(a, ev);
+    }
+    note_result(a, s, rc);
+}
 
 /* The old generations first: they are to end. */
 static bool resume_task(struct app *a)
@@ -378,10 +533,10 @@ static bool resume_task(struct app *a)
     list_each (node, &a->draining) {
         struct state *s = container_of(node, struct state, node);
         if (task_has_ready(s->vm)) {
-            return task_resume(s->vm) != TASK_IDLE;
+            return resume_in(a, s);
         }
     }
-    return task_resume(a->live->vm) != TASK_IDLE;
+    return resume_in(a, a->live);
 }
 
 /* The first that can start: those of a state whose tasks are all taken do not
@@ -435,6 +590,13 @@ bool inbox_run(struct sched_unit *u)
     };
     struct app *a = container_of(u, struct app, unit);
 
+    if (!has_work(a)) {
+        return false;
+    }
+    if (a->stopped != NULL) {
+        resume_stopped(a);
+        return has_work(a);
+    }
     for (unsigned i = 0; i < SOURCES; i++) {
         if (sources[a->inbox.turn++ % SOURCES](a)) {
             return has_work(a);

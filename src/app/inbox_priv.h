@@ -23,7 +23,8 @@ enum event_kind {
     EVENT_START,
     EVENT_STOP,
     EVENT_CONNECT, /* `extra` is a struct connect (connect.c) */
-    EVENT_CALL     /* `extra` is a struct call (call.c): timers, tasks */
+    EVENT_CALL,    /* `extra` is a struct call (call.c): timers, tasks */
+    EVENT_ERROR    /* `extra` is a struct failure (failure.c) */
 };
 
 struct event {
@@ -39,12 +40,15 @@ struct event {
     void *block;    /* what holds `data`, if that is owned; NULL: itself */
     bool owns_data; /* else `data` is lent while the event is young */
     bool is_binary;
-    bool has_failed; /* until done() says otherwise */
+    bool is_receipted; /* of a far client: its loop has been told */
+    bool has_failed;   /* until done() says otherwise */
     uint16_t code;
 };
 
 struct event *event_new(struct app *a, enum event_kind kind) NODISCARD;
 void event_free(struct event *ev);
+/* The name of the handler, for logs. Static. */
+const char *event_name(const struct event *ev);
 /* It could not even begin: logged, and over. */
 void event_abandon(struct event *ev);
 /* Keeps what was lent. False: there is no memory for it, and `data` is empty
@@ -85,6 +89,13 @@ bool inbox_is_behind(struct app *a, struct client *cl);
 /* Drops what is queued and has not begun: calls of one state, or (s NULL)
  * everything. Nothing is told. */
 void inbox_drop(struct app *a, struct state *s);
+/* Drops what is queued for a client. `keep_words`: not its messages. True: its
+ * on_open had begun, or has ended. */
+bool inbox_drop_client(struct client *cl, bool keep_words);
+/* After a death: on_open, before whatever else is queued. */
+void inbox_welcome(struct client *cl);
+/* After a death: on_start, before all others. */
+void inbox_start_over(struct app *a);
 /* The handler of this client's event has ended: the client may have the next
  * one run, or is freed if it was its last. */
 void inbox_event_ended(struct event *ev);
@@ -95,6 +106,23 @@ bool inbox_run(struct sched_unit *u);
 
 int verdict_push(struct event *ev, lua_State *T);
 void connect_finished(struct event *ev);
+
+/* ---- failure.c: what is said of an event that failed ---- */
+
+struct failure {
+    uint64_t client; /* its id; 0: none */
+    const char *event;
+    const char *kind; /* error, cpu, memory, crash */
+    size_t len;
+    char text[]; /* with a traceback where there is one */
+};
+
+/* Logs it, counts it, and tells on_error; `ev` NULL: a reload's. In a section,
+ * or on the loop's stack. */
+void failure_report(struct state *s, const struct event *ev, const char *kind,
+    const char *text);
+int failure_push(struct event *ev, lua_State *T);
+void failure_finished(struct event *ev);
 
 /* ---- call.c: a Lua function to be called later, with arguments ---- */
 

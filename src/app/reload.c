@@ -140,6 +140,13 @@ static void drop_old(struct timer *t)
 {
     struct state *s = container_of(t, struct state, drain_timer);
     struct app *a = s->app;
+
+    if (a->stopped != NULL && vm_end(s->vm) == VM_ALIVE) {
+        /* Its own job or the new generation's: soon over, one way or the
+         * other. */
+        timer_start(a->loop, &s->drain_timer, 1);
+        return;
+    }
     /* A call that has begun is a task as well, and not two. */
     uint32_t tasks = task_count(s->vm);
     uint32_t left = tasks > s->calls ? tasks : s->calls;
@@ -225,12 +232,17 @@ int app_reload(struct app *a)
     if (a->is_stopping) {
         return ERR_CLOSED;
     }
+    a->wants_reload = a->stopped != NULL;
+    if (a->wants_reload) {
+        return 0; /* as soon as its job is not stopped any more */
+    }
     int rc = snapshot_read(a->dir, &snap, why, sizeof(why));
 
     if (rc != 0) {
         goto fail;
     }
-    if (memcmp(snap->hash, a->live->snapshot->hash, sizeof(snap->hash)) == 0) {
+    if (!a->restart.is_down &&
+        memcmp(snap->hash, a->live->snapshot->hash, sizeof(snap->hash)) == 0) {
         snapshot_unref(snap);
         return ERR_CHANGED;
     }
@@ -238,11 +250,15 @@ int app_reload(struct app *a)
     if (rc != 0) {
         goto fail;
     }
-    rc = carry_data(a, NULL, a->live, fresh, why, sizeof(why));
-    if (rc != 0) {
-        goto fail;
+    if (a->restart.is_down) {
+        restart_with(a, fresh);
+    } else {
+        rc = carry_data(a, NULL, a->live, fresh, why, sizeof(why));
+        if (rc != 0) {
+            goto fail;
+        }
+        switch_to(a, fresh);
     }
-    switch_to(a, fresh);
     snapshot_unref(snap);
 
     struct log_fields f;

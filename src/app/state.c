@@ -94,15 +94,32 @@ int state_call(
     struct state *s, lua_CFunction fn, void *arg, char *why, size_t why_bytes)
 {
     struct protected_call p = {
-        .job = {.push = push_protected, .done = protected_done},
+        .job = {.push = push_protected,
+            .done = protected_done,
+            .cpu_ms = LIMIT_LOAD_CPU_MS},
         .fn = fn,
         .arg = arg,
         .why = why,
         .why_bytes = why_bytes,
         .status = LUA_ERRRUN,
     };
-    int rc = task_run(s->vm, &p.job);
+    if (s->vm == NULL || vm_end(s->vm) != VM_ALIVE) {
+        if (why != NULL) {
+            (void)snprintf(why, why_bytes, "the state has died");
+        }
+        return ERR_CLOSED;
+    }
+    int rc = task_settle(s->vm, task_run(s->vm, &p.job));
 
+    if (rc == TASK_DEAD) {
+        if (why != NULL) {
+            (void)snprintf(why, why_bytes, "%s", vm_why(s->vm));
+        }
+        if (!s->is_loading) {
+            restart_after_death(s, NULL);
+        }
+        return ERR_CLOSED;
+    }
     if (rc == ERR_QUOTA) {
         if (why != NULL) {
             (void)snprintf(why, why_bytes, "no fiber is free");
@@ -153,17 +170,19 @@ static void warn_of_handler(const struct state *s, const char *name)
     struct log_fields f;
     const char *near = units_suggest(name, now, ARRAY_LEN(now));
 
-    app_log_fields(s->app, s, &f);
-    f.event = "load";
     if (is_one_of(name, now, ARRAY_LEN(now))) {
         return;
     }
+    preempt_hold();
+    app_log_fields(s->app, s, &f);
+    f.event = "load";
     if (is_one_of(name, later, ARRAY_LEN(later))) {
         log_event(LOG_WARN, &f, "%s is not called by this version", name);
     } else if (near != NULL) {
         log_event(
             LOG_WARN, &f, "%s is no handler (did you mean %s?)", name, near);
     }
+    preempt_release();
 }
 
 static void warn_of_handlers(lua_State *L, const struct state *s, int table)
@@ -247,6 +266,7 @@ int state_new(struct state **out, struct app *a, struct snapshot *snap,
     slots_init(&s->timer_slots);
     map_init(&s->locks);
     list_init(&s->rules);
+    list_init(&s->chores);
     timer_init(&s->drain_timer, NULL);
     s->app = a;
     s->generation = generation;
@@ -263,6 +283,7 @@ int state_new(struct state **out, struct app *a, struct snapshot *snap,
     struct vm_config config = {
         .memory_bytes = s->settings.memory_bytes,
         .max_tasks = LIMIT_TASKS + 1, /* state_call() finds one */
+        .cpu_ms = s->settings.cpu_ms,
         .owner = s,
         .on_ready = on_ready,
     };
@@ -296,32 +317,107 @@ void state_start(struct state *s)
     api_time_start(s);
 }
 
-/* Sets an existing field to nil: no allocation, no metamethods, and so no
- * protection is needed. */
-void state_forget_data(struct state *s, uint64_t id)
+/* ---- from outside of any job ---- */
+
+struct chore {
+    struct list node;
+    uint64_t id; /* of client.data; 0: */
+    int ref;
+};
+
+/* Sets existing fields to nil or to what was there before: no allocation, no
+ * metamethods, and so no protection is needed. */
+static void do_chore(struct state *s, uint64_t id, int ref)
 {
     lua_State *L = vm_state(s->vm);
 
+    if (id == 0) {
+        luaL_unref(L, LUA_REGISTRYINDEX, ref);
+        return;
+    }
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_data);
     lua_pushnil(L);
     lua_rawseti(L, -2, (lua_Integer)id);
     lua_pop(L, 1);
 }
 
-void state_free(struct state *s)
+static void do_or_put_off(struct state *s, uint64_t id, int ref)
 {
-    /* The order is the point: timers may wake tasks, and dropping the vm
-     * tells every parked job that it is over, so both need the state whole. */
+    if (s->vm == NULL || vm_end(s->vm) != VM_ALIVE) {
+        return; /* it is all gone anyway */
+    }
+    if (!vm_is_stopped(s->vm)) {
+        do_chore(s, id, ref);
+        return;
+    }
+    struct chore *c = mem_alloc(sizeof(*c));
+    c->id = id;
+    c->ref = ref;
+    list_push_tail(&s->chores, &c->node);
+}
+
+void state_forget_data(struct state *s, uint64_t id)
+{
+    do_or_put_off(s, id, LUA_NOREF);
+}
+
+void state_unref(struct state *s, int ref)
+{
+    do_or_put_off(s, 0, ref);
+}
+
+void state_do_chores(struct state *s)
+{
+    struct list *node;
+
+    while ((node = list_pop_head(&s->chores)) != NULL) {
+        struct chore *c = container_of(node, struct chore, node);
+        do_chore(s, c->id, c->ref);
+        mem_free(c);
+    }
+}
+
+static void drop_chores(struct state *s)
+{
+    struct list *node;
+
+    while ((node = list_pop_head(&s->chores)) != NULL) {
+        mem_free(container_of(node, struct chore, node));
+    }
+}
+
+/* The order is the point: timers may wake tasks, and dropping the vm tells
+ * every parked job that it is over, so both need the state whole. */
+static void drop_vm(struct state *s)
+{
+    struct vm *vm = s->vm;
+
     s->is_draining = false;
-    list_remove(&s->node);
     timer_stop(&s->drain_timer);
     api_time_stop(s);
-    if (s->vm != NULL) {
-        vm_free(s->vm);
+    if (s->app->stopped == s) {
+        s->app->stopped = NULL;
+    }
+    if (vm != NULL) {
+        vm_free(vm);
+        s->vm = NULL;
     }
     ASSERT(s->calls == 0 && s->timer_count == 0, "I3");
-    slots_fini(&s->timer_slots);
+    drop_chores(s);
     api_task_drop(s);
+}
+
+void state_bury(struct state *s)
+{
+    ASSERT(vm_end(s->vm) != VM_ALIVE, "only the dead are buried");
+    drop_vm(s);
+}
+
+void state_free(struct state *s)
+{
+    list_remove(&s->node);
+    drop_vm(s);
+    slots_fini(&s->timer_slots);
     api_room_drop_rules(s);
     settings_fini(&s->settings);
     snapshot_unref(s->snapshot);

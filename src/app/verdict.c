@@ -97,8 +97,11 @@ static void read_rooms(lua_State *L, int idx, struct connect *cn)
                 (int)i, LIMIT_ROOM_NAME_BYTES);
         }
         uint32_t len32 = (uint32_t)len;
-        if (buf_add(&cn->rooms, &len32, sizeof(len32)) != 0 ||
-            buf_add(&cn->rooms, name, len) != 0) {
+        preempt_hold();
+        bool is_added = buf_add(&cn->rooms, &len32, sizeof(len32)) == 0 &&
+                        buf_add(&cn->rooms, name, len) == 0;
+        preempt_release();
+        if (!is_added) {
             luaL_error(L, "not enough memory");
         }
         lua_pop(L, 1);
@@ -146,7 +149,10 @@ static void add_header(
     if (!is_header_ok(name, value, len)) {
         luaL_error(L, "on_connect: header '%s' cannot be set", name);
     }
-    if (buf_printf(&cn->headers, "%s: %s\r\n", name, value) != 0) {
+    preempt_hold();
+    int rc = buf_printf(&cn->headers, "%s: %s\r\n", name, value);
+    preempt_release();
+    if (rc != 0) {
         luaL_error(L, "on_connect: headers are over %d bytes",
             LIMIT_RESPONSE_HEADER_BYTES);
     }
@@ -225,7 +231,9 @@ static void read_verdict(lua_State *L, int idx, struct connect *cn)
     check_keys(L, idx);
     const char *user = get_string(L, idx, "user", LIMIT_USER_BYTES, &len);
     if (user != NULL) {
+        preempt_hold();
         cn->user = quota_alloc(len);
+        preempt_release();
         if (cn->user == NULL) {
             (void)luaL_error(L, "not enough memory");
             return;

@@ -53,6 +53,15 @@
 #define LIMIT_MAX_MEMORY_BYTES      (1024 * 1024 * 1024)
 #define LIMIT_DEFAULT_CPU_MS        100
 #define LIMIT_MAX_CPU_MS            10000
+#define LIMIT_LOAD_CPU_MS           500 /* main.lua, a reload's hand-over */
+#define LIMIT_MEMORY_ERRORS         20  /* caught in one event: it ends */
+#define LIMIT_CLIENT_HANDLERS       64  /* at once, where settings allow it */
+#define LIMIT_ERROR_EVENTS          16  /* on_error, queued at once */
+#define LIMIT_RESTART_MS            100 /* before the second; then doubled */
+#define LIMIT_MAX_RESTART_MS        10000
+#define LIMIT_DEATHS                5     /* so many ... */
+#define LIMIT_DEATHS_MS             30000 /* ... in this time: parked */
+#define LIMIT_PARK_MS               30000
 #define LIMIT_DEFAULT_CLIENTS       100000
 #define LIMIT_MAX_CLIENTS           1000000
 #define LIMIT_ROOMS_PER_CLIENT      128
@@ -85,6 +94,7 @@
 /* A turn of the loop. */
 #define LIMIT_READ_BUFFER_BYTES (64 * 1024)
 #define LIMIT_TURN_LUA_MS       5
+#define LIMIT_SLICE_US          1000 /* of one app, then it is stopped */
 
 /* Shutdown. */
 #define LIMIT_DEFAULT_DRAIN_MS 1000 /* clients are closed spread over this */

@@ -44,6 +44,13 @@
     X(PAUSES, "read_pauses_total", "counter", "times reading was paused")      \
     X(PONG_TIMEOUTS, "pong_timeouts_total", "counter", "clients gone silent")  \
     X(HANDLER_ERRORS, "handler_errors_total", "counter", "handler errors")     \
+    X(KILLS, "kills_total", "counter",                                         \
+        "events that were ended for CPU, memory or a crash")                   \
+    X(DEATHS, "app_deaths_total", "counter", "apps that lost their state")     \
+    X(RESTARTS, "app_restarts_total", "counter", "apps that began anew")       \
+    X(STOPS, "preemptions_total", "counter", "scripts stopped for others")     \
+    X(HOLD_NS, "longest_hold_nanoseconds", "gauge",                            \
+        "the longest that a script ran on after its slice")                    \
     X(EVENTS, "events_total", "counter", "events run in Lua")                  \
     X(RELOADS, "reloads_total", "counter", "apps replaced by a newer version") \
     X(RELOADS_FAILED, "reloads_failed_total", "counter", "reloads refused")

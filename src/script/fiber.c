@@ -26,7 +26,9 @@
  * that it is leaving for good, which frees the shadow of its locals. */
 #include "script/fiber.h"
 #include "script/fiber_priv.h"
+#include <signal.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 /* Stacks kept per thread; and how far down a kept one may be touched. */
@@ -149,6 +151,54 @@ void fiber_leave(struct fiber *f)
     CHECK(f, FIBER_MAGIC);
     fiber_leave_inline(f);
 }
+
+#if !FIBER_UCONTEXT && defined(__linux__)
+
+/* A signal that finds no room for its frame is turned into a SIGSEGV without
+ * an address; then the stack pointer has to tell. */
+#    define FRAME_BYTES (16 * 1024)
+
+static uintptr_t *stack_pointer(ucontext_t *uc)
+{
+#    if defined(__x86_64__)
+    return (uintptr_t *)(void *)&uc->uc_mcontext.gregs[REG_RSP];
+#    else
+    return (uintptr_t *)(void *)&uc->uc_mcontext.sp;
+#    endif
+}
+
+bool fiber_is_overrun(const struct fiber *f, const void *info, void *context)
+{
+    const siginfo_t *si = info;
+    uintptr_t low = (uintptr_t)f - stack_bytes();
+    uintptr_t guard = low - FIBER_GUARD_BYTES;
+    if (si->si_code == SI_KERNEL) {
+        uintptr_t sp = *stack_pointer(context);
+        return sp >= guard && sp < low + FRAME_BYTES;
+    }
+    uintptr_t at = (uintptr_t)si->si_addr;
+    return at >= guard && at < low;
+}
+
+/* What the switch back would do (fiber_priv.h), done by the kernel. */
+void fiber_lose(struct fiber *f, void *context)
+{
+    ucontext_t *uc = context;
+    uintptr_t *saved = f->outside.sp;
+    f->state = FIBER_LOST;
+#    if SANITIZE_ASAN
+    __sanitizer_start_switch_fiber(NULL, f->outside_low, f->outside_bytes);
+#    endif
+#    if defined(__x86_64__)
+    *stack_pointer(uc) = (uintptr_t)(saved + 1);
+    uc->uc_mcontext.gregs[REG_RIP] = (greg_t)saved[0];
+#    else
+    *stack_pointer(uc) = (uintptr_t)saved;
+    uc->uc_mcontext.pc = saved[1];
+#    endif
+}
+
+#endif
 
 void fiber_free(struct fiber *f)
 {

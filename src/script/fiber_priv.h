@@ -47,9 +47,10 @@ struct fiber_context {
 #endif
 
 enum fiber_state {
-    FIBER_NEW,    /* never entered */
-    FIBER_INSIDE, /* running */
-    FIBER_WAITING /* has left, may be entered again */
+    FIBER_NEW,     /* never entered */
+    FIBER_INSIDE,  /* running */
+    FIBER_WAITING, /* has left, may be entered again */
+    FIBER_LOST     /* ran off its stack: never entered again */
 };
 
 struct fiber {
@@ -162,6 +163,13 @@ static inline __attribute__((always_inline)) void fiber_context_switch(
     fiber_admit_any_code();
 }
 #endif
+
+/* In a handler of SIGSEGV or SIGBUS, on a stack of its own. Has the fiber,
+ * which runs, reached the end of its stack? */
+bool fiber_is_overrun(const struct fiber *f, const void *info, void *context);
+/* Changes the signal's context so that the handler returns to where the fiber
+ * was entered. All that remains to be done with it is fiber_free(). */
+void fiber_lose(struct fiber *f, void *context);
 
 /* What the sanitizers are told. On the loop's stack, right before the switch
  * in. */

@@ -12,8 +12,8 @@
  * calls through it), and getmetatable("") gives nothing away.
  *
  * Not here: print, require, env and everything else that knows what an app
- * is (app/api*.c); budgets and kills (pcall and the coroutine library are
- * our own so that a kill can pass through them later). */
+ * is (app/api*.c); budgets and kills (kill.c), for whose sake pcall and
+ * the coroutine library are our own. */
 #include "script/sandbox.h"
 #include "base/digest.h"
 #include "script/sandbox_priv.h"

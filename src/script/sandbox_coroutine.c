@@ -20,6 +20,7 @@
  * a table with weak keys. A thread that is not in there is not the script's. */
 #include "base/base.h"
 #include "script/sandbox_priv.h"
+#include "script/task.h"
 #include <lauxlib.h>
 #include <string.h>
 
@@ -168,7 +169,9 @@ static int resume(lua_State *L, struct co *co, int n)
     }
     lua_xmove(L, thread, n);
     int results;
+    task_set_running(L, thread);
     int status = lua_resume(thread, L, n, &results);
+    task_caught(L, status);
     if (status != LUA_OK && status != LUA_YIELD) {
         lua_xmove(thread, L, 1);
         return -1;
@@ -230,7 +233,9 @@ static int call_wrapped(lua_State *L)
     if (ended != LUA_OK && ended != LUA_YIELD) {
         /* Closes what the coroutine left open; the error may change. Lua
          * does count the C stack of a coroutine that has just failed. */
+        task_set_running(L, thread);
         ended = lua_resetthread(thread);
+        task_caught(L, ended);
         lua_xmove(thread, L, 1);
     }
     if (ended != LUA_ERRMEM) {
@@ -308,7 +313,10 @@ int sandbox_coroutine_close(lua_State *L)
     if (!nest(L, co) || !has_stack_left(co)) {
         return luaL_error(L, "too many nested coroutines");
     }
-    if (lua_resetthread(thread) == LUA_OK) {
+    task_set_running(L, thread);
+    int ended = lua_resetthread(thread);
+    task_caught(L, ended);
+    if (ended == LUA_OK) {
         lua_pushboolean(L, 1);
         return 1;
     }
@@ -324,6 +332,7 @@ static int finish_xpcall(lua_State *L, int status, lua_KContext context)
         co->xpcalls--;
     }
     if (status != LUA_OK && status != LUA_YIELD) {
+        task_caught(L, status);
         lua_pushboolean(L, 0);
         lua_insert(L, -2);
         return 2;
@@ -331,10 +340,26 @@ static int finish_xpcall(lua_State *L, int status, lua_KContext context)
     return lua_gettop(L) - 2; /* less the function and its handler */
 }
 
+/* Lua calls it where the error happened, with hooks off: so the script's own
+ * handler (upvalue 1) must not get to hear that its job has to end. */
+static int handle_error(lua_State *L)
+{
+    if (task_is_killing(L)) {
+        return 1;
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
+}
+
 int sandbox_coroutine_xpcall(lua_State *L)
 {
     int n = lua_gettop(L);
     luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_pushvalue(L, 2);
+    lua_pushcclosure(L, handle_error, 1);
+    lua_replace(L, 2);
     struct co *co = current_co(L);
     /* f handler args... -> f handler true f args... */
     lua_pushboolean(L, 1);

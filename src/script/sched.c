@@ -1,84 +1,350 @@
 /* sched.c -- who runs Lua next on this loop, and when it is somebody else's
- * turn.
+ * turn (I9).
  *
- * Apps post their unit when they have something to run. Once a turn the units
- * are run one after the other: each for a slice of 1 ms, as far as that can
- * be told from outside (a job is not stopped in its middle here), then it
- * goes to the tail. When the turn's time for Lua is over the rest waits for
- * the next turn, with a poll between that does not block (I9). At least one
- * slice is given in every turn, however much time was spent before.
+ * Apps post their unit when they have something to run. It runs for a slice of
+ * 1 ms times its weight: until it has nothing left, or the clock between two
+ * of its jobs says so, or a job had to be stopped in its middle (preempt.c).
+ * After a stop the turn is over, and the next poll does not block: so what
+ * came in meanwhile for others waits for one slice, not for several.
  *
- * The reading side may run a job at once, which saves the way through the
- * queue. It draws on the same time: from the first such question of a turn
- * on, the clock runs. What it measures includes reading and parsing, so it
- * errs to the safe side. The clock is read for one question in sixteen while
- * they come quickly, for each one while handlers take long. */
+ * Deficit round robin, in two queues. Each unit has a share of a round, what
+ * it uses is taken off, and what it used too much is owed. Who becomes ready
+ * with something left is *fresh* and runs before all *queued*, who have
+ * used theirs up and take turns; with its turn comes the next share. A round
+ * is over when all who were queued at its start have had their turn. So k
+ * apps that never end cost an app that does little one slice, and an app
+ * that does much no more than its part.
+ *
+ * Among the fresh, who has used least lately is first: ten apps that wake up
+ * at the same moment and then take a full slice each would otherwise stand
+ * before the one that only wants to answer.
+ *
+ * The reading side may run a job at once if the app is fresh, which saves the
+ * way through the queue. It draws on the same time: from the first such
+ * question of a turn on, the clock runs. What it measures includes reading
+ * and parsing, so it errs to the safe side. The clock is read for one question
+ * in sixteen while they come quickly, for each one while handlers take long.
+ *
+ * An app that is alone on its loop may use LIMIT_TURN_LUA_MS before the next
+ * poll. As soon as there are two, a turn is one slice.
+ *
+ * On top of it a bank (token bucket) for those with a long-term share: an app
+ * that lives on many short slices rests when it has overdrawn, until its
+ * income has paid that back.
+ *
+ * Waits are told in CPU time of this thread: how much of its work was done
+ * for others between ready and running. The machine's other work is not ours
+ * to account for. */
 #include "script/sched.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "loop/timers.h"
+#include "script/preempt.h"
 
-#define NS_PER_MS UINT64_C(1000000)
-#ifdef MOONWIRE_TINY
-#    define SLICE_NS (20 * UINT64_C(1000))
-#else
-#    define SLICE_NS (1 * NS_PER_MS)
-#endif
+#define NS_PER_MS     UINT64_C(1000000)
+#define SLICE_NS      (LIMIT_SLICE_US * UINT64_C(1000))
 #define TURN_NS       (LIMIT_TURN_LUA_MS * NS_PER_MS)
 #define ASK_CLOCK_MAX 16
 /* Longer than this between two looks at the clock: look more often. */
 #define ASK_SOON_NS (NS_PER_MS / 4)
+/* Half of what was used lately is forgotten after this time. */
+#define RECENT_NS (128 * NS_PER_MS)
+/* A bank holds this much of its share: a burst. */
+#define BANK_NS (1000 * NS_PER_MS)
+/* The place among the fresh is looked for so far from the end. */
+#define LOOK_BACK 64
 
 struct sched {
     struct loop *loop; /* borrowed */
     struct loop_hook hook;
-    struct list queue;   /* units, next first */
-    uint64_t start_ns;   /* of this turn's Lua; 0: none yet */
-    uint64_t looked_ns;  /* when may_run_now() last read the clock */
-    uint32_t every;      /* it reads it every so many calls, ... */
-    uint32_t calls_left; /* ... next after so many */
-    bool is_used_up;     /* this turn's time, as far as that side goes */
-    bool is_gone;        /* the unit that runs was taken out meanwhile */
+    struct list fresh; /* units, who used least first */
+    struct list queue; /* units, next first */
+    struct list resting;
+    struct timer rest_timer;
+    uint64_t longest_hold_ns; /* as counted */
+    uint64_t round;
+    uint32_t queued;            /* units in queue */
+    uint32_t round_left;        /* of them, who have their turn in this round */
+    uint64_t start_ns;          /* of this turn's Lua; 0: none yet */
+    uint64_t looked_ns;         /* when may_run_now() last read the clock */
+    uint32_t every;             /* it reads it every so many calls, ... */
+    uint32_t calls_left;        /* ... next after so many */
+    bool is_used_up;            /* this turn's time, as far as that side goes */
+    bool is_gone;               /* the unit that runs was taken out meanwhile */
+    struct sched_unit *running; /* NULL: none */
+    const void *last;         /* unit that used time last; a name, no pointer */
+    uint64_t shared_until_ns; /* more than one has, not long ago */
+    uint64_t stop_cpu_ns; /* the last turn ended with a stop, and what came in
+                             since this CPU time had to wait; 0: it did not */
 };
 
-/* One slice. True: the unit has more to run and is still there. */
-static bool run_slice(struct sched *s, struct sched_unit *u, uint64_t *now)
+static void add(_Atomic uint64_t *v, uint64_t n)
 {
-    uint64_t end = *now + SLICE_NS;
+    histogram_set(v, histogram_get(v) + n);
+}
+
+static int64_t share_of_round(const struct sched_unit *u)
+{
+    return (int64_t)(SLICE_NS * u->weight / 100);
+}
+
+/* ---- what was used ---- */
+
+static void forget_slowly(struct sched_unit *u, uint64_t now)
+{
+    uint64_t halves = (now - u->recent_at_ns) / RECENT_NS;
+    if (halves > 0) {
+        u->recent_ns = halves < 64 ? u->recent_ns >> halves : 0;
+        u->recent_at_ns += halves * RECENT_NS;
+    }
+}
+
+static void fill_bank(struct sched_unit *u, uint64_t now)
+{
+    int64_t most = (int64_t)(BANK_NS * u->share / 100);
+    uint64_t passed = now - u->bank_at_ns;
+    u->bank_at_ns = now;
+    if (passed > 100 * BANK_NS) {
+        passed = 100 * BANK_NS;
+    }
+    u->bank_ns += (int64_t)(passed * u->share / 100);
+    if (u->bank_ns > most) {
+        u->bank_ns = most;
+    }
+}
+
+static void charge(
+    struct sched *s, struct sched_unit *u, uint64_t used_ns, uint64_t now)
+{
+    if (s->last != u) {
+        if (s->last != NULL) {
+            s->shared_until_ns = now + RECENT_NS;
+        }
+        s->last = u;
+    }
+    forget_slowly(u, now);
+    u->recent_ns += used_ns;
+    u->left_ns -= (int64_t)used_ns;
+    add(&u->stats.cpu_ns, used_ns);
+    if (u->share < 100) {
+        fill_bank(u, now);
+        u->bank_ns -= (int64_t)used_ns;
+    }
+}
+
+static void give_share(struct sched_unit *u)
+{
+    u->left_ns = share_of_round(u) + (u->left_ns < 0 ? u->left_ns : 0);
+}
+
+static bool has_share(struct sched *s, struct sched_unit *u)
+{
+    if (u->round != s->round) {
+        u->round = s->round;
+        give_share(u);
+    }
+    return u->left_ns > 0;
+}
+
+/* Lua's part of a turn. */
+static uint64_t turn_ns(const struct sched *s, uint64_t now)
+{
+    return now < s->shared_until_ns ? SLICE_NS : TURN_NS;
+}
+
+/* ---- places ---- */
+
+static void take_out(struct sched_unit *u)
+{
+    list_remove(&u->node);
+    if (u->place == SCHED_QUEUED) {
+        u->sched->queued--;
+        if (u->sched->round_left > u->sched->queued) {
+            u->sched->round_left = u->sched->queued;
+        }
+    }
+    u->place = SCHED_NOWHERE;
+}
+
+static void put_fresh(struct sched *s, struct sched_unit *u)
+{
+    struct list *at = s->fresh.prev;
+    for (int i = 0; i < LOOK_BACK && at != &s->fresh; i++) {
+        const struct sched_unit *before =
+            container_of(at, struct sched_unit, node);
+        if (before->recent_ns <= u->recent_ns) {
+            break;
+        }
+        at = at->prev;
+    }
+    list_push_head(at, &u->node);
+    u->place = SCHED_FRESH;
+}
+
+static void put_queued(struct sched *s, struct sched_unit *u)
+{
+    list_push_tail(&s->queue, &u->node);
+    u->place = SCHED_QUEUED;
+    s->queued++;
+}
+
+/* True: it has to, and does. */
+static bool rest(struct sched *s, struct sched_unit *u, uint64_t now)
+{
+    if (u->share >= 100) {
+        return false;
+    }
+    fill_bank(u, now);
+    if (u->bank_ns > 0) {
+        return false;
+    }
+    uint64_t ns = (uint64_t)-u->bank_ns * 100 / u->share;
+    uint32_t ms = (uint32_t)(ns / NS_PER_MS) + 1;
+    list_push_tail(&s->resting, &u->node);
+    u->place = SCHED_RESTING;
+    add(&u->stats.rests, 1);
+    if (!timer_is_started(&s->rest_timer) ||
+        s->rest_timer.due_ms > loop_now_ms(s->loop) + ms) {
+        timer_start(s->loop, &s->rest_timer, ms);
+    }
+    if (u->on_rest != NULL) {
+        u->on_rest(u, ms);
+    }
+    return true;
+}
+
+/* Where it belongs. `was_stopped`: its slice is over, whatever is left. */
+static void put(struct sched *s, struct sched_unit *u, bool was_stopped)
+{
+    uint64_t now = loop_clock_ns();
+    forget_slowly(u, now);
+    if (rest(s, u, now)) {
+        return;
+    }
+    u->ready_ns = preempt_cpu_ns();
+    if (has_share(s, u) && !was_stopped) {
+        put_fresh(s, u);
+    } else {
+        put_queued(s, u);
+    }
+    /* It may be too late for this turn (a flush hook, a deferred free): then
+     * the next one must not wait. */
+    loop_keep_polling(s->loop);
+}
+
+static void end_rest(struct timer *t)
+{
+    struct sched *s = container_of(t, struct sched, rest_timer);
+    struct list rested;
+    list_init(&rested);
+    list_append_all(&rested, &s->resting);
+    struct list *node;
+    while ((node = list_pop_head(&rested)) != NULL) {
+        struct sched_unit *u = container_of(node, struct sched_unit, node);
+        u->place = SCHED_NOWHERE;
+        put(s, u, false);
+    }
+}
+
+/* NULL: nobody waits. */
+static struct sched_unit *take_next(struct sched *s)
+{
+    if (list_is_empty(&s->fresh) && list_is_empty(&s->queue)) {
+        return NULL;
+    }
+    struct list *from = list_is_empty(&s->fresh) ? &s->queue : &s->fresh;
+    struct sched_unit *u = container_of(from->next, struct sched_unit, node);
+    if (u->place == SCHED_QUEUED) {
+        if (s->round_left == 0) {
+            s->round++;
+            s->round_left = s->queued;
+        }
+        s->round_left--;
+        if (!has_share(s, u)) {
+            give_share(u);
+        }
+    }
+    take_out(u);
+    return u;
+}
+
+/* ---- running ---- */
+
+static void count_stop(struct sched *s, struct sched_unit *u)
+{
+    struct metrics *m = loop_metrics(s->loop);
+    uint64_t longest = preempt_longest_hold_ns();
+    add(&u->stats.stops, 1);
+    metric_add(m, METRIC_STOPS, 1);
+    if (longest > s->longest_hold_ns) {
+        metric_add(m, METRIC_HOLD_NS, longest - s->longest_hold_ns);
+        s->longest_hold_ns = longest;
+    }
+}
+
+/* One slice. Says whether it ended with a stop. The unit may be gone. */
+static bool run_slice(struct sched *s, struct sched_unit *u)
+{
+    uint64_t start = loop_clock_ns();
+    uint64_t end = start + SLICE_NS * u->weight / 100;
+    uint64_t cpu = preempt_cpu_ns();
+    uint64_t stops = preempt_count();
+    uint64_t now;
     bool has_more;
+    bool was_stopped;
+    histogram_add(&u->stats.wait, cpu - u->ready_ns);
+    add(&u->stats.slices, 1);
     s->is_gone = false;
+    s->running = u;
     u->gone = &s->is_gone;
     do {
+        u->is_posted = false;
         has_more = u->run(u);
-        *now = loop_clock_ns();
+        now = loop_clock_ns();
+        was_stopped = preempt_count() != stops;
         if (s->is_gone) {
-            return false;
+            s->running = NULL;
+            return was_stopped;
         }
         /* What it posted about itself meanwhile counts as more. */
-        has_more = has_more || !list_is_empty(&u->node);
-        list_remove(&u->node);
-    } while (has_more && *now < end);
+        has_more = has_more || u->is_posted;
+    } while (has_more && !was_stopped && now < end);
+    s->running = NULL;
     u->gone = NULL;
-    return has_more;
+    /* Asking for CPU time is a system call; a slice that was not stopped is
+     * short, and nobody else's work is in it. */
+    charge(s, u, was_stopped ? preempt_cpu_ns() - cpu : now - start, now);
+    if (was_stopped) {
+        count_stop(s, u);
+    }
+    if (has_more) {
+        put(s, u, was_stopped || now >= end);
+    }
+    return was_stopped;
 }
 
 static void run_queue(struct loop_hook *h)
 {
     struct sched *s = container_of(h, struct sched, hook);
-    if (!list_is_empty(&s->queue)) {
-        uint64_t now = loop_clock_ns();
-        uint64_t end = (s->start_ns != 0 ? s->start_ns : now) + TURN_NS;
-        struct list *node;
-        do {
-            node = list_pop_head(&s->queue);
-            struct sched_unit *u = container_of(node, struct sched_unit, node);
-            if (run_slice(s, u, &now)) {
-                list_push_tail(&s->queue, &u->node);
-            }
-        } while (now < end && !list_is_empty(&s->queue));
+    struct sched_unit *u;
+    uint64_t start = s->start_ns;
+    uint64_t now = 0;
+    s->stop_cpu_ns = 0;
+    while ((u = take_next(s)) != NULL) {
+        uint64_t cpu = preempt_cpu_ns();
+        start = start != 0 ? start : loop_clock_ns();
+        if (run_slice(s, u)) {
+            s->stop_cpu_ns = cpu;
+            break;
+        }
+        now = loop_clock_ns();
+        if (now - start >= turn_ns(s, now)) {
+            break;
+        }
     }
     s->start_ns = 0;
     s->is_used_up = false;
-    if (!list_is_empty(&s->queue)) {
+    if (!list_is_empty(&s->fresh) || !list_is_empty(&s->queue)) {
         loop_keep_polling(s->loop);
     }
 }
@@ -88,9 +354,23 @@ struct sched *sched_new(struct loop *l)
     struct sched *s = mem_zalloc(sizeof(*s));
     s->loop = l;
     s->every = 1;
+    s->round = 1;
+    list_init(&s->fresh);
     list_init(&s->queue);
+    list_init(&s->resting);
+    timer_init(&s->rest_timer, end_rest);
     loop_hook_add(l, LOOP_RUN, &s->hook, run_queue);
     return s;
+}
+
+/* Alone from now on, so that a late sched_remove() is harmless. */
+static void empty(struct list *l)
+{
+    struct list *node;
+    while ((node = list_pop_head(l)) != NULL) {
+        struct sched_unit *u = container_of(node, struct sched_unit, node);
+        u->place = SCHED_NOWHERE;
+    }
 }
 
 void sched_free(struct sched *s)
@@ -99,57 +379,121 @@ void sched_free(struct sched *s)
         return;
     }
     loop_hook_remove(&s->hook);
-    while (list_pop_head(&s->queue) != NULL) {
-        /* Alone from now on, so that a late sched_remove() is harmless. */
-    }
+    timer_stop(&s->rest_timer);
+    empty(&s->fresh);
+    empty(&s->queue);
+    empty(&s->resting);
     mem_free(s);
+    preempt_fini();
 }
 
 void sched_unit_init(struct sched_unit *u, bool (*run)(struct sched_unit *u))
 {
+    *u = (struct sched_unit){.run = run, .weight = 100, .share = 100};
     list_init(&u->node);
-    u->run = run;
-    u->gone = NULL;
 }
 
 void sched_post(struct sched *s, struct sched_unit *u)
 {
-    if (list_is_empty(&u->node)) {
-        list_push_tail(&s->queue, &u->node);
-        /* It may be too late for this turn (a flush hook, a deferred free):
-         * then the next one must not wait. */
-        loop_keep_polling(s->loop);
+    if (u->place != SCHED_NOWHERE) {
+        return;
     }
+    if (s->running == u) {
+        u->is_posted = true;
+        return;
+    }
+    u->sched = s;
+    put(s, u, false);
 }
 
 void sched_remove(struct sched_unit *u)
 {
-    list_remove(&u->node);
+    if (u->place != SCHED_NOWHERE) {
+        take_out(u);
+    }
+    u->is_posted = false;
     if (u->gone != NULL) {
         *u->gone = true;
+        u->sched->running = NULL;
         u->gone = NULL;
     }
 }
 
-bool sched_may_run_now(struct sched *s)
+/* ---- from the reading side ---- */
+
+/* The first that runs after a stop has waited for that slice. */
+static void note_wait(struct sched *s, struct sched_unit *u)
 {
-    if (!list_is_empty(&s->queue) || s->is_used_up) {
-        return false;
+    if (UNLIKELY(s->stop_cpu_ns != 0)) {
+        histogram_add(&u->stats.wait, preempt_cpu_ns() - s->stop_cpu_ns);
     }
-    if (s->start_ns != 0 && --s->calls_left > 0) {
-        return true;
-    }
+}
+
+static bool look_at_clock(struct sched *s, struct sched_unit *u)
+{
     uint64_t now = loop_clock_ns();
     if (s->start_ns == 0) {
         s->start_ns = now;
         s->every = 1;
-    } else if (now - s->looked_ns > ASK_SOON_NS) {
-        s->every = 1;
-    } else if (s->every < ASK_CLOCK_MAX) {
-        s->every *= 2;
+    } else {
+        charge(s, u, now - s->looked_ns, now);
+        if (now - s->looked_ns > ASK_SOON_NS) {
+            s->every = 1;
+        } else if (s->every < ASK_CLOCK_MAX) {
+            s->every *= 2;
+        }
     }
     s->looked_ns = now;
     s->calls_left = s->every;
-    s->is_used_up = now - s->start_ns >= TURN_NS;
+    s->is_used_up = now - s->start_ns >= turn_ns(s, now);
     return !s->is_used_up;
+}
+
+/* With nobody else in sight there is nothing to be fair about. */
+static bool has_share_or_is_alone(struct sched *s, struct sched_unit *u)
+{
+    if (has_share(s, u)) {
+        return true;
+    }
+    if (!list_is_empty(&s->queue) || s->last != u ||
+        s->looked_ns < s->shared_until_ns) {
+        return false;
+    }
+    s->round++;
+    u->left_ns = 0;
+    return has_share(s, u);
+}
+
+bool sched_may_run_now(struct sched *s, struct sched_unit *u)
+{
+    if (!list_is_empty(&s->fresh) || s->is_used_up ||
+        u->place != SCHED_NOWHERE || !has_share_or_is_alone(s, u)) {
+        return false;
+    }
+    if (u->share < 100) {
+        fill_bank(u, loop_clock_ns());
+        if (u->bank_ns <= 0) {
+            return false;
+        }
+    }
+    if ((s->start_ns != 0 && --s->calls_left > 0) || look_at_clock(s, u)) {
+        note_wait(s, u);
+        return true;
+    }
+    return false;
+}
+
+void sched_stopped_now(struct sched *s, struct sched_unit *u)
+{
+    if (s->running == u) {
+        return; /* run_slice() sees to it */
+    }
+    u->sched = s;
+    add(&u->stats.slices, 1);
+    count_stop(s, u);
+    charge(s, u, SLICE_NS, loop_clock_ns());
+    s->is_used_up = true;
+    if (u->place == SCHED_NOWHERE) {
+        put(s, u, true);
+    }
 }

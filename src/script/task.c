@@ -29,11 +29,8 @@
 #include "script/task.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "script/fiber_priv.h"
-#include "script/vm_priv.h"
+#include "script/task_priv.h"
 #include <lauxlib.h>
-
-#define TASK_MAGIC 0x7461736bu
 
 /* So many results fit on the stack beside what done() may use; for more it
  * is made longer. */
@@ -49,37 +46,6 @@
 #    define BARE_PER_VM     4
 #endif
 
-enum task_state {
-    STATE_BARE,    /* no fiber; in vm->bare, or being made or unmade */
-    STATE_IDLE,    /* in vm->idle and in the thread's list */
-    STATE_RUNNING, /* vm->current; what was idle stays in those lists */
-    STATE_WAITING, /* parked */
-    STATE_READY    /* parked and woken: in vm->ready */
-};
-
-/* How far a job has come. Only while it is called may it wait, and once
- * done() has begun it is not reported again. */
-enum task_step { STEP_PUSH, STEP_CALL, STEP_DONE };
-
-struct task {
-    uint64_t magic;
-    struct vm *vm; /* holds us, in its arena */
-    lua_State *T;  /* NULL: not made yet, or given up */
-    struct fiber *fiber;
-    struct job *job;   /* borrowed; NULL: none */
-    struct wait *wait; /* borrowed, while WAITING */
-    enum task_state state;
-    enum task_step step;
-    int failed;           /* status that the outer call ended with */
-    bool is_leaving;      /* serve() is to return */
-    bool is_used;         /* IDLE: since longest_resting() looked */
-    uint32_t forbids;     /* task_forbid() less task_allow() */
-    const char *forbider; /* who was first */
-    struct list in_vm;
-    struct list node;    /* ready, idle or bare */
-    struct list resting; /* IDLE: in its thread's list */
-};
-
 /* Idle tasks of this thread, the last used first. */
 static _Thread_local struct {
     struct list list; /* all zero: not initialised yet */
@@ -90,6 +56,7 @@ static _Thread_local struct {
  * from __tostring or __name: that would be the script's code or words. */
 static int describe_error(lua_State *T)
 {
+    kill_describe(T);
     int type = lua_type(T, 1);
     if (type != LUA_TSTRING && type != LUA_TNUMBER) {
         lua_pushfstring(
@@ -114,9 +81,23 @@ static int on_error(lua_State *T)
     return 1;
 }
 
+/* How long a job may be stopped in: from push() on, until it is reported. */
+static void allow_stops(const struct task *t)
+{
+    preempt_set_hold(t->cpu_ms != 0 ? 0 : 1);
+}
+
 static void report(struct task *t, lua_State *T, int status, int n)
 {
+    preempt_set_hold(1);
     t->step = STEP_DONE;
+    if (UNLIKELY(t->killing != LUA_OK)) {
+        /* If it came to its end all the same, that is fine. */
+        status = status != LUA_OK ? t->killing : LUA_OK;
+    }
+    if (UNLIKELY(t->killing != LUA_OK || t->running != NULL)) {
+        kill_end(t);
+    }
     if (t->job->done != NULL) {
         t->job->done(t->job, T, status, n);
     }
@@ -127,6 +108,7 @@ static void run_job(struct task *t, lua_State *T)
     struct job *j = t->job;
     t->step = STEP_PUSH;
     t->forbids = 0;
+    allow_stops(t);
     int n = j->push(j, T);
     if (n < 0) {
         lua_settop(T, 1);
@@ -193,6 +175,7 @@ static int make_thread(lua_State *L)
 {
     struct task *t = lua_touserdata(L, 1);
     lua_State *T = lua_newthread(L);
+    kill_prepare(T);
     lua_rawsetp(L, LUA_REGISTRYINDEX, t);
     t->T = T;
     return 0;
@@ -214,7 +197,10 @@ static bool has_thread(struct task *t)
 static void live(void *arg)
 {
     struct task *t = arg;
-    if (has_thread(t)) {
+    allow_stops(t);
+    bool has_one = has_thread(t);
+    preempt_set_hold(1);
+    if (has_one) {
         lua_State *T = t->T;
         do {
             /* From an earlier round the error may be on the stack. */
@@ -223,6 +209,7 @@ static void live(void *arg)
             lua_pushcfunction(T, serve);
             lua_insert(T, 2);
             t->failed = lua_pcall(T, lua_gettop(T) - 2, 0, 1);
+            preempt_set_hold(1);
             lua_remove(T, 1);
         } while (t->failed != LUA_OK);
     }
@@ -230,14 +217,18 @@ static void live(void *arg)
     fiber_leave_inline(t->fiber);
 }
 
-/* From the loop's stack: until the task waits, is idle, or has ended. */
+/* From the loop's stack: until the task waits, is idle, has ended, or was
+ * stopped. */
 static void enter(struct task *t)
 {
     struct vm *vm = t->vm;
-    ASSERT(vm->current == NULL, "I7");
+    ASSERT(vm->current == NULL && vm->stopped == NULL, "I7");
     vm->current = t;
     t->state = STATE_RUNNING;
-    fiber_enter_inline(t->fiber);
+    if (UNLIKELY(t->killing != LUA_OK)) {
+        kill_arm(t);
+    }
+    t->stop = preempt_enter(t->fiber, t->stop);
     vm->current = NULL;
 }
 
@@ -284,18 +275,20 @@ static void strip(struct task *t)
 }
 
 /* The task that has rested longest. A vm that is busy keeps its own: being
- * used since the last look puts it back to the front. */
+ * used since the last look puts it back to the front. One that is stopped or
+ * dead is not entered. NULL: none can be had. */
 static struct task *longest_resting(void)
 {
-    for (;;) {
+    for (size_t looks = 2 * resting.count; looks > 0; looks--) {
         struct task *t = container_of(resting.list.prev, struct task, resting);
-        if (!t->is_used) {
+        if (!t->is_used && t->vm->stopped == NULL && t->vm->end == VM_ALIVE) {
             return t;
         }
         t->is_used = false;
         list_remove(&t->resting);
         list_push_head(&resting.list, &t->resting);
     }
+    return NULL;
 }
 
 static void make_idle(struct task *t)
@@ -315,7 +308,10 @@ static void make_idle(struct task *t)
         strip(container_of(vm->idle.prev, struct task, node));
     }
     if (resting.count > IDLE_PER_THREAD) {
-        strip(longest_resting());
+        struct task *longest = longest_resting();
+        if (longest != NULL) {
+            strip(longest);
+        }
     }
 }
 
@@ -355,12 +351,26 @@ static struct task *take_task(struct vm *vm)
     return t;
 }
 
+/* In the middle of it. */
+static int stop(struct task *t)
+{
+    struct vm *vm = t->vm;
+    unlink_idle(t);
+    t->state = STATE_STOPPED;
+    vm->stopped = t;
+    return kill_judge(t) ? TASK_STOPPED : TASK_DEAD;
+}
+
 /* The vm may be gone when this returns: finished() may drop it. */
 static int go_on(struct task *t)
 {
     enter(t);
+    if (UNLIKELY(t->stop != PREEMPT_NOT)) {
+        return stop(t);
+    }
     if (t->state == STATE_WAITING) {
         unlink_idle(t);
+        t->marked_ns = 0;
         return TASK_PARKED;
     }
     struct job *j = t->job;
@@ -386,13 +396,15 @@ int task_run(struct vm *vm, struct job *j)
     if (vm->busy_count >= vm->config.max_tasks) {
         return ERR_QUOTA;
     }
-    ASSERT(vm->current == NULL, "I7");
+    ASSERT(vm->current == NULL && vm->stopped == NULL, "I7");
+    ASSERT(vm->end == VM_ALIVE, "a dead vm is not entered");
     struct task *t = take_task(vm);
     if (t == NULL) {
         return ERR_QUOTA;
     }
     t->job = j;
     vm->busy_count++;
+    kill_begin(t);
     return go_on(t);
 }
 
@@ -400,6 +412,13 @@ int task_resume(struct vm *vm)
 {
     CHECK(vm, VM_MAGIC);
     ASSERT(vm->current == NULL, "I7");
+    ASSERT(vm->end == VM_ALIVE, "a dead vm is not entered");
+    if (vm->stopped != NULL) {
+        struct task *t = vm->stopped;
+        vm->stopped = NULL;
+        t->marked_ns = preempt_cpu_ns();
+        return go_on(t);
+    }
     struct list *node = list_pop_head(&vm->ready);
     if (node == NULL) {
         return TASK_IDLE;
@@ -407,9 +426,23 @@ int task_resume(struct vm *vm)
     return go_on(container_of(node, struct task, node));
 }
 
+int task_settle(struct vm *vm, int rc)
+{
+    while (rc == TASK_STOPPED) {
+        rc = task_resume(vm);
+    }
+    return rc;
+}
+
 bool task_has_ready(const struct vm *vm)
 {
-    return !list_is_empty(&vm->ready);
+    return vm->end == VM_ALIVE &&
+           (vm->stopped != NULL || !list_is_empty(&vm->ready));
+}
+
+struct job *task_stopped_job(const struct vm *vm)
+{
+    return vm->stopped != NULL ? vm->stopped->job : NULL;
 }
 
 uint32_t task_count(const struct vm *vm)
@@ -426,6 +459,7 @@ void task_check_park(lua_State *L)
 {
     const struct task *t = vm_from(L)->current;
     ASSERT(t != NULL, "I7");
+    task_caught(L, LUA_OK); /* a job that has to end waits for nothing */
     if (t->step != STEP_CALL) {
         luaL_error(L, "cannot wait here");
     }
@@ -437,12 +471,17 @@ void task_check_park(lua_State *L)
 void task_park(lua_State *L, struct wait *w)
 {
     struct task *t = vm_from(L)->current;
-    task_check_park(L);
+    int held = preempt_self.hold;
+    if (held == 0 || t->cpu_ms == 0) {
+        task_check_park(L); /* else the caller has done that before */
+    }
+    preempt_set_hold(1);
     w->task = t;
     t->wait = w;
     t->state = STATE_WAITING;
     fiber_leave_inline(t->fiber);
     t->wait = NULL;
+    preempt_set_hold(held);
 }
 
 void task_wake(struct task *t)

@@ -23,20 +23,37 @@ struct job {
     void (*done)(struct job *j, lua_State *T, int status, int n);
     /* On the loop's stack, last: the job may be freed. May be NULL. */
     void (*finished)(struct job *j);
+    uint32_t cpu_ms; /* may be used; 0: what the vm's config says */
 };
+
+/* Besides Lua's, what done() may be told: the job was ended, because it used
+ * too much CPU time or caught too many memory errors. */
+enum task_status { TASK_ERRCPU = 100, TASK_ERRFULL };
 
 enum task_result {
-    TASK_DONE,   /* the job ended, finished() has been called */
-    TASK_PARKED, /* it waits */
-    TASK_IDLE    /* task_resume(): nobody was ready */
+    TASK_DONE,    /* the job ended, finished() has been called */
+    TASK_PARKED,  /* it waits */
+    TASK_IDLE,    /* task_resume(): nobody was ready */
+    TASK_STOPPED, /* its slice is over: task_resume() goes on with it */
+    TASK_DEAD     /* so is the vm, see vm_end(); the job's finished() comes from
+                 vm_free() */
 };
 
-/* Runs a job until it ends or waits. ERR_QUOTA: max_tasks are under way or no
- * stack is to be had (the job was not touched). From the loop's stack. */
+/* Runs a job until it ends, waits or is stopped. ERR_QUOTA: max_tasks are
+ * under way or no stack is to be had (the job was not touched). From the
+ * loop's stack; the vm is alive, and not stopped. */
 int task_run(struct vm *vm, struct job *j) NODISCARD;
-/* Goes on with the task that has been ready longest. */
+/* Goes on with the task that was stopped, else with the one that has been
+ * ready longest. ERR_QUOTA: the job that was stopped had not come to its
+ * push() yet, and there is no memory for it: it is as before task_run(). */
 int task_resume(struct vm *vm) NODISCARD;
+/* task_resume() until nobody is stopped any more: what the server itself wants
+ * to know from a script at once. `rc` is what task_run() has said, and so is
+ * the result. Bounded by the job's cpu_ms. */
+int task_settle(struct vm *vm, int rc) NODISCARD;
 bool task_has_ready(const struct vm *vm);
+/* The job that is stopped, or with which the vm died; NULL: none. */
+struct job *task_stopped_job(const struct vm *vm);
 uint32_t task_count(const struct vm *vm); /* under way: running or parked */
 
 /* What a task waits for; usually a local of the awaiting C function. */
@@ -47,10 +64,19 @@ struct wait {
     void (*cancel)(struct wait *w);
 };
 
+/* For the functions of the sandbox that run Lua in protection or on another
+ * thread; from a C function called by Lua. Before `thread` runs: */
+void task_set_running(lua_State *L, lua_State *thread);
+/* After it, and after every protected call that came back to L with `status`:
+ * raises if the job has to end, which nothing may catch for good. */
+void task_caught(lua_State *L, int status);
+bool task_is_killing(lua_State *L);
+
 /* The task that runs in this vm now; NULL outside of one. */
 struct task *task_current(struct vm *vm);
 /* From a C function called by Lua: waits until task_wake(). Raises a Lua
- * error where waiting is refused (see task_forbid). */
+ * error where waiting is refused (see task_forbid), unless it is called in a
+ * section (preempt_hold()): then task_check_park() came before that. */
 void task_park(lua_State *L, struct wait *w);
 /* Raises what task_park() would raise; for callers that must set something
  * up before they park. */

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "script/json_priv.h"
+#include "script/preempt.h"
 #include "script/value.h"
 #include "script/value_priv.h"
 #include <lauxlib.h>
@@ -81,7 +82,9 @@ static bool add(struct writer *w, const void *p, size_t n)
     int error = ERR_TOO_BIG;
     size_t so_far = w->out->len - w->start;
     if (n <= LIMIT_VALUE_BYTES - so_far) {
+        preempt_hold(); /* it may allocate */
         error = buf_add(w->out, p, n);
+        preempt_release();
     }
     if (error == 0) {
         return true;

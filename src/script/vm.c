@@ -13,7 +13,7 @@
  * Opens no library: what a script may see is sandbox.c's business. */
 #include "script/vm.h"
 #include "base/log.h"
-#include "script/vm_priv.h"
+#include "script/task_priv.h"
 #include <stdlib.h>
 
 static void *allocate(void *ud, void *p, size_t old_size, size_t new_size)
@@ -21,10 +21,16 @@ static void *allocate(void *ud, void *p, size_t old_size, size_t new_size)
     return arena_realloc(ud, p, old_size, new_size);
 }
 
-/* An error outside of any protected call. There is no such place: task.c runs
- * everything inside one (I7). */
+/* An error outside of any protected call. We have no such place: task.c runs
+ * everything inside one (I7). But Lua 5.4.4 has: at the cap it can fail while
+ * it puts the error's text onto the stack (fixed in 5.4.8). Returning from
+ * here would end the process. */
 static int on_panic(lua_State *L)
 {
+    struct vm *vm = vm_from(L);
+    if (vm != NULL && vm->current != NULL) {
+        kill_leave_for_good(vm, "Lua failed outside of a protected call");
+    }
     const char *text =
         lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "not a string";
     struct log_fields f = {.kind = "crash", .err = text};
@@ -44,8 +50,11 @@ struct vm *vm_new(const struct vm_config *config)
         arena_free(arena);
         return NULL;
     }
-    *vm = (struct vm){
-        .magic = VM_MAGIC, .arena = arena, .L = L, .config = *config};
+    *vm = (struct vm){.magic = VM_MAGIC,
+        .arena = arena,
+        .L = L,
+        .config = *config,
+        .end = VM_ALIVE};
     list_init(&vm->tasks);
     list_init(&vm->ready);
     list_init(&vm->idle);
@@ -70,6 +79,21 @@ void vm_free(struct vm *vm)
 lua_State *vm_state(struct vm *vm)
 {
     return vm->L;
+}
+
+bool vm_is_stopped(const struct vm *vm)
+{
+    return vm->stopped != NULL;
+}
+
+enum vm_end vm_end(const struct vm *vm)
+{
+    return vm->end;
+}
+
+const char *vm_why(const struct vm *vm)
+{
+    return vm->why;
 }
 
 void *vm_owner(const struct vm *vm)

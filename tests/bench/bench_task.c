@@ -68,7 +68,7 @@ static double jobs(struct vm *vm)
     struct job j = {.push = push_handler, .done = check_done};
     uint64_t start = loop_clock_ns();
     for (long i = 0; i < calls; i++) {
-        if (task_run(vm, &j) != TASK_DONE) {
+        if (task_settle(vm, task_run(vm, &j)) != TASK_DONE) {
             exit(1);
         }
     }
@@ -106,7 +106,8 @@ static double scattered(struct vm **vms)
     struct job j = {.push = push_handler, .done = check_done};
     uint64_t start = loop_clock_ns();
     for (long i = 0; i < calls; i++) {
-        if (task_run(vms[i % MANY_VMS], &j) != TASK_DONE) {
+        struct vm *vm = vms[i % MANY_VMS];
+        if (task_settle(vm, task_run(vm, &j)) != TASK_DONE) {
             exit(1);
         }
     }
@@ -115,10 +116,11 @@ static double scattered(struct vm **vms)
 
 static struct vm *make_vm(void)
 {
-    struct vm_config config = {.memory_bytes = 64 << 20, .max_tasks = 16};
+    struct vm_config config = {
+        .memory_bytes = 64 << 20, .max_tasks = 16, .cpu_ms = 1000};
     struct vm *vm = vm_new(&config);
     struct job load = {.push = load_handler, .done = check_done};
-    if (vm == NULL || task_run(vm, &load) != TASK_DONE) {
+    if (vm == NULL || task_settle(vm, task_run(vm, &load)) != TASK_DONE) {
         exit(1);
     }
     return vm;

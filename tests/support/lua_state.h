@@ -50,6 +50,7 @@ static inline lua_State *lua_bare(struct heap *h)
     if (L == NULL) {
         abort();
     }
+    *(void **)lua_getextraspace(L) = NULL; /* where a vm would be */
     return L;
 }
 

@@ -21,6 +21,7 @@
 #include "net/net.h"
 #include "proto/frame.h"
 #include "script/fiber.h"
+#include "script/preempt.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -115,6 +116,10 @@ static inline void stage_on_request(
 static inline void stage_init(struct stage *st)
 {
     memset(st, 0, sizeof(*st));
+    /* For all of these tests once more, with scripts that are stopped every
+     * few microseconds. */
+    const char *slice = getenv("MOONWIRE_SLICE_US");
+    preempt_set_slice_us(slice != NULL ? (uint32_t)atoi(slice) : 0);
     st->log_fd = memfd_create("log", MFD_CLOEXEC);
     assert_true(st->log_fd >= 0);
     log_init(st->log_fd, LOG_DEBUG, LOG_TEXT);

@@ -1,6 +1,7 @@
 /* Whose turn it is: fairness, slices, the turn's time, and units that vanish
  * while they run. */
 #include "base/limits.h"
+#include "script/preempt_priv.h"
 #include "script/sched.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -241,11 +242,11 @@ static void a_unit_removed_and_posted_again_keeps_its_new_place(void **state)
 static void a_job_may_run_at_once_while_nobody_is_queued(void **state)
 {
     (void)state;
-    assert_true(sched_may_run_now(sched));
+    assert_true(sched_may_run_now(sched, &units[1].unit));
     sched_post(sched, &units[0].unit);
-    assert_false(sched_may_run_now(sched));
+    assert_false(sched_may_run_now(sched, &units[1].unit));
     loop_turn(loop, 0);
-    assert_true(sched_may_run_now(sched));
+    assert_true(sched_may_run_now(sched, &units[1].unit));
 }
 
 static void the_turn_s_time_bounds_what_runs_at_once(void **state)
@@ -253,12 +254,12 @@ static void the_turn_s_time_bounds_what_runs_at_once(void **state)
     (void)state;
     for (int round = 0; round < 3; round++) {
         int n = 0;
-        while (sched_may_run_now(sched)) {
+        while (sched_may_run_now(sched, &units[0].unit)) {
             spin(500 * 1000);
             n++;
         }
         assert_in_range(n, 1, LIMIT_TURN_LUA_MS * 2 + 2);
-        assert_false(sched_may_run_now(sched));
+        assert_false(sched_may_run_now(sched, &units[0].unit));
         /* What is queued meanwhile gets its slice all the same. */
         units[0].jobs = 1;
         sched_post(sched, &units[0].unit);
@@ -271,14 +272,151 @@ static void slow_handlers_among_quick_ones_are_noticed(void **state)
 {
     (void)state;
     for (int i = 0; i < 200; i++) {
-        (void)sched_may_run_now(sched);
+        (void)sched_may_run_now(sched, &units[1].unit);
     }
     int n = 0;
-    while (sched_may_run_now(sched)) {
+    while (sched_may_run_now(sched, &units[1].unit)) {
         spin(1000 * 1000);
         n++;
     }
     assert_true(n <= LIMIT_TURN_LUA_MS + 16 + 1);
+}
+
+/* ---- shares ---- */
+
+/* Uses CPU time as a script would that is stopped at its slice's end. */
+static void be_stopped(struct unit *u)
+{
+    (void)u;
+    preempt_self.count++;
+}
+
+static void a_stop_ends_the_turn(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        init_unit(&units[i], (char)('a' + i), 100, 0);
+        units[i].inside = be_stopped;
+    }
+    post_all();
+    for (int i = 0; i < 6; i++) {
+        loop_turn(loop, -1);
+    }
+    assert_string_equal(order, "abcabc");
+    assert_int_equal(units[0].unit.stats.stops, 2);
+}
+
+static void who_has_something_left_goes_first(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        init_unit(&units[i], (char)('a' + i), 1000, 1000 * 1000);
+        units[i].inside = be_stopped;
+        sched_post(sched, &units[i].unit);
+    }
+    run_turns();
+    for (int i = 0; i < 20; i++) {
+        /* One quick job now and then: always next. */
+        memset(order, 0, sizeof(order));
+        units[2].jobs = 1;
+        sched_post(sched, &units[2].unit);
+        loop_turn(loop, 0);
+        assert_int_equal(order[0], 'c');
+    }
+    /* One that uses its slices up has no such right. */
+    init_unit(&units[2], 'c', 1000, 1000 * 1000);
+    units[2].inside = be_stopped;
+    sched_post(sched, &units[2].unit);
+    memset(order, 0, sizeof(order));
+    for (int i = 0; i < 9; i++) {
+        loop_turn(loop, 0);
+    }
+    int c = 0;
+    for (const char *p = order; *p != '\0'; p++) {
+        c += *p == 'c';
+    }
+    assert_in_range(c, 3, 4);
+}
+
+static void of_the_fresh_who_used_least_goes_first(void **state)
+{
+    (void)state;
+    init_unit(&units[0], 'a', 1, 300 * 1000);
+    sched_post(sched, &units[0].unit);
+    loop_turn(loop, 0);
+    init_unit(&units[1], 'b', 1, 100 * 1000);
+    sched_post(sched, &units[1].unit);
+    loop_turn(loop, 0);
+    memset(order, 0, sizeof(order));
+    for (int i = 0; i < 3; i++) {
+        units[i].jobs = 1;
+    }
+    post_all();
+    run_turns();
+    assert_string_equal(order, "cba");
+}
+
+static void a_weight_is_a_longer_slice(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        init_unit(&units[i], (char)('a' + i), 1000000, 20 * 1000);
+    }
+    units[1].unit.weight = 400;
+    sched_post(sched, &units[0].unit);
+    sched_post(sched, &units[1].unit);
+    for (int i = 0; i < 40; i++) {
+        loop_turn(loop, 0);
+    }
+#ifndef MOONWIRE_TINY
+    assert_true(units[1].ran > 2 * units[0].ran);
+#endif
+}
+
+static uint32_t rest_ms;
+
+static void note_rest(struct sched_unit *u, uint32_t ms)
+{
+    (void)u;
+    rest_ms = ms;
+}
+
+static void who_overdraws_its_share_rests(void **state)
+{
+    (void)state;
+    init_unit(&units[0], 'a', 1000000, 100 * 1000);
+    units[0].unit.share = 10;
+    units[0].unit.on_rest = note_rest;
+    rest_ms = 0;
+    uint64_t start = loop_clock_ns();
+    sched_post(sched, &units[0].unit);
+    int turns = 0;
+    while (loop_clock_ns() - start < 600 * UINT64_C(1000000)) {
+        loop_turn(loop, 5);
+        turns++;
+    }
+    /* A tenth of 600 ms, and the burst of 100 ms. */
+    uint64_t used_ms = units[0].unit.stats.cpu_ns / 1000000;
+    assert_true(rest_ms > 0);
+    assert_true(units[0].unit.stats.rests > 0);
+    assert_in_range(used_ms, 20, 200);
+    assert_false(sched_may_run_now(sched, &units[0].unit));
+    sched_remove(&units[0].unit);
+}
+
+static void waits_are_counted(void **state)
+{
+    (void)state;
+    init_unit(&units[0], 'a', 1, 3 * 1000 * 1000);
+    init_unit(&units[1], 'b', 1, 0);
+    sched_post(sched, &units[0].unit);
+    sched_post(sched, &units[1].unit);
+    run_turns();
+    assert_int_equal(histogram_total(&units[1].unit.stats.wait), 1);
+    assert_true(units[1].unit.stats.wait.max_ns > 1000000);
+    assert_true(
+        histogram_quantile_ns(&units[1].unit.stats.wait, 999) >= 2000000);
+    assert_int_equal(histogram_quantile_ns(&units[2].unit.stats.wait, 999), 0);
 }
 
 static void a_scheduler_may_go_before_its_units(void **state)
@@ -308,6 +446,12 @@ int main(void)
         TEST(a_job_may_run_at_once_while_nobody_is_queued),
         TEST(the_turn_s_time_bounds_what_runs_at_once),
         TEST(slow_handlers_among_quick_ones_are_noticed),
+        TEST(a_stop_ends_the_turn),
+        TEST(who_has_something_left_goes_first),
+        TEST(of_the_fresh_who_used_least_goes_first),
+        TEST(a_weight_is_a_longer_slice),
+        TEST(who_overdraws_its_share_rests),
+        TEST(waits_are_counted),
         TEST(a_scheduler_may_go_before_its_units),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

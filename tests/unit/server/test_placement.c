@@ -115,7 +115,8 @@ static void auto_takes_the_least_loaded_of_the_others(void **state)
     assert_int_equal(choose(PLACEMENT_AUTO, loops, 1, 0), 2);
 }
 
-static void auto_leaves_it_here_where_others_have_hardly_less_to_do(void **state)
+static void auto_leaves_it_here_where_others_have_hardly_less_to_do(
+    void **state)
 {
     (void)state;
     static const struct placement_loop loops[LOOPS] = {

@@ -1,0 +1,215 @@
+/* kill.c -- how a script that goes on and on is ended.
+ *
+ * Called by task.c around its jobs, and by the sandbox's own pcall, xpcall
+ * and coroutines. There are two ways.
+ *
+ * The soft way costs an app one event. When a job has used its CPU time, or
+ * has caught too many memory errors, it is marked (`killing`), and a count
+ * hook on every instruction is set on the coroutine that runs at that moment.
+ * The hook raises an error: a light userdata that no script gets to see,
+ * since pcall and whatever else catches errors raises it again while the
+ * mark is there. `__close` handlers run on the way out, each until its first
+ * instruction. What the event was doing is lost; the app's state is whole.
+ *
+ * The hook is set from the loop's stack while the fiber is stopped in the
+ * middle of anything. Lua allows for that in signal handlers, and this is
+ * the same. But it may get lost: the interpreter may just have decided not
+ * to look. So it is set again after each slice, until the job has ended.
+ *
+ * The hard way costs the app its state. Half as much again as the budget is
+ * what the soft way gets; a job that is still there then (in a C function
+ * that loops, the collector, a rehash) is never entered again. vm_free()
+ * drops the fiber and the arena as they are.
+ *
+ * CPU time is the thread's, asked for only after a slice that was stopped:
+ * jobs that end by themselves in time pay nothing. The slice that began with
+ * the job, or after a wait, counts in full although a tick may have come
+ * early in it; it comes late as often. */
+#include "base/limits.h"
+#include "loop/loop.h"
+#include "script/task_priv.h"
+#include <lauxlib.h>
+#include <stdio.h>
+
+#define NS_PER_MS UINT64_C(1000000)
+/* Hook mode: so many instructions between two looks at the clock. */
+#define LOOK_INSTRUCTIONS 1000
+/* What is live in parts of the cap, from which on a memory error is the end. */
+#define FULL_PERCENT 95
+
+/* Its address is the error that ends jobs. */
+static const char kill_key;
+
+/* ---- on the loop's stack ---- */
+
+void kill_vm(struct vm *vm, enum vm_end end, const char *why)
+{
+    vm->end = end;
+    (void)snprintf(vm->why, sizeof(vm->why), "%s", why);
+}
+
+void kill_begin(struct task *t)
+{
+    t->cpu_ms = t->job->cpu_ms != 0 ? t->job->cpu_ms : t->vm->config.cpu_ms;
+    t->cpu_ns = 0;
+    t->marked_ns = 0;
+    t->memory_errors = 0;
+}
+
+bool kill_judge(struct task *t)
+{
+    uint64_t now = preempt_cpu_ns();
+    uint64_t soft = t->cpu_ms * NS_PER_MS;
+
+    if (t->stop == PREEMPT_FAULT) {
+        kill_vm(t->vm, VM_END_CRASH, "the C stack is full");
+        return false;
+    }
+    t->cpu_ns += t->marked_ns != 0 ? now - t->marked_ns : preempt_slice_ns();
+    t->marked_ns = now;
+    if (t->cpu_ms != 0 && t->cpu_ns >= soft + soft / 2) {
+        char why[VM_WHY_BYTES];
+        (void)snprintf(why, sizeof(why),
+            "used %u ms of CPU and could not be stopped (limits.cpu is %u ms)",
+            (unsigned)(t->cpu_ns / NS_PER_MS), (unsigned)t->cpu_ms);
+        kill_vm(t->vm, VM_END_CPU, why);
+        return false;
+    }
+    if (t->cpu_ms != 0 && t->cpu_ns >= soft && t->killing == LUA_OK) {
+        t->killing = TASK_ERRCPU;
+    }
+    return true;
+}
+
+static void on_count(lua_State *L, lua_Debug *ar);
+
+void kill_arm(struct task *t)
+{
+    lua_State *L = t->running != NULL ? t->running : t->T;
+    if (L != NULL) {
+        lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
+    }
+}
+
+/* ---- on the fiber ---- */
+
+#if PREEMPT_HOOK
+static void look_at_clock(lua_State *L)
+{
+    struct preempt *p = &preempt_self;
+    const struct vm *vm = vm_from(L);
+    if (vm->config.cpu_ms != 0 && p->hold == 0 &&
+        loop_clock_ns() >= p->slice_end_ns) {
+        p->hold = 1;
+        p->stop = PREEMPT_RELEASE;
+        preempt_stop_here();
+        p->hold = 0;
+    }
+}
+#endif
+
+static void on_count(lua_State *L, lua_Debug *ar)
+{
+    const struct task *t = vm_from(L)->current;
+    (void)ar;
+    if (t != NULL && t->killing != LUA_OK) {
+        lua_pushlightuserdata(L, (void *)(uintptr_t)&kill_key);
+        (void)lua_error(L);
+    }
+    /* Left over from a job that is over; new coroutines inherit it, too. */
+    kill_prepare(L);
+#if PREEMPT_HOOK
+    look_at_clock(L);
+    t = vm_from(L)->current;
+    if (t != NULL && t->killing != LUA_OK) {
+        on_count(L, ar);
+    }
+#endif
+}
+
+void kill_prepare(lua_State *T)
+{
+#if PREEMPT_HOOK
+    lua_sethook(T, on_count, LUA_MASKCOUNT, LOOK_INSTRUCTIONS);
+#else
+    lua_sethook(T, NULL, 0, 0);
+#endif
+}
+
+void kill_end(struct task *t)
+{
+    t->killing = LUA_OK;
+    t->running = NULL;
+    kill_prepare(t->T);
+}
+
+void kill_describe(lua_State *T)
+{
+    const struct task *t = vm_from(T)->current;
+    if (t == NULL || lua_touserdata(T, 1) != (const void *)&kill_key) {
+        return;
+    }
+    if (t->killing == TASK_ERRCPU) {
+        lua_pushfstring(
+            T, "used more than %d ms of CPU (limits.cpu)", (int)t->cpu_ms);
+    } else {
+        lua_pushliteral(T, "too many memory errors (limits.memory)");
+    }
+    lua_replace(T, 1);
+}
+
+bool task_is_killing(lua_State *L)
+{
+    const struct vm *vm = vm_from(L);
+    return vm != NULL && vm->current != NULL && vm->current->killing != LUA_OK;
+}
+
+void task_set_running(lua_State *L, lua_State *thread)
+{
+    struct vm *vm = vm_from(L);
+    if (vm != NULL && vm->current != NULL) {
+        vm->current->running = thread;
+    }
+}
+
+/* A script that catches memory errors may live on without end at the cap,
+ * each of them after a full collection. */
+static void note_memory_error(struct task *t)
+{
+    const struct arena *a = t->vm->arena;
+    t->memory_errors++;
+    if (t->killing == LUA_OK && t->cpu_ms != 0 &&
+        (t->memory_errors > LIMIT_MEMORY_ERRORS ||
+            arena_live(a) / FULL_PERCENT > arena_cap(a) / 100)) {
+        t->killing = TASK_ERRFULL;
+    }
+}
+
+void task_caught(lua_State *L, int status)
+{
+    struct vm *vm = vm_from(L);
+    if (vm == NULL || vm->current == NULL) {
+        return;
+    }
+    struct task *t = vm->current;
+    t->running = L;
+    if (status == LUA_ERRMEM) {
+        note_memory_error(t);
+    }
+    if (UNLIKELY(t->killing != LUA_OK)) {
+        lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
+        lua_pushlightuserdata(L, (void *)(uintptr_t)&kill_key);
+        (void)lua_error(L);
+    }
+}
+
+void kill_leave_for_good(struct vm *vm, const char *why)
+{
+    struct preempt *p = &preempt_self;
+    struct task *t = vm->current;
+    preempt_set_hold(1);
+    kill_vm(vm, VM_END_CRASH, why);
+    p->stop = PREEMPT_FAULT;
+    fiber_leave_inline(t->fiber);
+    ASSERT(false, "a dead vm is not entered");
+}

@@ -1,0 +1,119 @@
+/* preempt.c -- stopping a script wherever it is, so that it is somebody
+ * else's turn (I9).
+ *
+ * Called by task.c around everything that runs Lua, and by the C functions
+ * that Lua can call around what they share with the loop. Here is the count
+ * of sections that must not be stopped; the timer and the signals are in
+ * preempt_signal.c. The whole idea in one place:
+ *
+ * Each loop thread has a timer that sends it SIGURG every millisecond while
+ * there is Lua to run. The handler runs on the stack of the fiber that was
+ * interrupted, and if that fiber may be stopped it simply leaves it, as
+ * task_park() does: the loop goes on as if the script had waited. All of the
+ * script's registers lie in the signal's frame on its own stack. Later the
+ * fiber is entered again, the handler returns, and the kernel puts the script
+ * back to the very instruction. So it makes no difference whether it is in
+ * the interpreter, the pattern matcher, a sort, the collector, or copying a
+ * string: there is nothing that cannot be stopped, and nothing in Lua's code
+ * that has to be asked. Code that is not stopped pays nothing.
+ *
+ * Why this is safe. Three kinds of things could be found half done:
+ *   - the app's own: lua_State, arena, stack. Nobody looks at them while the
+ *     app is stopped: at most one fiber of a vm is stopped this way, no other
+ *     one of that vm is entered meanwhile, and the loop leaves the Lua state
+ *     alone (task.c holds everybody to that).
+ *   - the server's: C functions touch it in sections that are not stopped
+ *     (preempt.h).
+ *   - the C library's. In a section everything is allowed. Outside of one
+ *     only what keeps no state: memcpy, strtod, snprintf of numbers and
+ *     strings, strcoll in the C locale, vDSO clocks. errno is saved by the
+ *     handler. Lua itself calls nothing else, since its allocator is ours
+ *     and io, os and package are not there. A build that catches the others
+ *     in the act: tests/support/unsafe_calls.c.
+ * In the handler: a few words of this thread, timer_settime() and
+ * pthread_sigmask(), which POSIX lets a handler call, clock_gettime() of the
+ * vDSO, and the switch.
+ *
+ * The tick is blocked while its handler runs, as usual; and since we leave a
+ * handler without returning from it, the loop has to unblock it, and to block
+ * it again before it goes back to such a fiber, until the kernel's own return
+ * from the signal opens it. Without that (SA_NODEFER) a slow machine could
+ * take the next tick before the last handler has returned, and frames would
+ * pile up on the fiber's stack. It costs two cheap system calls for a stop.
+ *
+ * A section that is hit by a tick notes it and stops at its end. */
+#include "base/limits.h"
+#include "loop/loop.h"
+#include "script/preempt_priv.h"
+#include <time.h>
+
+_Thread_local struct preempt preempt_self = {.hold = 1};
+
+void preempt_hold(void)
+{
+    preempt_self.hold = preempt_self.hold + 1;
+    preempt_fence();
+}
+
+static void measure(struct preempt *p)
+{
+    uint64_t now = loop_clock_ns();
+    if (now - p->pending_ns > p->longest_ns) {
+        p->longest_ns = now - p->pending_ns;
+    }
+}
+
+void preempt_release(void)
+{
+    struct preempt *p = &preempt_self;
+    preempt_fence();
+    if (p->hold == 1 && UNLIKELY(p->pending)) {
+        p->pending = 0;
+        measure(p);
+        p->stop = PREEMPT_RELEASE;
+        preempt_stop_here();
+    }
+    p->hold = p->hold - 1;
+}
+
+bool preempt_is_possible(void)
+{
+    return preempt_self.hold == 0;
+}
+
+void preempt_stop_here(void)
+{
+    /* Not by fiber_leave(): this is not the way task.c goes. */
+    struct preempt *p = &preempt_self;
+    struct fiber *f = p->fiber;
+    p->count++;
+    fiber_leave_inline(f);
+}
+
+uint64_t preempt_cpu_ns(void)
+{
+    struct timespec ts;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t preempt_slice_ns(void)
+{
+    uint32_t us = preempt_self.test_slice_us;
+    return (us != 0 ? us : LIMIT_SLICE_US) * UINT64_C(1000);
+}
+
+uint64_t preempt_count(void)
+{
+    return preempt_self.count;
+}
+
+uint64_t preempt_longest_hold_ns(void)
+{
+    return preempt_self.longest_ns;
+}
+
+bool preempt_is_ticking(void)
+{
+    return preempt_self.is_armed != 0;
+}

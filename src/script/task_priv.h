@@ -1,0 +1,75 @@
+/* task_priv.h -- a task from the inside: task.c runs it, kill.c ends it. */
+#ifndef SCRIPT_TASK_PRIV_H
+#define SCRIPT_TASK_PRIV_H
+
+#include "script/preempt_priv.h"
+#include "script/task.h"
+#include "script/vm_priv.h"
+
+#define TASK_MAGIC 0x7461736bu
+
+enum task_state {
+    STATE_BARE,    /* no fiber; in vm->bare, or being made or unmade */
+    STATE_IDLE,    /* in vm->idle and in the thread's list */
+    STATE_RUNNING, /* vm->current; what was idle stays in those lists */
+    STATE_STOPPED, /* vm->stopped: in the middle of anything */
+    STATE_WAITING, /* parked */
+    STATE_READY    /* parked and woken: in vm->ready */
+};
+
+/* How far a job has come. Only while it is called may it wait, and once
+ * done() has begun it is not reported again. */
+enum task_step { STEP_PUSH, STEP_CALL, STEP_DONE };
+
+struct task {
+    uint64_t magic;
+    struct vm *vm; /* holds us, in its arena */
+    lua_State *T;  /* NULL: not made yet, or given up */
+    struct fiber *fiber;
+    struct job *job;   /* borrowed; NULL: none */
+    struct wait *wait; /* borrowed, while WAITING */
+    enum task_state state;
+    enum task_step step;
+    enum preempt_stop stop; /* how it came back the last time */
+    int failed;             /* status that the outer call ended with */
+    bool is_leaving;        /* serve() is to return */
+    bool is_used;           /* IDLE: since longest_resting() looked */
+    uint32_t forbids;       /* task_forbid() less task_allow() */
+    const char *forbider;   /* who was first */
+    struct list in_vm;
+    struct list node;    /* ready, idle or bare */
+    struct list resting; /* IDLE: in its thread's list */
+
+    /* Of the job. A status of task.h once it has to end; LUA_OK: not so. */
+    volatile int killing;
+    uint32_t memory_errors; /* caught */
+    uint32_t cpu_ms;        /* may be used; 0: any */
+    uint64_t cpu_ns;        /* used, as far as it was ever stopped */
+    uint64_t marked_ns;     /* thread's CPU time when it was entered again; 0:
+                               not stopped since it began or waited */
+    lua_State *running;     /* the coroutine that runs; NULL: T */
+};
+
+/* ---- kill.c ---- */
+
+/* On the loop's stack. A job begins. */
+void kill_begin(struct task *t);
+/* The fiber has been stopped: counts what it used, and says when that is too
+ * much. False: the vm is dead. */
+bool kill_judge(struct task *t);
+/* The fiber is about to be entered, and its job has to end: makes sure that
+ * it hears of it. */
+void kill_arm(struct task *t);
+/* On the fiber: the job's call is over. */
+void kill_end(struct task *t);
+/* On the fiber: a thread is about to run Lua for the first time. */
+void kill_prepare(lua_State *T);
+/* On the fiber, in a message handler: replaces the value at index 1 by what
+ * people should read, if it is the one that ends jobs. */
+void kill_describe(lua_State *T);
+/* On the fiber: for good. */
+NORETURN void kill_leave_for_good(struct vm *vm, const char *why);
+/* The vm is dead: nobody enters it any more. */
+void kill_vm(struct vm *vm, enum vm_end end, const char *why);
+
+#endif
