@@ -6,11 +6,6 @@
 
 #include <lua.h>
 
-/* What a fake length (`__len`, or a table with keys at powers of two) may
- * make a C loop of the table library walk through. Honest tables of this
- * length do not fit into an app's memory. */
-#define SANDBOX_TABLE_ITEMS 100000000
-
 /* sandbox_lua.c */
 /* The end of what sandbox_open() does; no weak table can be made after it. */
 void sandbox_guard_lua(lua_State *L);
@@ -55,6 +50,8 @@ int sandbox_coroutine_running(lua_State *L);
 int sandbox_coroutine_isyieldable(lua_State *L);
 /* Here because a coroutine must know how many of them it is inside of. */
 int sandbox_coroutine_xpcall(lua_State *L);
+/* Here because there is a frame that it leaves out. */
+int sandbox_coroutine_traceback(lua_State *L);
 
 /* sandbox_os.c */
 int sandbox_os_time(lua_State *L);
