@@ -6,6 +6,7 @@
  * is good for is decided elsewhere: an address is looked up by the listener.
  */
 #include "server/config.h"
+#include "admin/admin.h"
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/units.h"
@@ -31,16 +32,24 @@ struct option {
 };
 
 /* "HOST:PORT" in its outer form. */
-static bool set_listen(struct config *c, const char *text)
+static bool is_address(const char *text)
 {
     const char *colon = strrchr(text, ':');
-    if (colon == NULL || colon[1] == '\0' || strlen(colon) > 6 ||
-        strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
-        strtoul(colon + 1, NULL, 10) > 65535) {
-        return false;
-    }
+    return colon != NULL && colon[1] != '\0' && strlen(colon) <= 6 &&
+           strspn(colon + 1, "0123456789") == strlen(colon + 1) &&
+           strtoul(colon + 1, NULL, 10) <= 65535;
+}
+
+static bool set_listen(struct config *c, const char *text)
+{
     c->listen = text;
-    return true;
+    return is_address(text);
+}
+
+static bool set_admin(struct config *c, const char *text)
+{
+    c->admin = text;
+    return is_address(text) && admin_is_loopback(text);
 }
 
 static bool set_log_level(struct config *c, const char *text)
@@ -89,6 +98,11 @@ static const struct option options[] = {
         "where to listen (" DEFAULT_LISTEN "); an empty HOST is every\n"
         "address of the machine, port 0 any free port",
         CONFIG_FOR_RUN, set_listen, "HOST:PORT such as 127.0.0.1:8080"},
+    {"--admin", "MOONWIRE_ADMIN", "HOST:PORT",
+        "where to show figures as GET /metrics (nowhere); HOST is this\n"
+        "machine: 127.0.0.1, [::1] or localhost",
+        CONFIG_FOR_RUN, set_admin,
+        "a HOST:PORT of this machine such as 127.0.0.1:9090"},
     {"--drain", "MOONWIRE_DRAIN", "TIME",
         "at a stop, close the clients spread over this time (1s)",
         CONFIG_FOR_RUN, set_drain, "a time up to 1h such as 500ms or 10s"},

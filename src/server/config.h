@@ -12,6 +12,7 @@
 struct config {
     const char *operand; /* the DIR or NAME; borrowed from argv */
     const char *listen;  /* "HOST:PORT" */
+    const char *admin;   /* "HOST:PORT" of this machine; NULL: none */
     enum log_level log_level;
     enum log_format log_format;
     uint32_t drain_ms; /* clients are closed spread over this */

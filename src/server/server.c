@@ -17,6 +17,7 @@
 #include "script/sched.h"
 #include "server/cli.h"
 #include "server/config.h"
+#include "server/observe.h"
 #include "server/server_priv.h"
 #include <errno.h>
 #include <limits.h>
@@ -103,7 +104,7 @@ static int load_app(struct server *s)
     return rc;
 }
 
-static const char *listen_error(int rc)
+const char *server_listen_error(int rc)
 {
     switch (rc) {
     case -EADDRINUSE: return "address already in use";
@@ -131,7 +132,7 @@ static int open_port(struct server *s)
         &s->listener, s->net, s->config->listen, &s->router, &s->settings);
     if (rc != 0) {
         log_event(LOG_ERROR, NULL, "cannot listen on %s: %s", s->config->listen,
-            listen_error(rc));
+            server_listen_error(rc));
     }
     return rc;
 }
@@ -141,6 +142,9 @@ static int start(struct server *s)
     int rc = load_app(s);
     if (rc == 0) {
         rc = open_port(s);
+    }
+    if (rc == 0) {
+        rc = observe_open(s);
     }
     if (rc == 0) {
         rc = signals_start(s);
@@ -158,6 +162,7 @@ static void take_down(struct server *s)
     if (s->listener != NULL) {
         listener_close(s->listener);
     }
+    observe_close(s);
     timer_stop(&s->stop_timer);
     signals_stop(s);
     /* Close callbacks and deferred frees. */
@@ -169,6 +174,7 @@ static void take_down(struct server *s)
     }
     sched_free(s->sched);
     net_free(s->net);
+    observe_free(s);
     loop_free(s->loop);
     fiber_pool_fini();
 }

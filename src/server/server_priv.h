@@ -11,6 +11,7 @@
 struct app;
 struct config;
 struct listener;
+struct observe;
 struct sched;
 
 /* Only forward. */
@@ -37,6 +38,7 @@ struct server {
     struct sched *sched;
     struct app *app;
     struct listener *listener; /* NULL: closed */
+    struct observe *observe;   /* NULL: there is no operator's port */
     struct route route;
     struct conn_router router;
     struct conn_settings settings; /* of connections nobody has claimed */
@@ -48,6 +50,11 @@ struct server {
     uint64_t idle_ends_ms;   /* when requests under way have had their time */
     const char *stop_reason; /* static */
 };
+
+/* ---- server.c ---- */
+
+/* What listener_open() said, for people. */
+const char *server_listen_error(int rc);
 
 /* ---- stop.c ---- */
 

@@ -15,6 +15,7 @@
 #include "net/listener.h"
 #include "server/cli.h"
 #include "server/config.h"
+#include "server/observe.h"
 #include "server/server_priv.h"
 #include <string.h>
 #include <unistd.h>
@@ -90,6 +91,7 @@ void stop_begin(struct server *s, const char *reason)
     s->route.is_stopping = true;
     listener_close(s->listener);
     s->listener = NULL;
+    observe_close(s);
     log_event(LOG_INFO, NULL, "%s: stopping, %u clients to close in %u ms",
         reason, app_client_count(s->app), s->config->drain_ms);
     timer_init(&s->stop_timer, look);
