@@ -17,6 +17,11 @@ struct config {
     enum log_format log_format;
     uint32_t drain_ms; /* clients are closed spread over this */
     bool reload;       /* when files change */
+    /* Of harden.h: */
+    const char *user; /* to become; NULL: whoever suits */
+    bool keep_root;
+    bool no_seccomp;
+    bool allow_new_privs;
 };
 
 /* Which options a command takes; bits. */

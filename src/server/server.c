@@ -1,6 +1,7 @@
 /* server.c -- boot order, and the same backwards.
  *
- * Called by `moonwire run`. The app is loaded before the port is opened, so
+ * Called by `moonwire run`. What the process does not need is given up before
+ * the first app's code runs. The app is loaded before the port is opened, so
  * a broken app never takes connections it cannot serve; the port is opened
  * before the first turn, so on_start runs in a server that really serves.
  * Whatever keeps it from starting becomes one line in the log and exit code
@@ -17,6 +18,7 @@
 #include "script/sched.h"
 #include "server/cli.h"
 #include "server/config.h"
+#include "server/harden.h"
 #include "server/observe.h"
 #include "server/server_priv.h"
 #include <errno.h>
@@ -139,12 +141,19 @@ static int open_port(struct server *s)
 
 static int start(struct server *s)
 {
-    int rc = load_app(s);
+    struct harden harden;
+    int rc = harden_begin(&harden, s->config, s->config->operand);
+    if (rc == 0) {
+        rc = load_app(s);
+    }
     if (rc == 0) {
         rc = open_port(s);
     }
     if (rc == 0) {
         rc = observe_open(s);
+    }
+    if (rc == 0) {
+        harden_end(&harden);
     }
     if (rc == 0) {
         rc = signals_start(s);
