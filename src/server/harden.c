@@ -7,9 +7,9 @@
  * for a moment, the right to open ports below 1024.
  *
  * A start that fails is one line in the log, so what there is to say waits for
- * harden_end(). A measure that this system does not have is warned of and left out; one
- * that was asked for by name (--user) and cannot be had ends the start. Why
- * these measures, and what the filter lets through, is told in
+ * harden_end(). A measure that this system does not have is warned of and left
+ * out; one that was asked for by name (--user) and cannot be had ends the
+ * start. Why these measures, and what the filter lets through, is told in
  * docs/decisions/0011. */
 #include "server/harden.h"
 #include "base/err.h"

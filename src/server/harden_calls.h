@@ -8,6 +8,7 @@
 enum harden_how {
     HARDEN_LET,      /* through */
     HARDEN_REFUSE,   /* EPERM */
+    HARDEN_TOOL,     /* EPERM; with a sanitizer, through: its tools make it */
     HARDEN_UNKNOWN,  /* ENOSYS */
     HARDEN_ONE_OF,   /* through if args[arg] is one of the values */
     HARDEN_NO_BITS,  /* through if args[arg] has none of values[0] */

@@ -130,11 +130,16 @@ static void add_map(struct program *p, const struct harden_call *c)
 
 static void add_call(struct program *p, const struct harden_call *c)
 {
+    if (HARDEN_DENIES_ONLY && c->how != HARDEN_REFUSE &&
+        c->how != HARDEN_UNKNOWN) {
+        return;
+    }
     switch (c->how) {
     case HARDEN_LET:
         only_if(p, (uint32_t)c->number, 1);
         verdict(p, LET_THROUGH);
         break;
+    case HARDEN_TOOL:
     case HARDEN_REFUSE:
         only_if(p, (uint32_t)c->number, 1);
         verdict(p, REFUSE);
