@@ -1,7 +1,7 @@
 /* observe.c -- the operator's port, with what is to be seen there.
  *
- * Called by boot and stop. Gathers what /metrics shows: the tables of all
- * loops, and the sources of whoever has series of its own. */
+ * Called by boot and stop; answers on loop 0. Gathers what /metrics shows: the
+ * tables of all loops, and the sources of whoever has series of its own. */
 #include "server/observe.h"
 #include "admin/admin.h"
 #include "base/log.h"
@@ -11,7 +11,7 @@
 
 struct observe {
     struct admin *admin;
-    const struct metrics *tables[1]; /* one for each loop */
+    const struct metrics *tables[]; /* one for each loop */
 };
 
 int observe_open(struct server *s)
@@ -19,12 +19,16 @@ int observe_open(struct server *s)
     if (s->config->admin == NULL) {
         return 0;
     }
-    struct observe *o = mem_zalloc(sizeof(*o));
-    o->tables[0] = loop_metrics(s->loop);
-    struct admin_config config = {.net = s->net,
+    size_t count = s->worker_count;
+    struct observe *o =
+        mem_zalloc(sizeof(*o) + count * sizeof(const struct metrics *));
+    for (size_t i = 0; i < count; i++) {
+        o->tables[i] = loop_metrics(s->workers[i].loop);
+    }
+    struct admin_config config = {.net = s->nets[0],
         .address = s->config->admin,
         .tables = o->tables,
-        .table_count = ARRAY_LEN(o->tables)};
+        .table_count = count};
     int rc = admin_open(&o->admin, &config);
     if (rc != 0) {
         mem_free(o);
