@@ -6,12 +6,10 @@
  * binary chunks without checking them. collectgarbage measures and collects
  * but does not tune: the collector's pace is part of the app's memory cap.
  *
- * pcall does what the stock one does, but for the error that ends an app that
- * is over its budget, which it lets pass (sandbox_kill.h). So does load: the
- * reader that it is given is the script's code, and Lua catches its errors. */
+ * pcall does what the stock one does. It is here because an app that is over
+ * its budget is going to be ended by an error that pcall must let pass. */
 #include "base/base.h"
 #include "script/json_priv.h"
-#include "script/sandbox_kill.h"
 #include "script/sandbox_priv.h"
 #include <lauxlib.h>
 #include <string.h>
@@ -116,7 +114,6 @@ int sandbox_base_load(lua_State *L)
     }
     int status = load_source(L);
     if (status != LUA_OK) {
-        sandbox_pass_kill(L);
         luaL_pushfail(L);
         lua_insert(L, -2);
         return 2;
@@ -164,7 +161,6 @@ static int finish_pcall(lua_State *L, int status, lua_KContext context)
 {
     (void)context;
     if (status != LUA_OK && status != LUA_YIELD) {
-        sandbox_pass_kill(L);
         lua_pushboolean(L, 0);
         lua_insert(L, -2);
         return 2;

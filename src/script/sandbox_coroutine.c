@@ -1,5 +1,4 @@
-/* sandbox_coroutine.c -- coroutines, xpcall and its debug.traceback, for
- * scripts.
+/* sandbox_coroutine.c -- coroutines, and xpcall, for scripts.
  *
  * The behaviour is the stock library's. What is added guards the server:
  *
@@ -20,10 +19,8 @@
  * What is kept about a coroutine sits in a userdata next to it, found through
  * a table with weak keys. A thread that is not in there is not the script's. */
 #include "base/base.h"
-#include "script/sandbox_kill.h"
 #include "script/sandbox_priv.h"
 #include <lauxlib.h>
-#include <limits.h>
 #include <string.h>
 
 /* Coroutines inside of each other. */
@@ -156,34 +153,6 @@ static bool nest(lua_State *L, struct co *co)
     return true;
 }
 
-/* A coroutine may carry the hook of a kill that is over: it was ended by it,
- * or made meanwhile (a new thread takes after its maker). It gets that of
- * whoever goes on with it. */
-static void forget_kill(lua_State *L, lua_State *thread)
-{
-    if (lua_gethook(thread) == sandbox_kill_hook) {
-        lua_sethook(
-            thread, lua_gethook(L), lua_gethookmask(L), lua_gethookcount(L));
-    }
-}
-
-/* What ran on `thread` for L is to be ended, also where it came to its end, or
- * to a yield, before that struck. */
-static void catch_kill(lua_State *L, lua_State *thread)
-{
-    if (UNLIKELY(lua_gethook(thread) == sandbox_kill_hook)) {
-        sandbox_raise_kill(L);
-    }
-}
-
-/* Moves the error value that `thread` ended with to L, and does not return if
- * it is the one that ends L as well. */
-static void pass_on(lua_State *thread, lua_State *L)
-{
-    lua_xmove(thread, L, 1);
-    sandbox_pass_kill(L);
-}
-
 /* Resumes with the `n` values on top of L. Leaves the results there and
  * returns their number; -1: an error value. */
 static int resume(lua_State *L, struct co *co, int n)
@@ -197,15 +166,11 @@ static int resume(lua_State *L, struct co *co, int n)
         lua_pushliteral(L, "too many arguments to resume");
         return -1;
     }
-    forget_kill(L, thread);
     lua_xmove(L, thread, n);
     int results;
-    sandbox_runs(thread);
     int status = lua_resume(thread, L, n, &results);
-    sandbox_runs(L);
-    catch_kill(L, thread);
     if (status != LUA_OK && status != LUA_YIELD) {
-        pass_on(thread, L);
+        lua_xmove(thread, L, 1);
         return -1;
     }
     if (!lua_checkstack(L, results + 1)) {
@@ -265,11 +230,8 @@ static int call_wrapped(lua_State *L)
     if (ended != LUA_OK && ended != LUA_YIELD) {
         /* Closes what the coroutine left open; the error may change. Lua
          * does count the C stack of a coroutine that has just failed. */
-        sandbox_runs(thread);
         ended = lua_resetthread(thread);
-        sandbox_runs(L);
-        catch_kill(L, thread);
-        pass_on(thread, L);
+        lua_xmove(thread, L, 1);
     }
     if (ended != LUA_ERRMEM) {
         add_position(L);
@@ -346,24 +308,12 @@ int sandbox_coroutine_close(lua_State *L)
     if (!nest(L, co) || !has_stack_left(co)) {
         return luaL_error(L, "too many nested coroutines");
     }
-    if (status == DEAD && lua_status(thread) != LUA_OK &&
-        sandbox_is_kill(thread, -1)) {
-        /* Ended long ago, with whom it ran for then: not with this one. */
-        lua_pop(thread, 1);
-        lua_pushnil(thread);
-    }
-    forget_kill(L, thread);
-    sandbox_runs(thread);
-    int ended = lua_resetthread(thread);
-    sandbox_runs(L);
-    catch_kill(L, thread);
-    if (ended == LUA_OK) {
+    if (lua_resetthread(thread) == LUA_OK) {
         lua_pushboolean(L, 1);
         return 1;
     }
-    pass_on(thread, L);
     lua_pushboolean(L, 0);
-    lua_insert(L, -2);
+    lua_xmove(thread, L, 1);
     return 2;
 }
 
@@ -374,7 +324,6 @@ static int finish_xpcall(lua_State *L, int status, lua_KContext context)
         co->xpcalls--;
     }
     if (status != LUA_OK && status != LUA_YIELD) {
-        sandbox_pass_kill(L);
         lua_pushboolean(L, 0);
         lua_insert(L, -2);
         return 2;
@@ -382,29 +331,10 @@ static int finish_xpcall(lua_State *L, int status, lua_KContext context)
     return lua_gettop(L) - 2; /* less the function and its handler */
 }
 
-/* What Lua calls in the place of a script's message handler. The kill may not
- * get there: it is raised by a hook, and inside a hook there are no hooks, so
- * a handler could take all the time it wants. upvalue 1: the handler */
-static int call_handler(lua_State *L)
-{
-    if (sandbox_is_kill(L, 1)) {
-        return 1;
-    }
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, lua_gettop(L) - 1, 1);
-    return 1;
-}
-
 int sandbox_coroutine_xpcall(lua_State *L)
 {
     int n = lua_gettop(L);
     luaL_checktype(L, 2, LUA_TFUNCTION);
-    if (lua_tocfunction(L, 2) != sandbox_coroutine_traceback) {
-        lua_pushvalue(L, 2);
-        lua_pushcclosure(L, call_handler, 1);
-        lua_replace(L, 2);
-    }
     struct co *co = current_co(L);
     /* f handler args... -> f handler true f args... */
     lua_pushboolean(L, 1);
@@ -416,34 +346,4 @@ int sandbox_coroutine_xpcall(lua_State *L)
     lua_KContext context = (lua_KContext)co;
     int status = lua_pcallk(L, n - 2, LUA_MULTRET, 2, context, finish_xpcall);
     return finish_xpcall(L, status, context);
-}
-
-/* The level that is meant where `level` is asked for: call_handler() is none
- * that a script knows of. */
-static int skip_handlers(lua_State *L, lua_Integer level)
-{
-    lua_Debug ar;
-    for (int i = 1; i <= level && lua_getstack(L, i, &ar); i++) {
-        lua_getinfo(L, "f", &ar);
-        level += lua_tocfunction(L, -1) == call_handler;
-        lua_pop(L, 1);
-    }
-    return level > INT_MAX ? INT_MAX : (int)level;
-}
-
-int sandbox_coroutine_traceback(lua_State *L)
-{
-    lua_State *thread = lua_tothread(L, 1);
-    int at = thread != NULL ? 2 : 1;
-    if (!lua_isnoneornil(L, at) && !lua_isstring(L, at)) {
-        lua_settop(L, at);
-        return 1; /* an error that is no text stays as it is */
-    }
-    if (thread == NULL) {
-        thread = L;
-    }
-    lua_Integer level = luaL_optinteger(L, at + 1, thread == L ? 1 : 0);
-    int first = level < 0 ? INT_MAX : skip_handlers(thread, level);
-    luaL_traceback(L, thread, lua_tostring(L, at), first);
-    return 1;
 }

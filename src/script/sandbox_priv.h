@@ -50,8 +50,6 @@ int sandbox_coroutine_running(lua_State *L);
 int sandbox_coroutine_isyieldable(lua_State *L);
 /* Here because a coroutine must know how many of them it is inside of. */
 int sandbox_coroutine_xpcall(lua_State *L);
-/* Here because there is a frame that it leaves out. */
-int sandbox_coroutine_traceback(lua_State *L);
 
 /* sandbox_os.c */
 int sandbox_os_time(lua_State *L);

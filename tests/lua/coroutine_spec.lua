@@ -274,47 +274,6 @@ describe("xpcall", function()
   end)
 end)
 
-describe("debug.traceback", function()
-  local function fail() error("oops", 0) end
-  local function lines_of(trace)
-    local lines = {}
-    for line in trace:gmatch("[^\n]+") do
-      lines[#lines + 1] = line
-    end
-    return lines
-  end
-
-  it("shows in a handler what was running, and not who called the handler", function()
-    local _, trace = xpcall(fail, function(err) return debug.traceback(err, 2) end)
-    local lines = lines_of(trace)
-    expect(lines[1]).is("oops")
-    expect(lines[3]).contains("in function 'error'")
-    expect(lines[4]).contains("coroutine_spec.lua")
-    _, trace = xpcall(fail, debug.traceback)
-    lines = lines_of(trace)
-    expect(lines[1]).is("oops")
-    expect(lines[3]).contains("in function 'error'")
-  end)
-
-  it("takes what the stock one takes", function()
-    expect(debug.traceback("x")).contains("x\nstack traceback:")
-    expect(debug.traceback()).contains("stack traceback:")
-    expect(debug.traceback(nil)).contains("stack traceback:")
-    expect(debug.traceback(12)).contains("12\nstack traceback:")
-    local object = {}
-    expect(debug.traceback(object)).is(object)
-    local co = coroutine.create(function() coroutine.yield() end)
-    coroutine.resume(co)
-    expect(debug.traceback(co)).contains("in function 'coroutine.yield'")
-    expect(debug.traceback(co, "x", 1)).contains("x\nstack traceback:")
-    expect(debug.traceback(co, object)).is(object)
-    expect(debug.traceback("x", 1000)).is("x\nstack traceback:")
-    expect(debug.traceback("x", math.maxinteger)).is("x\nstack traceback:")
-    expect(debug.traceback("x", -1)).is("x\nstack traceback:")
-    expect(function() debug.traceback("x", {}) end).fails_with("number expected")
-  end)
-end)
-
 describe("pcall", function()
   it("passes arguments and results", function()
     expect({ pcall(function(...) return ... end, 1, 2) }).equals { true, 1, 2 }
