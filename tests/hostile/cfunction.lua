@@ -102,7 +102,7 @@ return ("x"):gsub(".", function() return {} end)
 return ("x"):gsub(".", "%z")
 --# gsub-pcall-in-c | killed or ok
 return #("x"):rep(4000000):gsub(".", pcall)
---# gsub-type-in-c | killed
+--# gsub-type-in-c | killed or memory
 for _ = 1, 1000 do ("x"):rep(1000000):gsub(".", type) end
 --# byte-too-many | error string slice too long
 return select("#", ("x"):rep(3000000):byte(1, -1))

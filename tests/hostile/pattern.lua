@@ -70,7 +70,7 @@ local s = ("a,b,"):rep(500000)
 local n = 0
 for _ in s:gmatch("[^,]*") do n = n + 1 end
 return n
---# exponential-alternation-by-captures | killed
+--# exponential-alternation-by-captures | killed or ok
 return ("ab"):rep(2000):find("(a-b-)(a-b-)(a-b-)%3%2%1!")
 --# frontier-and-balance | killed or ok
 return ("("):rep(30000):gsub("%f[%(]%b()", "")

@@ -75,7 +75,7 @@ for _ = 1, 100 do
   s = s + (co() and 1 or 0)
 end
 return s >= 0
---# close-recursion | error or memory
+--# close-recursion | error or memory or killed
 local function f()
   local x <close> = setmetatable({}, { __close = f })
   error("x")

@@ -157,9 +157,11 @@ def said_by_log(case, record):
     text = "%s %s" % (record.get("msg", ""), record.get("err", ""))
     if record.get("event") in ("load", "reload"):
         return "refused", kind + " " + text
+    if record.get("event") == "restart":
+        return None             # what follows from it
     if kind in KILLS:
-        return ("killed hard" if "hard" in text or kind == "crash"
-                else "killed soft"), text
+        is_hard = kind == "crash" or "could not be stopped" in text
+        return "killed hard" if is_hard else "killed soft", text
     return kind, text
 
 
