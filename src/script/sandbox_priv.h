@@ -12,6 +12,10 @@ void sandbox_guard_lua(lua_State *L);
 /* Raises what Lua is not safe with; may replace the metatable at idx. */
 void sandbox_judge_metatable(lua_State *L, int idx);
 
+/* sandbox_mend.c */
+/* The function on top was just compiled: makes it safe to be called. */
+void sandbox_mend(lua_State *L);
+
 /* sandbox.c */
 /* Pushes a new table that keeps none of its keys alive. */
 void sandbox_push_weak_table(lua_State *L);

@@ -154,3 +154,33 @@ return #trace > 0
 local a <close> = setmetatable({}, { __close = function() error("third", 0) end })
 local b <close> = setmetatable({}, { __close = function() error("second", 0) end })
 error("first", 0)
+--# break-leaves-a-closing-value | ok end
+-- Lua 5.4.4 compiles this to writes all over the memory.
+local keep
+for x in function() return 1 end, nil, nil, setmetatable({}, { __close = function() end }) do
+  local y = x
+  keep = function() return y end
+  do if x then break end end
+end
+local a <close> = setmetatable({}, { __close = function() end })
+return "end"
+--# break-leaves-many-closing-values | ok 1000
+local mt = { __close = function() end }
+local n = 0
+for _ = 1, 1000 do
+  for x in function() return 1 end, nil, nil, setmetatable({}, mt) do
+    do local c <close> = setmetatable({}, mt) if x then break end end
+  end
+  local a <close> = setmetatable({}, mt)
+  n = n + 1
+end
+return n
+--# break-leaves-a-closing-value-in-loaded-code | ok end
+return load([[
+  local mt = { __close = function() end }
+  for x in function() return 1 end, nil, nil, setmetatable({}, mt) do
+    do local c <close> = setmetatable({}, mt) if x then break end end
+  end
+  local a <close> = setmetatable({}, mt)
+  return "end"
+]])()
