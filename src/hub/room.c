@@ -110,7 +110,7 @@ uint32_t room_ids(
         r = &h->everybody;
     }
     uint32_t n = 0;
-    for (const struct part *p = &r->here; p != NULL; p = p->next) {
+    for (const struct part *p = &r->here; p != NULL && n < cap; p = p->next) {
         n += part_ids(p, ids + n, cap - n);
     }
     return room_count(r);

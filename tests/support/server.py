@@ -33,7 +33,7 @@ PATIENCE_S = 30
 class Server:
     """`moonwire run APP_DIR --listen 127.0.0.1:PORT ARGS...`
 
-    command="serve": APP_DIR holds many apps.
+    command="serve": all apps below that directory.
     copy=True: serves a copy of the directory, which the test may edit.
     port=0: any free port. It is kept over restart().
     env: variables beside those of the test itself; MOONWIRE_* are not handed
@@ -43,6 +43,7 @@ class Server:
     def __init__(self, app_dir, *args, env=None, port=0, copy=False,
                  command="run"):
         self._temporary = None
+        self.command = command
         self.dir = pathlib.Path(app_dir)
         if copy:
             self._temporary = tempfile.mkdtemp(prefix="moonwire-test-")
@@ -53,7 +54,6 @@ class Server:
                     if not k.startswith("MOONWIRE_")}
         self.env.update(env or {})
         self.port = port
-        self.command = command
         self.log = []       # what it logged, as dicts; over all its runs
         self.noise = []     # lines of its stderr that are no JSON
         self._grown = threading.Condition()
