@@ -76,14 +76,20 @@ static void format_number(char text[NUMBER_BYTES], double value)
     }
 }
 
+struct series {
+    const char *name;
+    const char *suffix;
+    const struct metric_label *labels;
+    size_t label_count;
+    const char *bound; /* the "le" of a bucket, or NULL */
+};
+
 /* One line; takes back what it wrote of it if there is no room for all. */
-static int add_line(struct buf *out, const char *name, const char *suffix,
-    const struct metric_label *labels, size_t label_count, const char *bound,
-    const char *value)
+static int add_line(struct buf *out, const struct series *s, const char *value)
 {
     size_t before = out->len;
-    int rc = buf_printf(out, METRIC_PREFIX "%s%s", name, suffix);
-    rc = rc == 0 ? add_labels(out, labels, label_count, bound) : rc;
+    int rc = buf_printf(out, METRIC_PREFIX "%s%s", s->name, s->suffix);
+    rc = rc == 0 ? add_labels(out, s->labels, s->label_count, s->bound) : rc;
     rc = rc == 0 ? buf_printf(out, " %s\n", value) : rc;
     if (rc != 0) {
         out->len = before;
@@ -94,17 +100,19 @@ static int add_line(struct buf *out, const char *name, const char *suffix,
 int metric_text_value(struct buf *out, const char *name,
     const struct metric_label *labels, size_t label_count, uint64_t value)
 {
+    const struct series s = {name, "", labels, label_count, NULL};
     char text[NUMBER_BYTES];
     (void)snprintf(text, sizeof(text), "%" PRIu64, value);
-    return add_line(out, name, "", labels, label_count, NULL, text);
+    return add_line(out, &s, text);
 }
 
 int metric_text_number(struct buf *out, const char *name,
     const struct metric_label *labels, size_t label_count, double value)
 {
+    const struct series s = {name, "", labels, label_count, NULL};
     char text[NUMBER_BYTES];
     format_number(text, value);
-    return add_line(out, name, "", labels, label_count, NULL, text);
+    return add_line(out, &s, text);
 }
 
 int metric_text_histogram(struct buf *out, const char *name,
@@ -113,20 +121,24 @@ int metric_text_histogram(struct buf *out, const char *name,
 {
     char bound[NUMBER_BYTES];
     char text[NUMBER_BYTES];
+    struct series s = {name, "_bucket", labels, label_count, bound};
     uint64_t total = 0;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i <= h->bound_count; i++) {
         total += h->counts[i];
         format_number(bound, i < h->bound_count ? h->bounds[i] : INFINITY);
         (void)snprintf(text, sizeof(text), "%" PRIu64, total);
-        rc = add_line(out, name, "_bucket", labels, label_count, bound, text);
+        rc = add_line(out, &s, text);
+    }
+    s.bound = NULL;
+    if (rc == 0) {
+        s.suffix = "_count";
+        rc = add_line(out, &s, text);
     }
     if (rc == 0) {
-        rc = add_line(out, name, "_count", labels, label_count, NULL, text);
-    }
-    if (rc == 0) {
+        s.suffix = "_sum";
         format_number(text, h->sum);
-        rc = add_line(out, name, "_sum", labels, label_count, NULL, text);
+        rc = add_line(out, &s, text);
     }
     return rc;
 }

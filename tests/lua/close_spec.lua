@@ -112,8 +112,8 @@ describe("the closing value of a loop", function()
     expect(run(function()
       pcall(function()
         for x in ones, nil, nil, closing("loop") do
-          do local _ <close> = closing("inner") if x then error("x") end end
-          break
+          do local _ <close> = closing("inner") if x < 2 then error("x") end end
+          do local _ <close> = closing("never") if x then break end end
         end
       end)
       local _ <close> = closing("next")
