@@ -42,6 +42,7 @@ if(MOONWIRE_SANITIZE MATCHES "thread")
 endif()
 
 if(MOONWIRE_COVERAGE)
+    target_compile_definitions(m_common INTERFACE MOONWIRE_COVERAGE=1)
     target_compile_options(m_common INTERFACE --coverage)
     target_link_options(m_common INTERFACE --coverage)
 endif()

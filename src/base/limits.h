@@ -96,6 +96,9 @@
 #define LIMIT_TURN_LUA_MS       5
 #define LIMIT_SLICE_US          1000 /* of one app, then it is stopped */
 
+/* The operator's port. */
+#define LIMIT_ADMIN_TEXT_BYTES (32 * 1024 * 1024)
+
 /* Shutdown. */
 #define LIMIT_DEFAULT_DRAIN_MS 1000 /* clients are closed spread over this */
 #define LIMIT_STOP_HANDLER_MS  2000 /* for on_stop */

@@ -363,5 +363,8 @@ int sandbox_load(lua_State *L, const char *source, size_t len, const char *name)
     lua_pushfstring(L, "@%s", name);
     int status = lua_load(L, read_source, &s, lua_tostring(L, -1), "t");
     lua_remove(L, -2);
+    if (status == LUA_OK) {
+        sandbox_mend(L);
+    }
     return status;
 }

@@ -120,6 +120,7 @@ int sandbox_base_load(lua_State *L)
         lua_insert(L, -2);
         return 2;
     }
+    sandbox_mend(L);
     if (has_env) {
         lua_pushvalue(L, 4);
         if (lua_setupvalue(L, -2, 1) == NULL) {

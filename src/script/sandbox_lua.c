@@ -19,6 +19,9 @@
  * sees it, and gives tables with weak keys, which are safe, a metatable of
  * ours that a script cannot get at.
  *
+ * The compiler's own mistake is mended where something is compiled
+ * (sandbox_mend.c).
+ *
  * And when an error strikes in a message handler, Lua makes a text for it at
  * a place where, in some states of a coroutine, nothing catches the error if
  * there is no memory: it would abort the process (fixed in Lua 5.4.8). A text
@@ -32,6 +35,10 @@
  * with an earlier one. */
 #define HAS_CONCAT      (LUA_VERSION_RELEASE_NUM >= 50406)
 #define HAS_WEAK_VALUES (LUA_VERSION_RELEASE_NUM >= 50408)
+
+/* Of 5.4.4 itself see sandbox_mend.c. Before that a `<close>` variable is as
+ * dangerous, and nobody has looked at how. */
+#define HAS_CLOSE (LUA_VERSION_RELEASE_NUM >= 50404)
 
 /* In the registry: the metatable of tables with weak keys. */
 static const char weak_keys_key;
@@ -65,6 +72,9 @@ void sandbox_guard_lua(lua_State *L)
     }
     if (!HAS_WEAK_VALUES) {
         hide(L, "__mode");
+    }
+    if (!HAS_CLOSE) {
+        hide(L, "__close");
     }
 }
 

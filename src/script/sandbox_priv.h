@@ -6,16 +6,15 @@
 
 #include <lua.h>
 
-/* What a fake length (`__len`, or a table with keys at powers of two) may
- * make a C loop of the table library walk through. Honest tables of this
- * length do not fit into an app's memory. */
-#define SANDBOX_TABLE_ITEMS 100000000
-
 /* sandbox_lua.c */
 /* The end of what sandbox_open() does; no weak table can be made after it. */
 void sandbox_guard_lua(lua_State *L);
 /* Raises what Lua is not safe with; may replace the metatable at idx. */
 void sandbox_judge_metatable(lua_State *L, int idx);
+
+/* sandbox_mend.c */
+/* The function on top was just compiled: makes it safe to be called. */
+void sandbox_mend(lua_State *L);
 
 /* sandbox.c */
 /* Pushes a new table that keeps none of its keys alive. */

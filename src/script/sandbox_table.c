@@ -3,8 +3,10 @@
  * The stock functions believe a table's length, and a script can make one
  * that is 2^50 long (`__len`, or a few keys at powers of two). The hard kill
  * ends such a loop, and the app's state with it; asking first turns a slip
- * into an ordinary error. A `__len` that lies differently the second time
- * gets past this: that is what the hard kill is for. */
+ * into an ordinary error. What is honest is known: an array of n items takes
+ * 16 n bytes, so a state that holds less than that has no such table. A
+ * `__len` that lies differently the second time gets past this: that is what
+ * the hard kill is for. */
 #include "base/base.h"
 #include "base/digest.h"
 #include "script/sandbox_priv.h"
@@ -16,6 +18,21 @@ static int call_stock(lua_State *L)
     return lua_tocfunction(L, lua_upvalueindex(1))(L);
 }
 
+#define ITEM_BYTES 16
+/* So many are walked in a few milliseconds, and nobody asks: a table may make
+ * up its items as it is read (`__index`). */
+#define FEW_ITEMS (1024 * 1024)
+
+/* More items than a table of this state can have. */
+static bool is_fake(lua_State *L, lua_Unsigned items)
+{
+    if (items <= FEW_ITEMS) {
+        return false;
+    }
+    lua_Unsigned kib = (lua_Unsigned)lua_gc(L, LUA_GCCOUNT) + 1;
+    return items > kib * (1024 / ITEM_BYTES);
+}
+
 /* Raises where the table at index 1 claims to be endless. What is not a
  * table is left to the stock function's own complaint. */
 static void check_length(lua_State *L)
@@ -23,7 +40,8 @@ static void check_length(lua_State *L)
     if (lua_type(L, 1) != LUA_TTABLE) {
         return;
     }
-    if (luaL_len(L, 1) > SANDBOX_TABLE_ITEMS) {
+    lua_Integer n = luaL_len(L, 1);
+    if (n > 0 && is_fake(L, (lua_Unsigned)n)) {
         luaL_error(L, "table is too long");
     }
 }
@@ -31,8 +49,7 @@ static void check_length(lua_State *L)
 /* Raises where first..last are too many. The difference may overflow. */
 static void check_range(lua_State *L, lua_Integer first, lua_Integer last)
 {
-    if (last >= first &&
-        (lua_Unsigned)last - (lua_Unsigned)first > SANDBOX_TABLE_ITEMS) {
+    if (last >= first && is_fake(L, (lua_Unsigned)last - (lua_Unsigned)first)) {
         luaL_error(L, "range is too long");
     }
 }

@@ -6,6 +6,7 @@
  * is good for is decided elsewhere: an address is looked up by the listener.
  */
 #include "server/config.h"
+#include "admin/admin.h"
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/units.h"
@@ -32,16 +33,24 @@ struct option {
 };
 
 /* "HOST:PORT" in its outer form. */
-static bool set_listen(struct config *c, const char *text)
+static bool is_address(const char *text)
 {
     const char *colon = strrchr(text, ':');
-    if (colon == NULL || colon[1] == '\0' || strlen(colon) > 6 ||
-        strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
-        strtoul(colon + 1, NULL, 10) > 65535) {
-        return false;
-    }
+    return colon != NULL && colon[1] != '\0' && strlen(colon) <= 6 &&
+           strspn(colon + 1, "0123456789") == strlen(colon + 1) &&
+           strtoul(colon + 1, NULL, 10) <= 65535;
+}
+
+static bool set_listen(struct config *c, const char *text)
+{
     c->listen = text;
-    return true;
+    return is_address(text);
+}
+
+static bool set_admin(struct config *c, const char *text)
+{
+    c->admin = text;
+    return is_address(text) && admin_is_loopback(text);
 }
 
 static bool set_log_level(struct config *c, const char *text)
@@ -64,25 +73,50 @@ static bool set_drain(struct config *c, const char *text)
     return true;
 }
 
+static bool set_user(struct config *c, const char *text)
+{
+    c->user = text;
+    return text[0] != '\0';
+}
+
 /* A switch gets no text from a flag, and a yes or no from the environment. */
-static bool set_no_reload(struct config *c, const char *text)
+static bool read_switch(const char *text, bool *is_on)
 {
     static const char *const yes[] = {"1", "true", "yes", "on"};
     static const char *const no[] = {"0", "false", "no", "off", ""};
+    *is_on = text == NULL;
     for (size_t i = 0; text != NULL && i < ARRAY_LEN(no); i++) {
         if (strcmp(text, no[i]) == 0) {
-            c->reload = true;
             return true;
         }
     }
-    bool is_yes = text == NULL;
-    for (size_t i = 0; !is_yes && i < ARRAY_LEN(yes); i++) {
-        is_yes = strcmp(text, yes[i]) == 0;
+    for (size_t i = 0; !*is_on && i < ARRAY_LEN(yes); i++) {
+        *is_on = strcmp(text, yes[i]) == 0;
     }
-    if (is_yes) {
-        c->reload = false;
-    }
-    return is_yes;
+    return *is_on;
+}
+
+static bool set_no_reload(struct config *c, const char *text)
+{
+    bool is_on;
+    bool is_ok = read_switch(text, &is_on);
+    c->reload = !is_on;
+    return is_ok;
+}
+
+static bool set_keep_root(struct config *c, const char *text)
+{
+    return read_switch(text, &c->keep_root);
+}
+
+static bool set_no_seccomp(struct config *c, const char *text)
+{
+    return read_switch(text, &c->no_seccomp);
+}
+
+static bool set_allow_new_privs(struct config *c, const char *text)
+{
+    return read_switch(text, &c->allow_new_privs);
 }
 
 static bool set_workers(struct config *c, const char *text)
@@ -117,6 +151,11 @@ static const struct option options[] = {
         "where to listen (" DEFAULT_LISTEN "); an empty HOST is every\n"
         "address of the machine, port 0 any free port",
         CONFIG_FOR_RUN, set_listen, "HOST:PORT such as 127.0.0.1:8080"},
+    {"--admin", "MOONWIRE_ADMIN", "HOST:PORT",
+        "where to show figures as GET /metrics (nowhere); HOST is this\n"
+        "machine: 127.0.0.1, [::1] or localhost",
+        CONFIG_FOR_RUN, set_admin,
+        "a HOST:PORT of this machine such as 127.0.0.1:9090"},
     {"--drain", "MOONWIRE_DRAIN", "TIME",
         "at a stop, close the clients spread over this time (1s)",
         CONFIG_FOR_RUN, set_drain, "a time up to 1h such as 500ms or 10s"},
@@ -132,6 +171,20 @@ static const struct option options[] = {
         "do not reload the app when its files change (SIGHUP still\n"
         "does)",
         CONFIG_FOR_RUN, set_no_reload, "1 or 0"},
+    {"--user", "MOONWIRE_USER", "NAME",
+        "who to become when started as root (who owns DIR; else\n"
+        "nobody; else root without its rights)",
+        CONFIG_FOR_RUN, set_user, "the name or number of a user"},
+    {"--keep-root", "MOONWIRE_KEEP_ROOT", NULL,
+        "stay root when started as root", CONFIG_FOR_RUN, set_keep_root,
+        "1 or 0"},
+    {"--no-seccomp", "MOONWIRE_NO_SECCOMP", NULL,
+        "let every system call through", CONFIG_FOR_RUN, set_no_seccomp,
+        "1 or 0"},
+    {"--allow-new-privs", "MOONWIRE_ALLOW_NEW_PRIVS", NULL,
+        "do not give up new privileges; without that there is no\n"
+        "seccomp either",
+        CONFIG_FOR_RUN, set_allow_new_privs, "1 or 0"},
     {"--log-level", "MOONWIRE_LOG_LEVEL", "LEVEL",
         "least level to log: debug, info, warn, error (info)",
         CONFIG_FOR_RUN | CONFIG_FOR_CHECK, set_log_level,

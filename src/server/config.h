@@ -13,6 +13,7 @@
 struct config {
     const char *operand; /* the DIR or NAME; borrowed from argv */
     const char *listen;  /* "HOST:PORT" */
+    const char *admin;   /* "HOST:PORT" of this machine; NULL: none */
     enum log_level log_level;
     enum log_format log_format;
     uint32_t drain_ms; /* clients are closed spread over this */
@@ -20,6 +21,11 @@ struct config {
     bool is_many;      /* the operand holds apps (serve), else is one (run) */
     uint32_t workers;  /* loops */
     enum placement placement; /* where an app does not say */
+    /* Of harden.h: */
+    const char *user; /* to become; NULL: whoever suits */
+    bool keep_root;
+    bool no_seccomp;
+    bool allow_new_privs;
 };
 
 /* Which options a command takes; bits. */

@@ -1,6 +1,7 @@
 /* server.c -- boot order, and the same backwards.
  *
- * Called by `moonwire run` and `moonwire serve`. A single app is loaded before
+ * Called by `moonwire run` and `moonwire serve`. What the process does not need
+ * is given up before the first app's code runs. A single app is loaded before
  * its port is opened, so a broken one never takes connections it cannot serve;
  * of many, each may be broken or slow to load, and the port does not wait for
  * them. Ports are opened before any loop turns, so on_start runs in a server
@@ -16,6 +17,8 @@
 #include "script/fiber.h"
 #include "server/cli.h"
 #include "server/config.h"
+#include "server/harden.h"
+#include "server/observe.h"
 #include "server/server_priv.h"
 #include "server/tenancy.h"
 #include <errno.h>
@@ -74,7 +77,7 @@ static void raise_descriptor_limit(void)
         (unsigned long long)lim.rlim_cur);
 }
 
-static const char *listen_error(int rc)
+const char *server_listen_error(int rc)
 {
     switch (rc) {
     case -EADDRINUSE: return "address already in use";
@@ -91,7 +94,7 @@ static int open_ports(struct server *s)
     int rc = workers_listen(s);
     if (rc != 0) {
         log_event(LOG_ERROR, NULL, "cannot listen on %s: %s", s->config->listen,
-            listen_error(rc));
+            server_listen_error(rc));
     }
     return rc;
 }
@@ -131,11 +134,19 @@ static void log_start(const struct server *s)
 
 static int start(struct server *s)
 {
-    int rc = s->config->is_many
-                 ? 0
-                 : tenancy_load(&s->workers[0], &s->sites.list[0]);
+    struct harden harden;
+    int rc = harden_begin(&harden, s->config, s->config->operand);
+    if (rc == 0 && !s->config->is_many) {
+        rc = tenancy_load(&s->workers[0], &s->sites.list[0]);
+    }
     if (rc == 0) {
         rc = open_ports(s);
+    }
+    if (rc == 0) {
+        rc = observe_open(s);
+    }
+    if (rc == 0) {
+        harden_end(&harden);
     }
     if (rc == 0) {
         rc = signals_start(s);
@@ -163,7 +174,9 @@ static void take_down(struct server *s)
     signals_stop(s);
     /* Where it never came to a stop in order: the one app of `run`. */
     tenancy_close(first);
+    observe_close(s);
     workers_close(s);
+    observe_free(s);
     fiber_pool_fini();
 }
 

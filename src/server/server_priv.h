@@ -12,6 +12,7 @@
 
 struct config;
 struct listener;
+struct observe;
 struct sched;
 struct server;
 
@@ -77,6 +78,7 @@ struct server {
     const struct conn_settings
         *settings; /* of connections nobody has claimed */
     /* Loop 0's. */
+    struct observe *observe; /* NULL: there is no operator's port */
     uv_signal_t signals[SERVER_SIGNALS];
     unsigned open_signals;
     enum server_stage stage;
@@ -84,6 +86,11 @@ struct server {
     uint64_t stage_ends_ms;  /* when its patience ends */
     bool was_quiet;          /* at the last look */
 };
+
+/* ---- server.c ---- */
+
+/* What listener_open() said, for people. */
+const char *server_listen_error(int rc);
 
 /* ---- worker.c ---- */
 

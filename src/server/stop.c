@@ -19,6 +19,7 @@
 #include "net/listener.h"
 #include "server/cli.h"
 #include "server/config.h"
+#include "server/observe.h"
 #include "server/server_priv.h"
 #include "server/tenancy.h"
 #include <inttypes.h>
@@ -54,6 +55,9 @@ static void ask(struct worker *w)
     w->route.is_stopping = true;
     listener_close(w->listener);
     w->listener = NULL;
+    if (w->index == 0) {
+        observe_close(w->server);
+    }
     tenancy_stop(w, "shutdown", on_apps_stopped);
 }
 

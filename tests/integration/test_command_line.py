@@ -60,7 +60,9 @@ def test_each_command_has_a_help_of_its_own(name):
 
 def test_the_help_of_run_names_every_option_and_its_variable():
     text = moonwire("run", "--help").stdout
-    for flag in ("listen", "drain", "no-reload", "log-level", "log-format"):
+    for flag in ("listen", "admin", "drain", "no-reload", "log-level",
+                 "log-format", "user", "keep-root", "no-seccomp",
+                 "allow-new-privs"):
         assert "--" + flag in text
         assert "MOONWIRE_" + flag.upper().replace("-", "_") in text
 

@@ -247,6 +247,26 @@ describe("endless loops in C", function()
     end
   end)
 
+  it("are judged by what the app has room for", function()
+    -- A million items that are made up as they are read are fine; twenty
+    -- million would have to lie somewhere.
+    local made_up = { __len = function() return 1000000 end, __index = function() return "x" end }
+    expect(#table.concat(setmetatable({}, made_up))).is(1000000)
+    expect(function() table.move({}, 1, 2e7, 2) end).fails_with("too long")
+    expect(function() table.concat({}, "", 1, 2e7) end).fails_with("too long")
+    local long = setmetatable({}, { __len = function() return 20000000 end })
+    expect(function() table.insert(long, 1, 1) end).fails_with("too long")
+    expect(function() table.remove(long, 1) end).fails_with("too long")
+    -- An honest table of any length passes.
+    local honest = {}
+    for i = 1, 1200000 do
+      honest[i] = i
+    end
+    expect(#table.move(honest, 1, #honest, 2)).is(1200001)
+    table.insert(honest, 1, 0)
+    expect(table.remove(honest, 1)).is(0)
+  end)
+
   it("do not cost the table library its use", function()
     local t = { 3, 1, 2 }
     table.sort(t)
