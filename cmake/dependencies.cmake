@@ -13,6 +13,10 @@ pkg_check_modules(UV REQUIRED IMPORTED_TARGET libuv>=1.44)
 add_library(m_uv INTERFACE)
 target_link_libraries(m_uv INTERFACE PkgConfig::UV)
 
+pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib>=1.2.11)
+add_library(m_zlib INTERFACE)
+target_link_libraries(m_zlib INTERFACE PkgConfig::ZLIB)
+
 # mbedtls 2.28 (Debian 12) ships no pkg-config file.
 find_path(MBEDTLS_INCLUDE mbedtls/version.h REQUIRED)
 find_library(MBEDCRYPTO_LIBRARY mbedcrypto REQUIRED)

@@ -11,6 +11,8 @@
 
 #include "base/base.h"
 
+struct inflate_source; /* proto/message_inflate.h */
+
 enum message_kind {
     MESSAGE_MORE, /* everything was eaten, nothing complete yet */
     MESSAGE_TEXT,
@@ -26,6 +28,9 @@ struct message_reader {
     struct message_part *part; /* NULL between messages */
     uint32_t max;              /* bytes of one message; may be changed */
     bool allow_rsv1;           /* permessage-deflate was negotiated */
+    /* Inflates compressed messages as they come, UTF-8 and bounds judged by
+     * what comes out. NULL: they are handed out as they are. */
+    struct inflate_source *inflate;
 };
 
 struct message {
@@ -34,7 +39,8 @@ struct message {
     size_t len;
     uint16_t close_code; /* MESSAGE_CLOSE: 1005 if the frame had none; `data`
                             is the reason then */
-    bool compressed;     /* RSV1 was set on the first frame */
+    bool compressed;     /* RSV1 was set on the first frame, and `data` is
+                            still compressed */
     const char *detail;  /* after an error: a static sentence */
 };
 
@@ -45,6 +51,7 @@ void message_reader_fini(struct message_reader *r);
  * one message or control frame. The bytes are written to (unmasking). 0, or
  *   ERR_PROTOCOL (1002), ERR_UTF8 (1007), ERR_TOO_BIG (1009: the announced
  *   or summed length is over `max`; found from the header alone),
+ *   ERR_INFLATE (1007: a compressed message is damaged),
  *   ERR_NOMEM (a split message could not be kept)
  * after which the reader must not be fed again. A split message's buffer
  * grows with the bytes that arrived, never with what a header announced.

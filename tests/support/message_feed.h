@@ -5,15 +5,19 @@
 
 #include "base/err.h"
 #include "proto/message.h"
+#include "proto/message_inflate.h"
 #include "support/feed.h"
 
 struct message_feed_config {
     uint32_t max;
     bool allow_rsv1;
+    bool inflates;
+    bool keeps; /* the context of the messages before */
 };
 
 struct message_feed {
     struct message_reader reader;
+    struct inflate_source source;
     bool failed;
 };
 
@@ -25,7 +29,12 @@ static inline void *message_feed_start(const void *config)
         abort();
     }
     message_reader_init(&f->reader, c->max);
-    f->reader.allow_rsv1 = c->allow_rsv1;
+    f->reader.allow_rsv1 = c->allow_rsv1 || c->inflates;
+    if (c->inflates) {
+        f->source = (struct inflate_source){
+            .bits = DEFLATE_BITS_MAX, .keeps = c->keeps};
+        f->reader.inflate = &f->source;
+    }
     return f;
 }
 
@@ -79,6 +88,7 @@ static inline void message_feed_finish(void *state, struct feed_log *log)
         feed_printf(log, "holds heap between messages\n");
     }
     message_reader_fini(&f->reader);
+    inflate_source_fini(&f->source);
     free(f);
 }
 
