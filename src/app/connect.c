@@ -160,14 +160,30 @@ static int make_client(struct app *a, struct conn *c, struct connect *cn,
     return 0;
 }
 
+/* Behind the app's header lines. */
+static int add_extensions(struct connect *cn)
+{
+    char line[DEFLATE_ANSWER_BYTES];
+
+    if (!cn->has_deflate) {
+        return 0;
+    }
+    deflate_answer(&cn->deflate, line);
+    cn->headers.max += DEFLATE_ANSWER_BYTES;
+    return buf_printf(&cn->headers, "%s", line);
+}
+
 /* False: refused after all. */
 static bool accept_client(
     struct app *a, struct conn *c, struct connect *cn, struct state *s)
 {
-    char head[LIMIT_RESPONSE_HEADER_BYTES + 512];
+    char head[LIMIT_RESPONSE_HEADER_BYTES + DEFLATE_ANSWER_BYTES + 512];
     struct client *cl = NULL;
-    int rc = make_client(a, c, cn, s, &cl);
+    int rc = add_extensions(cn);
 
+    if (rc == 0) {
+        rc = make_client(a, c, cn, s, &cl);
+    }
     if (rc != 0) {
         log_refusal(a, c, 503, err_word(rc));
         refuse(c, 503,
@@ -179,6 +195,10 @@ static bool accept_client(
         cn->headers.len != 0 ? (const char *)cn->headers.p : NULL);
     ASSERT(len != 0, "I6");
     conn_upgrade(c, head, len, &client_handler, cl, &a->conn_settings);
+    if (cn->has_deflate && conn_set_deflate(c, &cn->deflate) != 0) {
+        /* It ends at the next flush, and on_close follows. */
+        cn->has_deflate = false;
+    }
     if (cl->state != a->live) {
         reload_migrate(cl);
     }
@@ -257,6 +277,8 @@ static struct connect *new_connect(
     cn->conn = conn_get_id(c);
     cn->id = a->next_id++;
     handshake_accept(r, cn->accept);
+    cn->has_deflate =
+        deflate_choose(r, &a->live->settings.compress.policy, &cn->deflate);
     buf_init(&cn->headers, LIMIT_RESPONSE_HEADER_BYTES);
     buf_init(&cn->rooms,
         (size_t)LIMIT_ROOMS_PER_CLIENT * (LIMIT_ROOM_NAME_BYTES + 4));

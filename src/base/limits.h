@@ -17,6 +17,12 @@
 #define LIMIT_MAX_MESSAGE_BYTES     (64 * 1024 * 1024)
 #define LIMIT_FRAGMENTS             1024 /* per message */
 
+/* Compression (RFC 7692). A longer message goes out as it is: to compress it
+ * would hold up everybody else. */
+#define LIMIT_DEFAULT_DEFLATE_THRESHOLD_BYTES 256
+#define LIMIT_DEFAULT_DEFLATE_LEVEL           3
+#define LIMIT_DEFLATE_BYTES                   (1024 * 1024)
+
 /* Outbox: per client and per app. A queued frame costs its bytes plus
  * LIMIT_FRAME_OVERHEAD_BYTES. */
 #define LIMIT_DEFAULT_OUTBOX_HARD_BYTES    (1024 * 1024)

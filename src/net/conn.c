@@ -393,7 +393,9 @@ void conn_kill(struct conn *c, bool reset)
     c->outbox = NULL;
     net_remove_conn(n, c);
     c->transport->close(c->transport_state, fd, reset);
-    if (!(c->flags & CONN_IS_WS)) {
+    if (c->flags & CONN_IS_WS) {
+        conn_unpack(c);
+    } else {
         conn_http_fini(c);
     }
     list_remove(&c->u.live.todo);

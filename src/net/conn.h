@@ -20,6 +20,7 @@
 
 #include "net/net.h"
 #include "net/outbox.h"
+#include "proto/deflate.h"
 #include "proto/http.h"
 
 enum conn_state {
@@ -96,6 +97,9 @@ void conn_ip(const struct conn *c, char out[CONN_IP_BYTES]);
 void conn_upgrade(struct conn *c, const char *response, size_t len,
     const struct conn_handler *handler, void *user,
     const struct conn_settings *settings);
+/* permessage-deflate was agreed on with these; right after conn_upgrade().
+ * 0, or ERR_NOMEM: the connection ends. */
+int conn_set_deflate(struct conn *c, const struct deflate_params *p) NODISCARD;
 /* What `settings` points to holds other values now: they count from the next
  * event on. */
 void conn_settings_changed(struct conn *c);

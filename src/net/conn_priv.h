@@ -5,11 +5,12 @@
  *   conn_read.c   bytes in: an open WebSocket's messages; pausing
  *   conn_http.c   bytes in and out before that: requests and their answers
  *   conn_push.c   bytes out, first half: lane, outbox, policies
+ *   conn_pack.c   compression
  *   conn_write.c  bytes out, second half: the socket
  *   conn_clock.c  the one timer
  *
  * A server has as many of these as it has clients, most of them idle, so
- * every field has to earn its place: 184 bytes and the lane. */
+ * every field has to earn its place: 192 bytes and the lane. */
 #ifndef NET_CONN_PRIV_H
 #define NET_CONN_PRIV_H
 
@@ -173,6 +174,14 @@ void conn_drop_queue(struct conn *c);
 /* net_send_slow(), once the connection is known. */
 int conn_send_data(struct conn *c, const struct range *r,
     enum outbox_policy policy, const char *key, size_t key_len) NODISCARD;
+
+/* conn_pack.c */
+struct parcel;
+/* Sends to a connection that has a context of its own; as net_send(). */
+int conn_send_packed(struct conn *c, const struct parcel *p,
+    enum outbox_policy policy, const char *key, size_t key_len) NODISCARD;
+/* Gives back what compression holds. */
+void conn_unpack(struct conn *c);
 
 /* conn_write.c */
 enum conn_progress {

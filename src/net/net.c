@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "net/conn_priv.h"
 #include "net/outbox_priv.h"
+#include "net/pack.h"
 #include <string.h>
 
 #ifdef MOONWIRE_TINY
@@ -238,6 +239,7 @@ void net_free(struct net *n)
     tape_fini(&n->controls);
     outbox_free_spares(n);
     http_parser_free(n->spare_parser);
+    packer_free(n->packer);
     blob_unref(n->read_buf);
     slots_fini(&n->conns);
     mem_free(n->lanes);

@@ -26,6 +26,7 @@
 struct conn;
 struct http_parser;
 struct net;
+struct packer;
 
 /* What travels instead of a struct conn *: all one can do with it is ask the
  * loop that owns it. Generation 0 is nobody. */
@@ -42,11 +43,14 @@ enum outbox_policy {
 };
 
 enum lane_flags {
-    LANE_OPEN = 1,  /* takes data: a WebSocket that is not closing */
-    LANE_SLOW = 2,  /* has an outbox: pushes go there */
-    LANE_DIRTY = 4, /* stands in the flush list */
-    LANE_PLAIN = 8  /* plain TCP: the flush may send() by itself */
+    LANE_OPEN = 1,     /* takes data: a WebSocket that is not closing */
+    LANE_SLOW = 2,     /* has an outbox: pushes go there */
+    LANE_DIRTY = 4,    /* stands in the flush list */
+    LANE_PLAIN = 8,    /* plain TCP: the flush may send() by itself */
+    LANE_DEFLATE = 16, /* takes compressed frames: see net/pack.h */
+    LANE_CONTEXT = 32  /* of its own: nobody else's are right for it */
 };
+#define LANE_WINDOW_SHIFT 16 /* above it: window bits agreed on, less 8 */
 
 struct lane {
     struct blob *blob; /* ref; NULL: nothing pending here */
@@ -75,6 +79,7 @@ struct net {
     uint32_t spare_outbox_count;
     uint32_t conn_count;
     struct http_parser *spare_parser; /* NULL: none */
+    struct packer *packer; /* compression; NULL: nobody needed it yet */
     struct blob *read_buf; /* loop-wide; replaced while somebody borrows it */
     struct loop_hook flush_hook;
 };

@@ -211,6 +211,11 @@ void deflater_free(struct deflater *d)
     }
 }
 
+void deflater_forget(struct deflater *d)
+{
+    (void)deflateReset(&d->s);
+}
+
 /* All of the input, up to and with the flush's tail. */
 static int deflate_all(struct deflater *d, struct buf *out)
 {

@@ -68,6 +68,8 @@ struct deflater;
 
 struct deflater *deflater_new(unsigned window_bits) NODISCARD;
 void deflater_free(struct deflater *d); /* NULL is fine */
+/* The next message refers to none before it. */
+void deflater_forget(struct deflater *d);
 /* Compresses a whole message behind out->len. `keeps`: it may refer to those
  * before it. `level` is zlib's, 1 to 9. 0, ERR_TOO_BIG (out->max) or
  * ERR_NOMEM: then the message counts as forgotten. */

@@ -410,6 +410,14 @@ void message_reader_fini(struct message_reader *r)
     }
 }
 
+void message_reader_detach(struct message_reader *r)
+{
+    if (r->part != NULL) {
+        give_inflater_back(r, false);
+    }
+    r->inflate = NULL;
+}
+
 int message_read(
     struct message_reader *r, uint8_t **p, size_t *n, struct message *out)
 {

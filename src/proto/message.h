@@ -61,6 +61,10 @@ void message_reader_fini(struct message_reader *r);
 int message_read(struct message_reader *r, uint8_t **p, size_t *n,
     struct message *out) NODISCARD;
 
+/* Gives an inflater that is lent back to `inflate`, which is not needed any
+ * more; the reader must not be fed again, but what it lent out stays. */
+void message_reader_detach(struct message_reader *r);
+
 /* True in the midst of a message or frame. */
 bool message_is_partial(const struct message_reader *r);
 

@@ -13,6 +13,9 @@ void inflate_source_fini(struct inflate_source *s)
 
 struct inflater *inflate_source_take(struct inflate_source *s)
 {
+    if (s->lender != NULL) {
+        return inflate_source_take(s->lender);
+    }
     struct inflater *z = s->idle;
     s->idle = NULL;
     return z != NULL ? z : inflater_new(s->bits);
@@ -21,6 +24,10 @@ struct inflater *inflate_source_take(struct inflate_source *s)
 void inflate_source_give(
     struct inflate_source *s, struct inflater *z, bool is_whole)
 {
+    if (s->lender != NULL) {
+        inflate_source_give(s->lender, z, is_whole);
+        return;
+    }
     if (s->idle != NULL || (s->keeps && !is_whole)) {
         inflater_free(z);
         return;

@@ -14,6 +14,8 @@ struct inflate_source {
     struct inflater *idle; /* not lent now; NULL: none */
     uint8_t bits;          /* of the client's window, at most */
     bool keeps;            /* the context of one connection's messages */
+    /* Lends in our place, where no context is kept. NULL: nobody does. */
+    struct inflate_source *lender;
 };
 
 void inflate_source_fini(struct inflate_source *s);

@@ -1,0 +1,173 @@
+/* pack.c -- one compressed form for everybody who can read it.
+ *
+ * The hub makes a parcel of each message and sends it to members' lanes. Forms
+ * are made when the first member asks, so a room without compressing clients
+ * pays nothing, and one with them pays once. The usual form, for a window of
+ * 32 KiB, goes to the room's second tape, that ranges of it may merge; forms
+ * for smaller windows, which a client can ask for, lie alone, lest one client
+ * keeps everybody's ranges from merging.
+ *
+ * A form that is not smaller than the plain frame is the plain frame.
+ *
+ * zlib's effort is set by the message: a small one gets a small window and a
+ * small hash, which stay in the cache and need not be cleared for nothing.
+ *
+ * Laws: I2 (forms are charged to the app's meter), I4, I6. */
+#include "net/pack.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "net/conn_priv.h"
+#include <string.h>
+
+#define SCRATCH_KEPT_BYTES (64u * 1024u)
+/* zlib refers back no further than its window less this. */
+#define WINDOW_MARGIN 262u
+
+struct packer {
+    struct inflate_source inflate;
+    struct deflater *deflaters[DEFLATE_BITS_MAX + 1]; /* by bits; or NULL */
+    struct buf scratch;
+};
+
+static struct packer *get_packer(struct net *n)
+{
+    if (n->packer == NULL) {
+        n->packer = mem_zalloc(sizeof(*n->packer));
+        n->packer->inflate.bits = DEFLATE_BITS_MAX;
+        buf_init(&n->packer->scratch, 2 * (size_t)LIMIT_DEFLATE_BYTES);
+    }
+    return n->packer;
+}
+
+void packer_free(struct packer *k)
+{
+    if (k == NULL) {
+        return;
+    }
+    inflate_source_fini(&k->inflate);
+    for (size_t i = 0; i < ARRAY_LEN(k->deflaters); i++) {
+        deflater_free(k->deflaters[i]);
+    }
+    buf_fini(&k->scratch);
+    mem_free(k);
+}
+
+struct inflate_source *packer_inflate(struct net *n)
+{
+    return &get_packer(n)->inflate;
+}
+
+/* The smallest window that a message of that size can use to the full. */
+static unsigned fitting_bits(unsigned most, size_t len)
+{
+    unsigned bits = DEFLATE_BITS_MIN + 1;
+    while (bits < most && ((size_t)1 << bits) < len + WINDOW_MARGIN) {
+        bits++;
+    }
+    return bits < most ? bits : most;
+}
+
+static struct buf *clear_scratch(struct packer *k)
+{
+    if (k->scratch.cap > SCRATCH_KEPT_BYTES) {
+        buf_fini(&k->scratch);
+    }
+    k->scratch.len = 0;
+    return &k->scratch;
+}
+
+int packer_deflate(struct net *n, unsigned bits, int level, const void *p,
+    size_t len, const struct buf **out)
+{
+    struct packer *k = get_packer(n);
+    struct deflater **d = &k->deflaters[fitting_bits(bits, len)];
+    if (*d == NULL) {
+        *d = deflater_new(fitting_bits(bits, len));
+    }
+    struct buf *b = clear_scratch(k);
+    *out = b;
+    return *d != NULL ? deflater_run(*d, level, false, p, len, b) : ERR_NOMEM;
+}
+
+/* ---- parcels ---- */
+
+void parcel_init(struct parcel *p, struct net *n, const struct range *r,
+    enum frame_opcode op, const void *data, size_t len)
+{
+    *p = (struct parcel){
+        .net = n, .plain = *r, .data = data, .len = len, .op = op};
+    blob_ref(r->blob);
+}
+
+void parcel_pack(
+    struct parcel *p, struct tape *packed, struct meter *meter, int level)
+{
+    p->is_packing = p->len <= LIMIT_DEFLATE_BYTES;
+    p->packed = packed;
+    p->meter = meter;
+    p->level = (uint8_t)level;
+}
+
+void parcel_fini(struct parcel *p)
+{
+    for (size_t i = 0; i < ARRAY_LEN(p->forms); i++) {
+        blob_unref(p->forms[i].blob);
+    }
+    blob_unref(p->plain.blob);
+}
+
+/* A frame in a blob of its own; false: no room for it. */
+static bool frame_alone(struct meter *meter, enum frame_opcode op,
+    const struct buf *b, struct range *out)
+{
+    size_t head = frame_header_bytes(b->len);
+    struct blob *blob = blob_new(meter, head + b->len);
+    if (blob == NULL) {
+        return false;
+    }
+    frame_encode(blob->data, op, true, true, b->len);
+    memcpy(blob->data + head, b->p, b->len);
+    *out = (struct range){blob, 0, (uint32_t)(head + b->len), 1};
+    return true;
+}
+
+static bool make_form(struct parcel *p, unsigned bits, struct range *out)
+{
+    const struct buf *b;
+    struct net *n = p->net;
+    if (packer_deflate(n, bits, p->level, p->data, p->len, &b) != 0 ||
+        b->len >= p->len) {
+        return false;
+    }
+    metric_add(n->metrics, METRIC_DEFLATED, 1);
+    metric_add(n->metrics, METRIC_DEFLATE_SAVED, p->len - b->len);
+    if (bits < DEFLATE_BITS_MAX) {
+        return frame_alone(p->meter, p->op, b, out);
+    }
+    if (tape_frame(p->packed, n, p->meter, p->op, true, b->p, b->len, out) !=
+        0) {
+        /* Nothing is dropped: the plain frame is there. */
+        metric_sub(n->metrics, METRIC_DROPPED_APP, 1);
+        return false;
+    }
+    blob_ref(out->blob);
+    return true;
+}
+
+int parcel_send_packed(struct parcel *p, uint32_t slot,
+    enum outbox_policy policy, const char *key, size_t key_len)
+{
+    struct net *n = p->net;
+    uint32_t flags = n->lanes[slot].flags;
+    if (flags & LANE_CONTEXT) {
+        return conn_send_packed(
+            n->conns.entries[slot].ptr, p, policy, key, key_len);
+    }
+    unsigned window = flags >> LANE_WINDOW_SHIFT;
+    struct range *r = &p->forms[window];
+    if (r->blob == NULL && !make_form(p, window + DEFLATE_BITS_MIN, r)) {
+        *r = p->plain;
+        blob_ref(r->blob);
+    }
+    return net_send(n, slot, r, policy, key, key_len);
+}
