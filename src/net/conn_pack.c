@@ -26,48 +26,61 @@ struct conn_pack {
 
 static struct conn_pack *own_pack(const struct conn *c)
 {
-    struct inflate_source *in = c->p.ws.reader.inflate;
-    if (in == NULL || in == packer_inflate(c->net)) {
+    return packer_own(c->net, c->slot);
+}
+
+struct inflate_source *conn_inflate(const struct conn *c)
+{
+    if (LIKELY((conn_lane(c)->flags & LANE_DEFLATE) == 0)) {
         return NULL;
     }
-    return container_of(in, struct conn_pack, in);
+    struct conn_pack *own = own_pack(c);
+    return own != NULL ? &own->in : packer_inflate(c->net);
+}
+
+static int make_own(struct conn *c, const struct deflate_params *p)
+{
+    struct conn_pack *own = quota_alloc(sizeof(*own));
+    if (own == NULL) {
+        return ERR_NOMEM;
+    }
+    *own = (struct conn_pack){
+        .in = {.bits = p->client_bits,
+            .keeps = p->client_keeps,
+            .lender = p->client_keeps ? NULL : packer_inflate(c->net)},
+        .server_bits = p->server_bits,
+    };
+    int rc = packer_set_own(c->net, c->slot, own);
+    if (rc != 0) {
+        quota_free(own);
+    }
+    return rc;
 }
 
 int conn_set_deflate(struct conn *c, const struct deflate_params *p)
 {
     CHECK(c, CONN_MAGIC);
-    struct inflate_source *shared = packer_inflate(c->net);
-    struct message_reader *r = &c->p.ws.reader;
-    struct lane *l = conn_lane(c);
     if (c->state != CONN_OPEN) {
         return 0;
     }
-    r->inflate = shared;
     if (p->client_keeps || p->server_keeps) {
-        struct conn_pack *own = quota_alloc(sizeof(*own));
-        if (own == NULL) {
-            r->inflate = NULL;
+        int rc = make_own(c, p);
+        if (rc != 0) {
             conn_doom(c, CONN_DOOM_ERROR);
-            return ERR_NOMEM;
+            return rc;
         }
-        *own = (struct conn_pack){
-            .in = {.bits = p->client_bits,
-                .keeps = p->client_keeps,
-                .lender = p->client_keeps ? NULL : shared},
-            .server_bits = p->server_bits,
-        };
-        r->inflate = &own->in;
     }
-    r->allow_rsv1 = true;
-    l->flags |= LANE_DEFLATE | (p->server_keeps ? LANE_CONTEXT : 0u) |
-                (uint32_t)(p->server_bits - DEFLATE_BITS_MIN)
-                    << LANE_WINDOW_SHIFT;
+    c->p.ws.reader.allow_rsv1 = true;
+    uint32_t window = p->server_bits - (uint32_t)DEFLATE_BITS_MIN;
+    conn_lane(c)->flags |= LANE_DEFLATE |
+                           (p->server_keeps ? LANE_CONTEXT : 0u) |
+                           window << LANE_WINDOW_SHIFT;
     return 0;
 }
 
 void conn_unpack(struct conn *c)
 {
-    struct conn_pack *own = own_pack(c);
+    struct conn_pack *own = packer_take_own(c->net, c->slot);
     message_reader_detach(&c->p.ws.reader);
     if (own != NULL) {
         inflate_source_fini(&own->in);

@@ -10,7 +10,7 @@
  *   conn_clock.c  the one timer
  *
  * A server has as many of these as it has clients, most of them idle, so
- * every field has to earn its place: 192 bytes and the lane. */
+ * every field has to earn its place: 184 bytes and the lane. */
 #ifndef NET_CONN_PRIV_H
 #define NET_CONN_PRIV_H
 
@@ -180,6 +180,8 @@ struct parcel;
 /* Sends to a connection that has a context of its own; as net_send(). */
 int conn_send_packed(struct conn *c, const struct parcel *p,
     enum outbox_policy policy, const char *key, size_t key_len) NODISCARD;
+/* Where the connection's inflaters come from; NULL: nothing was agreed on. */
+struct inflate_source *conn_inflate(const struct conn *c);
 /* Gives back what compression holds. */
 void conn_unpack(struct conn *c);
 

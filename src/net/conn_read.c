@@ -122,7 +122,8 @@ static bool feed_open(struct conn *c, uint8_t **p, size_t *n)
             return false;
         }
         struct message m = {0};
-        int rc = message_read(&c->p.ws.reader, p, n, &m);
+        int rc =
+            message_read_packed(&c->p.ws.reader, conn_inflate(c), p, n, &m);
         if (rc != 0 || m.kind == MESSAGE_CLOSE) {
             end_open(c, rc, &m);
             *n = 0; /* read over */
@@ -138,7 +139,8 @@ static bool feed_closing(struct conn *c, uint8_t **p, size_t *n)
 {
     while (*n > 0 && c->state == CONN_CLOSING) {
         struct message m = {0};
-        int rc = message_read(&c->p.ws.reader, p, n, &m);
+        int rc =
+            message_read_packed(&c->p.ws.reader, conn_inflate(c), p, n, &m);
         if (rc != 0) {
             fail_peer(c, rc, m.detail);
         } else if (m.kind == MESSAGE_CLOSE) {

@@ -27,6 +27,8 @@ struct packer {
     struct inflate_source inflate;
     struct deflater *deflaters[DEFLATE_BITS_MAX + 1]; /* by bits; or NULL */
     struct buf scratch;
+    struct conn_pack **own; /* by slot; few have one, so no conn has a place */
+    uint32_t own_cap;
 };
 
 static struct packer *get_packer(struct net *n)
@@ -49,7 +51,42 @@ void packer_free(struct packer *k)
         deflater_free(k->deflaters[i]);
     }
     buf_fini(&k->scratch);
+    quota_free(k->own);
     mem_free(k);
+}
+
+struct conn_pack *packer_own(const struct net *n, uint32_t slot)
+{
+    const struct packer *k = n->packer;
+    return k != NULL && slot < k->own_cap ? k->own[slot] : NULL;
+}
+
+struct conn_pack *packer_take_own(struct net *n, uint32_t slot)
+{
+    struct conn_pack *own = packer_own(n, slot);
+    if (own != NULL) {
+        n->packer->own[slot] = NULL;
+    }
+    return own;
+}
+
+int packer_set_own(struct net *n, uint32_t slot, struct conn_pack *own)
+{
+    struct packer *k = get_packer(n);
+    if (slot >= k->own_cap) {
+        uint32_t cap = n->lane_cap;
+        struct conn_pack **p =
+            quota_realloc(k->own, cap * sizeof(struct conn_pack *));
+        if (p == NULL) {
+            return ERR_NOMEM;
+        }
+        memset(
+            p + k->own_cap, 0, (cap - k->own_cap) * sizeof(struct conn_pack *));
+        k->own = p;
+        k->own_cap = cap;
+    }
+    k->own[slot] = own;
+    return 0;
 }
 
 struct inflate_source *packer_inflate(struct net *n)

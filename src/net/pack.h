@@ -57,6 +57,15 @@ static inline int parcel_send(struct parcel *p, uint32_t slot,
 
 /* ---- for net and conn ---- */
 
+struct conn_pack; /* what a connection keeps that has a context */
+
+/* That of the connection in `slot`; NULL: none. */
+struct conn_pack *packer_own(const struct net *n, uint32_t slot);
+struct conn_pack *packer_take_own(struct net *n, uint32_t slot);
+/* 0 or ERR_NOMEM. */
+int packer_set_own(
+    struct net *n, uint32_t slot, struct conn_pack *own) NODISCARD;
+
 void packer_free(struct packer *k);
 /* The source of inflaters for clients that keep no context. */
 struct inflate_source *packer_inflate(struct net *n);

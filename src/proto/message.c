@@ -42,7 +42,8 @@ struct message_part {
     uint32_t utf8;      /* state behind data */
     uint8_t opcode;     /* of its first frame; FRAME_CONTINUATION: none */
     bool compressed;
-    struct inflater *inflater; /* lent while a compressed message comes */
+    struct inflate_source *inflate; /* NULL: compressed data stays so */
+    struct inflater *inflater;      /* lent while a compressed message comes */
 
     /* The frame under way: first its header, then its payload. */
     bool in_payload;
@@ -68,11 +69,11 @@ static bool part_is_idle(const struct message_part *part)
            part->head_len == 0;
 }
 
-static void give_inflater_back(struct message_reader *r, bool is_whole)
+static void give_inflater_back(struct message_part *part, bool is_whole)
 {
-    if (r->part->inflater != NULL) {
-        inflate_source_give(r->inflate, r->part->inflater, is_whole);
-        r->part->inflater = NULL;
+    if (part->inflater != NULL) {
+        inflate_source_give(part->inflate, part->inflater, is_whole);
+        part->inflater = NULL;
     }
 }
 
@@ -172,8 +173,8 @@ static int hand_out_control(
 
 /* The fast way, when nothing is kept. FRAME_MORE: not for this frame; then
  * nothing has been touched. */
-static int read_whole(
-    struct message_reader *r, uint8_t **p, size_t *n, struct message *out)
+static int read_whole(struct message_reader *r, bool inflates, uint8_t **p,
+    size_t *n, struct message *out)
 {
     struct frame_header h;
     int rc = judge_order(r, **p, out);
@@ -185,7 +186,7 @@ static int read_whole(
         return rc;
     }
     bool is_control = (h.opcode & FRAME_BIT_CONTROL) != 0;
-    if (h.rsv1 && r->inflate != NULL) {
+    if (h.rsv1 && inflates) {
         return FRAME_MORE;
     }
     if (h.length > r->max && !is_control) {
@@ -224,7 +225,7 @@ static int begin_frame(struct message_reader *r, struct message *out)
             part->compressed = h->rsv1;
         }
         uint64_t max = r->max;
-        if (part->compressed && r->inflate != NULL) {
+        if (part->compressed && part->inflate != NULL) {
             max = inflate_most_bytes(max);
         }
         if (h->length > max || part->announced > max - h->length) {
@@ -281,7 +282,7 @@ static int keep_inflated(struct message_reader *r, const uint8_t *p, size_t n,
 {
     struct message_part *part = r->part;
     if (part->inflater == NULL) {
-        part->inflater = inflate_source_take(r->inflate);
+        part->inflater = inflate_source_take(part->inflate);
         if (part->inflater == NULL) {
             return refuse(out, ERR_NOMEM, "no memory to inflate a message");
         }
@@ -310,7 +311,7 @@ static int keep_inflated(struct message_reader *r, const uint8_t *p, size_t n,
     if (!is_end) {
         return 0;
     }
-    give_inflater_back(r, true);
+    give_inflater_back(part, true);
     return part->opcode == FRAME_TEXT
                ? judge_text(&part->utf8, no_bytes, 0, true, out)
                : 0;
@@ -322,7 +323,7 @@ static int keep_data(
 {
     struct message_part *part = r->part;
     bool is_end = part->frame.fin && part->got + n == part->frame.length;
-    if (part->compressed && r->inflate != NULL) {
+    if (part->compressed && part->inflate != NULL) {
         return keep_inflated(r, p, n, is_end, out);
     }
     if (part->opcode == FRAME_TEXT && !part->compressed) {
@@ -387,7 +388,8 @@ static int read_split(
         if (part->frame.fin) {
             const uint8_t *data = part->data.len != 0 ? part->data.p : no_bytes;
             hand_out_data(out, part->opcode,
-                part->compressed && r->inflate == NULL, data, part->data.len);
+                part->compressed && part->inflate == NULL, data,
+                part->data.len);
             /* Idle from here: the data lives until the next call. */
             part->opcode = FRAME_CONTINUATION;
             return 0;
@@ -403,7 +405,7 @@ void message_reader_init(struct message_reader *r, uint32_t max_bytes)
 void message_reader_fini(struct message_reader *r)
 {
     if (r->part != NULL) {
-        give_inflater_back(r, false);
+        give_inflater_back(r->part, false);
         buf_fini(&r->part->data);
         quota_free(r->part);
         r->part = NULL;
@@ -413,13 +415,18 @@ void message_reader_fini(struct message_reader *r)
 void message_reader_detach(struct message_reader *r)
 {
     if (r->part != NULL) {
-        give_inflater_back(r, false);
+        give_inflater_back(r->part, false);
     }
-    r->inflate = NULL;
 }
 
 int message_read(
     struct message_reader *r, uint8_t **p, size_t *n, struct message *out)
+{
+    return message_read_packed(r, NULL, p, n, out);
+}
+
+int message_read_packed(struct message_reader *r, struct inflate_source *from,
+    uint8_t **p, size_t *n, struct message *out)
 {
     *out = (struct message){.kind = MESSAGE_MORE, .data = no_bytes};
     if (r->part != NULL && part_is_idle(r->part)) {
@@ -429,7 +436,7 @@ int message_read(
         if (*n == 0) {
             return 0;
         }
-        int rc = read_whole(r, p, n, out);
+        int rc = read_whole(r, from != NULL, p, n, out);
         if (rc != FRAME_MORE) {
             return rc;
         }
@@ -437,6 +444,7 @@ int message_read(
         if (r->part == NULL) {
             return refuse(out, ERR_NOMEM, "no memory for a split message");
         }
+        r->part->inflate = from;
     }
     return read_split(r, p, n, out);
 }

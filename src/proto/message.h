@@ -28,9 +28,6 @@ struct message_reader {
     struct message_part *part; /* NULL between messages */
     uint32_t max;              /* bytes of one message; may be changed */
     bool allow_rsv1;           /* permessage-deflate was negotiated */
-    /* Inflates compressed messages as they come, UTF-8 and bounds judged by
-     * what comes out. NULL: they are handed out as they are. */
-    struct inflate_source *inflate;
 };
 
 struct message {
@@ -61,8 +58,13 @@ void message_reader_fini(struct message_reader *r);
 int message_read(struct message_reader *r, uint8_t **p, size_t *n,
     struct message *out) NODISCARD;
 
-/* Gives an inflater that is lent back to `inflate`, which is not needed any
- * more; the reader must not be fed again, but what it lent out stays. */
+/* The same, but compressed messages are inflated as they come, and UTF-8 and
+ * bounds are judged by what comes out. The source is always the same one; it
+ * has to outlive the reader, or the reader is detached from it. */
+int message_read_packed(struct message_reader *r, struct inflate_source *from,
+    uint8_t **p, size_t *n, struct message *out) NODISCARD;
+/* Gives an inflater that is lent back to its source; the reader must not be
+ * fed again, but what it lent out stays. */
 void message_reader_detach(struct message_reader *r);
 
 /* True in the midst of a message or frame. */

@@ -18,6 +18,7 @@ struct message_feed_config {
 struct message_feed {
     struct message_reader reader;
     struct inflate_source source;
+    bool inflates;
     bool failed;
 };
 
@@ -30,10 +31,10 @@ static inline void *message_feed_start(const void *config)
     }
     message_reader_init(&f->reader, c->max);
     f->reader.allow_rsv1 = c->allow_rsv1 || c->inflates;
+    f->inflates = c->inflates;
     if (c->inflates) {
         f->source = (struct inflate_source){
             .bits = DEFLATE_BITS_MAX, .keeps = c->keeps};
-        f->reader.inflate = &f->source;
     }
     return f;
 }
@@ -61,7 +62,8 @@ static inline bool message_feed_feed(
     struct message_feed *f = state;
     for (;;) {
         struct message m;
-        int rc = message_read(&f->reader, &p, &n, &m);
+        int rc = message_read_packed(
+            &f->reader, f->inflates ? &f->source : NULL, &p, &n, &m);
         if (rc != 0) {
             feed_printf(log, "error %s: %s\n", err_word(rc), m.detail);
             f->failed = true;
