@@ -23,6 +23,11 @@ find_library(MBEDCRYPTO_LIBRARY mbedcrypto REQUIRED)
 add_library(m_mbedcrypto INTERFACE)
 target_include_directories(m_mbedcrypto SYSTEM INTERFACE ${MBEDTLS_INCLUDE})
 target_link_libraries(m_mbedcrypto INTERFACE ${MBEDCRYPTO_LIBRARY})
+find_library(MBEDTLS_LIBRARY mbedtls REQUIRED)
+find_library(MBEDX509_LIBRARY mbedx509 REQUIRED)
+add_library(m_mbedtls INTERFACE)
+target_link_libraries(m_mbedtls INTERFACE ${MBEDTLS_LIBRARY} ${MBEDX509_LIBRARY}
+    m_mbedcrypto)
 
 # llhttp: a library where the system has one (Debian 13: libllhttp-dev), else
 # the C sources that node-llhttp ships (Debian 12), compiled here.

@@ -80,6 +80,11 @@
 /* A turn of the loop. */
 #define LIMIT_READ_BUFFER_BYTES (64 * 1024)
 #define LIMIT_TURN_LUA_MS       5
+#define LIMIT_TURN_TLS_MS       4 /* for handshakes */
+
+/* TLS. */
+#define LIMIT_TLS_CERTIFICATES 64
+#define LIMIT_TLS_TICKET_S     (24 * 3600)
 
 /* Shutdown. */
 #define LIMIT_DEFAULT_DRAIN_MS 1000 /* clients are closed spread over this */

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/conn_priv.h"
+#include "net/tls.h"
 #include <arpa/inet.h>
 #include <poll.h>
 #include <string.h>
@@ -55,15 +56,18 @@ struct conn *conn_new(struct net *n, int fd, const struct conn_router *router,
     const struct conn_settings *defaults)
 {
     struct conn *c = quota_alloc(sizeof(*c));
-    if (c == NULL) {
+    void *secure = c != NULL && n->tls != NULL ? tls_open(n->tls) : NULL;
+    if (c == NULL || (n->tls != NULL && secure == NULL)) {
         transport_tcp.close(NULL, fd, false);
+        quota_free(c);
         return NULL;
     }
     *c = (struct conn){
         .magic = CONN_MAGIC,
         .state = CONN_HTTP,
         .net = n,
-        .transport = &transport_tcp,
+        .transport = secure != NULL ? &transport_tls : &transport_tcp,
+        .transport_state = secure,
         .settings = defaults,
         .watch = {.fd = -1},
         .p.http.router = router,
@@ -74,7 +78,7 @@ struct conn *conn_new(struct net *n, int fd, const struct conn_router *router,
     if (rc != 0) {
         log_event(LOG_WARN, &(struct log_fields){.err = err_text(rc)},
             "a new connection cannot be watched");
-        transport_tcp.close(NULL, fd, false);
+        c->transport->close(secure, fd, false);
         quota_free(c);
         return NULL;
     }

@@ -240,6 +240,10 @@ static void read_once(struct conn *c)
     }
     ssize_t k = c->transport->read(
         c->transport_state, conn_lane(c)->fd, b->data, b->size);
+    if (c->transport->wants_write != NULL &&
+        c->transport->wants_write(c->transport_state)) {
+        conn_watch(c, c->watch.events | IO_WRITE);
+    }
     if (k == TRANSPORT_AGAIN) {
         return;
     }

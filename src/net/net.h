@@ -27,6 +27,7 @@ struct conn;
 struct http_parser;
 struct net;
 struct packer;
+struct tls;
 
 /* What travels instead of a struct conn *: all one can do with it is ask the
  * loop that owns it. Generation 0 is nobody. */
@@ -79,6 +80,7 @@ struct net {
     uint32_t spare_outbox_count;
     uint32_t conn_count;
     struct http_parser *spare_parser; /* NULL: none */
+    struct tls *tls;                  /* ref; NULL: connections are plain TCP */
     struct packer *packer; /* compression; NULL: nobody needed it yet */
     struct blob *read_buf; /* loop-wide; replaced while somebody borrows it */
     struct loop_hook flush_hook;
@@ -92,6 +94,10 @@ void net_kill_all(struct net *n, bool reset);
 /* The same, with a FIN, for those that wait for a request or answer one
  * (CONN_HTTP). */
 void net_kill_idle(struct net *n);
+
+/* Connections that are accepted from now on speak TLS with these certificates
+ * (takes a reference); those that are there keep theirs. NULL: plain. */
+void net_set_tls(struct net *n, struct tls *t);
 
 /* NULL for an id that is stale, or whose connection is past OPEN. */
 struct conn *net_find(const struct net *n, struct conn_id id);

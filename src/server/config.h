@@ -6,6 +6,7 @@
 #ifndef SERVER_CONFIG_H
 #define SERVER_CONFIG_H
 
+#include "base/limits.h"
 #include "base/log.h"
 #include <stdio.h>
 
@@ -16,6 +17,13 @@ struct config {
     enum log_format log_format;
     uint32_t drain_ms; /* clients are closed spread over this */
     bool reload;       /* when files change */
+    /* TLS: files, in the order given. No keys: each certificate's file holds
+     * its key as well. */
+    const char *tls_certs[LIMIT_TLS_CERTIFICATES];
+    const char *tls_keys[LIMIT_TLS_CERTIFICATES];
+    size_t tls_cert_count;
+    size_t tls_key_count;
+    bool tls_is_from_env; /* the first flag takes its place */
 };
 
 /* Which options a command takes; bits. */

@@ -138,7 +138,10 @@ static int open_port(struct server *s)
 
 static int start(struct server *s)
 {
-    int rc = load_app(s);
+    int rc = secure_load(s);
+    if (rc == 0) {
+        rc = load_app(s);
+    }
     if (rc == 0) {
         rc = open_port(s);
     }
@@ -185,8 +188,9 @@ int server_run(const struct config *config)
     int rc = start(&s);
     if (rc == 0) {
         log_event(LOG_INFO, NULL,
-            "moonwire " MOONWIRE_VERSION " \u00b7 %s on http://%s",
-            app_name(s.app), listener_address(s.listener));
+            "moonwire " MOONWIRE_VERSION " \u00b7 %s on %s://%s",
+            app_name(s.app), config->tls_cert_count > 0 ? "https" : "http",
+            listener_address(s.listener));
         loop_run(s.loop);
         log_event(LOG_INFO, NULL, "stopped");
     }

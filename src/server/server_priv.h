@@ -54,6 +54,12 @@ struct server {
 /* Begins the graceful stop; a second call ends the process. */
 void stop_begin(struct server *s, const char *reason);
 
+/* ---- secure.c ---- */
+
+/* 0, or an error that has been logged; the certificates are as before. */
+int secure_load(struct server *s) NODISCARD;
+void secure_reload(struct server *s);
+
 /* ---- signals.c ---- */
 
 /* 0 or a libuv error. */

@@ -1,7 +1,7 @@
 /* signals.c -- what the world outside asks of a running server.
  *
  * TERM, INT   stop gracefully; the second one ends the process at once
- * HUP         reload the app from the files as they are
+ * HUP         reload the app, and the certificates, from the files as they are
  * USR1        log every counter that is not zero, in one line
  * PIPE        nothing: a send to a closed socket returns EPIPE
  *
@@ -36,6 +36,7 @@ static void reload(struct server *s)
     if (s->stage != SERVER_SERVING) {
         return;
     }
+    secure_reload(s);
     /* A failed load has been logged, with its reason, by the app. */
     if (app_reload(s->app) == ERR_CHANGED) {
         struct log_fields fields = {.app = app_name(s->app),

@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("MOONWIRE_BIN", str(ROOT / "build/dev/moonwire"))
 HOST = "127.0.0.1"
 
-LISTENING = re.compile(r" on http://\S*:(\d+)$")
+LISTENING = re.compile(r" on https?://\S*:(\d+)$")
 
 # A sanitizer slows everything down; nobody waits as long as this when all is
 # well.
