@@ -55,7 +55,9 @@ static void read_window(
                 L, "%s must be 256B, 512B, 1KB, 2KB, ... or 32KB", path));
     }
     p->settings->compress.policy.server_bits = bits;
-    p->settings->compress.policy.client_bits = bits;
+    /* Most clients are built on zlib, which cannot keep to 8 bits; we can. */
+    p->settings->compress.policy.client_bits =
+        bits > DEFLATE_BITS_MIN ? bits : DEFLATE_BITS_MIN + 1;
 }
 
 void manifest_read_compress(

@@ -31,8 +31,9 @@ struct cast {
     struct hub *h;
     const struct hub_message *msg;
     struct tape *tape;
-    struct range range; /* lent by the tape; no blob: not encoded yet */
-    bool is_refused;    /* the app's meter said no */
+    struct tape *packed;  /* for the compressed form of it */
+    struct parcel parcel; /* no blob in it: not encoded yet */
+    bool is_refused;      /* the app's meter said no */
     uint32_t queued;
     uint32_t dropped;
 };
@@ -42,14 +43,26 @@ static void count_metric(struct hub *h, enum metric metric, uint64_t n)
     metric_add(loop_metrics(h->net->loop), metric, n);
 }
 
+static bool is_compressed(const struct hub *h, const struct hub_message *msg)
+{
+    return h->compress.level != 0 && msg->compress != HUB_COMPRESS_NO &&
+           (msg->compress == HUB_COMPRESS_YES || msg->len >= h->compress_bytes);
+}
+
 static bool encode(struct cast *c)
 {
     struct hub *h = c->h;
     const struct hub_message *msg = c->msg;
+    struct range r;
     if (tape_frame(c->tape, h->net, h->meter, msg->op, false, msg->data,
-            msg->len, &c->range) != 0) {
+            msg->len, &r) != 0) {
         c->is_refused = true;
         return false;
+    }
+    const struct pack_message pm = {msg->op, msg->data, msg->len};
+    parcel_init(&c->parcel, h->net, &r, &pm);
+    if (is_compressed(h, msg)) {
+        parcel_pack(&c->parcel, c->packed, h->meter, &h->compress);
     }
     count_metric(h, METRIC_BROADCASTS, 1);
     return true;
@@ -79,7 +92,7 @@ static void walk_room(struct cast *c, const struct room *r)
         if (UNLIKELY((slots[i] & ROOM_DEAD) != 0)) {
             continue;
         }
-        int rc = net_send(n, slots[i], &c->range, policy, key, key_len);
+        int rc = parcel_send(&c->parcel, slots[i], policy, key, key_len);
         if (LIKELY(rc == 0)) {
             queued++;
         } else if (rc != ERR_CLOSED) {
@@ -142,6 +155,7 @@ static void cast_to_room(
     room_tidy(r);
     uint32_t addressed = room_count(r) - each_excepted(c->h, to, hide, r);
     c->tape = &r->tape;
+    c->packed = &r->packed;
     if (addressed > 0 && encode(c)) {
         walk_room(c, r);
     } else {
@@ -163,15 +177,15 @@ static void address(struct cast *c, struct member *m, enum outbox_policy policy)
         return;
     }
     m->stamp = h->stamp;
-    if (c->range.blob == NULL && !c->is_refused) {
+    if (c->parcel.plain.blob == NULL && !c->is_refused) {
         (void)encode(c); /* only now is there somebody to encode it for */
     }
     if (c->is_refused) {
         c->dropped++;
         return;
     }
-    int rc = net_send(
-        h->net, m->conn.slot, &c->range, policy, c->msg->key, c->msg->key_len);
+    int rc = parcel_send(
+        &c->parcel, m->conn.slot, policy, c->msg->key, c->msg->key_len);
     if (rc == 0) {
         c->queued++;
     } else if (rc != ERR_CLOSED) {
@@ -243,6 +257,7 @@ static void cast_to_union(struct cast *c, const struct hub_target *to)
 {
     struct hub *h = c->h;
     c->tape = choose_tape(h, to);
+    c->packed = c->tape == &h->scratch ? &h->scratch : &h->everybody.packed;
     h->stamp++;
     each_excepted(h, to, skip, &h->stamp);
     if (to->ids == NULL) {
@@ -275,12 +290,42 @@ void hub_broadcast(struct hub *h, const struct hub_target *to,
         }
     }
     h->is_walking = false;
+    parcel_fini(&c.parcel);
     if (c.is_refused) {
         /* The tape has counted its one frame; it was one for each of them. */
         count_metric(h, METRIC_DROPPED_APP, c.dropped - 1);
     }
     *queued = c.queued;
     *dropped = c.dropped;
+}
+
+/* Only in the form that this one client takes, so that what is sent to it in
+ * a turn lies together. */
+static int send_compressed(struct member *m, const struct hub_message *msg)
+{
+    struct hub *h = m->hub;
+    struct net *n = h->net;
+    const uint32_t slot = m->conn.slot;
+    const struct pack_message pm = {msg->op, msg->data, msg->len};
+    struct range r;
+    int rc;
+    if (pack_is_usual(&h->compress, &n->lanes[slot])) {
+        rc = pack_frame(&h->scratch, n, h->meter, &h->compress, &pm, &r);
+        return rc != 0
+                   ? rc
+                   : net_send(n, slot, &r, h->policy, msg->key, msg->key_len);
+    }
+    rc = tape_frame(
+        &h->scratch, n, h->meter, msg->op, false, msg->data, msg->len, &r);
+    if (rc != 0) {
+        return rc;
+    }
+    struct parcel p;
+    parcel_init(&p, n, &r, &pm);
+    parcel_pack(&p, &h->scratch, h->meter, &h->compress);
+    rc = parcel_send(&p, slot, h->policy, msg->key, msg->key_len);
+    parcel_fini(&p);
+    return rc;
 }
 
 int hub_send(struct member *m, const struct hub_message *msg)
@@ -293,6 +338,9 @@ int hub_send(struct member *m, const struct hub_message *msg)
     struct net *n = h->net;
     if (!(n->lanes[m->conn.slot].flags & LANE_OPEN)) {
         return ERR_CLOSED; /* no bytes on the tape for nobody */
+    }
+    if (is_compressed(h, msg)) {
+        return send_compressed(m, msg);
     }
     struct range r;
     int rc = tape_frame(

@@ -47,6 +47,13 @@ void hub_set_policy(struct hub *h, enum outbox_policy policy)
     h->policy = policy;
 }
 
+void hub_set_compress(
+    struct hub *h, uint32_t threshold_bytes, const struct pack_settings *how)
+{
+    h->compress_bytes = threshold_bytes;
+    h->compress = *how;
+}
+
 int hub_enter(struct hub *h, struct member *m, uint64_t id, struct conn_id conn,
     const char *user, size_t user_len)
 {

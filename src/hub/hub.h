@@ -16,6 +16,7 @@
 
 #include "base/map.h"
 #include "net/net.h"
+#include "net/pack.h"
 #include "proto/frame.h"
 
 struct hub;
@@ -53,6 +54,11 @@ struct hub *hub_new(const struct hub_config *config) NODISCARD;
 void hub_free(struct hub *h);
 /* New defaults from a reload. */
 void hub_set_policy(struct hub *h, enum outbox_policy policy);
+
+/* Messages of at least `threshold_bytes` go out compressed to those who agreed
+ * to that; as a hub begins, none do. */
+void hub_set_compress(
+    struct hub *h, uint32_t threshold_bytes, const struct pack_settings *how);
 
 /* A client opened: it can be found and addressed from now on. `user` may be
  * NULL. 0 or ERR_NOMEM. `m->hub` must be NULL, the rest of `m` need not be
@@ -102,12 +108,16 @@ int hub_define(struct hub *h, const char *pattern, size_t len,
     const struct room_rule *rule) NODISCARD;
 void hub_clear_rules(struct hub *h);
 
+/* What an app says of one message. */
+enum hub_compress { HUB_COMPRESS_AUTO, HUB_COMPRESS_YES, HUB_COMPRESS_NO };
+
 struct hub_message {
     enum frame_opcode op; /* FRAME_TEXT or FRAME_BINARY */
     const void *data;
     size_t len;
     const char *key; /* NULL: none */
     size_t key_len;
+    enum hub_compress compress;
 };
 
 /* To one client. 0, ERR_CLOSED, ERR_FULL. */

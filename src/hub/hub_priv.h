@@ -28,7 +28,8 @@ struct room {
     uint32_t sorted;       /* places [0, sorted) are in ascending slot order */
     struct room_rule rule; /* as it was when the room was made */
     struct tape tape;
-    const char *name; /* behind the struct, but for everybody's */
+    struct tape packed; /* the same broadcasts, compressed */
+    const char *name;   /* behind the struct, but for everybody's */
     uint32_t name_len;
 };
 
@@ -60,6 +61,8 @@ struct hub {
     struct tape scratch; /* direct sends */
     struct rule *rules;  /* in the order of defining */
     uint32_t rule_count;
+    uint32_t compress_bytes; /* the least that is compressed by itself */
+    struct pack_settings compress;
     uint64_t stamp; /* of the latest broadcast that dedupes by stamps */
 };
 

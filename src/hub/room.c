@@ -50,12 +50,14 @@ void room_init(struct room *r, const char *name, size_t len)
     r->name = name;
     r->name_len = (uint32_t)len;
     tape_init(&r->tape, false);
+    tape_init(&r->packed, false);
 }
 
 void room_fini(struct room *r)
 {
     ASSERT(r->len == r->dead, "a room outlives its members");
     tape_fini(&r->tape);
+    tape_fini(&r->packed);
     quota_free(r->members);
 }
 

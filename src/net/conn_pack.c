@@ -104,10 +104,10 @@ static bool pack_own(struct conn *c, const struct parcel *p, struct range *out)
     bool keeps = is_clear && own->dropped == c->dropped;
     own->dropped = c->dropped;
     struct buf b;
-    buf_init(&b, 2 * p->len + 64);
-    bool is_packed =
-        deflater_run(own->out, p->level, keeps, p->data, p->len, &b) == 0;
-    if (is_packed && !keeps && b.len >= p->len) {
+    buf_init(&b, 2 * p->message.len + 64);
+    bool is_packed = deflater_run(own->out, p->how.level, keeps,
+                         p->message.data, p->message.len, &b) == 0;
+    if (is_packed && !keeps && b.len >= p->message.len) {
         /* Goes out plain, and so is no part of the context. */
         deflater_forget(own->out);
         is_packed = false;
@@ -115,12 +115,13 @@ static bool pack_own(struct conn *c, const struct parcel *p, struct range *out)
     size_t head = frame_header_bytes(b.len);
     struct blob *blob = is_packed ? blob_new(p->meter, head + b.len) : NULL;
     if (blob != NULL) {
-        frame_encode(blob->data, p->op, true, true, b.len);
+        frame_encode(blob->data, p->message.op, true, true, b.len);
         memcpy(blob->data + head, b.p, b.len);
         *out = (struct range){blob, 0, (uint32_t)(head + b.len), 1};
         metric_add(c->net->metrics, METRIC_DEFLATED, 1);
-        if (b.len < p->len) {
-            metric_add(c->net->metrics, METRIC_DEFLATE_SAVED, p->len - b.len);
+        if (b.len < p->message.len) {
+            metric_add(
+                c->net->metrics, METRIC_DEFLATE_SAVED, p->message.len - b.len);
         }
     } else if (is_packed) {
         deflater_forget(own->out);

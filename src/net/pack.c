@@ -2,10 +2,10 @@
  *
  * The hub makes a parcel of each message and sends it to members' lanes. Forms
  * are made when the first member asks, so a room without compressing clients
- * pays nothing, and one with them pays once. The usual form, for a window of
- * 32 KiB, goes to the room's second tape, that ranges of it may merge; forms
- * for smaller windows, which a client can ask for, lie alone, lest one client
- * keeps everybody's ranges from merging.
+ * pays nothing, and one with them pays once. The usual form, for the window
+ * that the app allows, goes to the room's second tape, that ranges of it may
+ * merge; forms for smaller windows, which a client can ask for, lie alone, lest
+ * one client keeps everybody's ranges from merging.
  *
  * A form that is not smaller than the plain frame is the plain frame.
  *
@@ -104,6 +104,12 @@ static unsigned fitting_bits(unsigned most, size_t len)
     return bits < most ? bits : most;
 }
 
+static void count_form(struct net *n, size_t saved)
+{
+    metric_add(n->metrics, METRIC_DEFLATED, 1);
+    metric_add(n->metrics, METRIC_DEFLATE_SAVED, saved);
+}
+
 static struct buf *clear_scratch(struct packer *k)
 {
     if (k->scratch.cap > SCRATCH_KEPT_BYTES) {
@@ -126,23 +132,36 @@ int packer_deflate(struct net *n, unsigned bits, int level, const void *p,
     return *d != NULL ? deflater_run(*d, level, false, p, len, b) : ERR_NOMEM;
 }
 
+int pack_frame(struct tape *t, struct net *n, struct meter *meter,
+    const struct pack_settings *how, const struct pack_message *m,
+    struct range *out)
+{
+    const struct buf *b;
+    if (m->len <= LIMIT_DEFLATE_BYTES &&
+        packer_deflate(n, how->bits, how->level, m->data, m->len, &b) == 0 &&
+        b->len < m->len) {
+        count_form(n, m->len - b->len);
+        return tape_frame(t, n, meter, m->op, true, b->p, b->len, out);
+    }
+    return tape_frame(t, n, meter, m->op, false, m->data, m->len, out);
+}
+
 /* ---- parcels ---- */
 
 void parcel_init(struct parcel *p, struct net *n, const struct range *r,
-    enum frame_opcode op, const void *data, size_t len)
+    const struct pack_message *m)
 {
-    *p = (struct parcel){
-        .net = n, .plain = *r, .data = data, .len = len, .op = op};
+    *p = (struct parcel){.net = n, .plain = *r, .message = *m};
     blob_ref(r->blob);
 }
 
-void parcel_pack(
-    struct parcel *p, struct tape *packed, struct meter *meter, int level)
+void parcel_pack(struct parcel *p, struct tape *packed, struct meter *meter,
+    const struct pack_settings *how)
 {
-    p->is_packing = p->len <= LIMIT_DEFLATE_BYTES;
+    p->is_packing = p->message.len <= LIMIT_DEFLATE_BYTES;
     p->packed = packed;
     p->meter = meter;
-    p->level = (uint8_t)level;
+    p->how = *how;
 }
 
 void parcel_fini(struct parcel *p)
@@ -172,16 +191,16 @@ static bool make_form(struct parcel *p, unsigned bits, struct range *out)
 {
     const struct buf *b;
     struct net *n = p->net;
-    if (packer_deflate(n, bits, p->level, p->data, p->len, &b) != 0 ||
-        b->len >= p->len) {
+    const struct pack_message *m = &p->message;
+    if (packer_deflate(n, bits, p->how.level, m->data, m->len, &b) != 0 ||
+        b->len >= m->len) {
         return false;
     }
-    metric_add(n->metrics, METRIC_DEFLATED, 1);
-    metric_add(n->metrics, METRIC_DEFLATE_SAVED, p->len - b->len);
-    if (bits < DEFLATE_BITS_MAX) {
-        return frame_alone(p->meter, p->op, b, out);
+    count_form(n, m->len - b->len);
+    if (bits != p->how.bits) {
+        return frame_alone(p->meter, m->op, b, out);
     }
-    if (tape_frame(p->packed, n, p->meter, p->op, true, b->p, b->len, out) !=
+    if (tape_frame(p->packed, n, p->meter, m->op, true, b->p, b->len, out) !=
         0) {
         /* Nothing is dropped: the plain frame is there. */
         metric_sub(n->metrics, METRIC_DROPPED_APP, 1);

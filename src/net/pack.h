@@ -13,14 +13,24 @@
 
 struct packer;
 
+/* How an app compresses. */
+struct pack_settings {
+    uint8_t level; /* zlib's, 1 to 9; 0: not at all */
+    uint8_t bits;  /* the window that most members have agreed to */
+};
+
+struct pack_message {
+    enum frame_opcode op;
+    const void *data;
+    size_t len;
+};
+
 /* One message on its way out. parcel_fini() when everybody has been served. */
 struct parcel {
     struct net *net;
     struct range plain; /* the frame as it is; a reference of ours */
-    const void *data;   /* its payload; lent */
-    size_t len;
-    enum frame_opcode op;
-    uint8_t level;
+    struct pack_message message;
+    struct pack_settings how;
     bool is_packing; /* those who agreed get it compressed */
     struct tape *packed;
     struct meter *meter;
@@ -28,14 +38,26 @@ struct parcel {
 };
 
 /* `r` is the message's plain frame, and all that goes out until parcel_pack()
- * is called. */
+ * is called. The payload is lent. */
 void parcel_init(struct parcel *p, struct net *n, const struct range *r,
-    enum frame_opcode op, const void *data, size_t len);
+    const struct pack_message *m);
 /* Those who agreed get it compressed. `packed` is where the usual form goes, so
  * that such forms lie one behind the other as well. */
-void parcel_pack(
-    struct parcel *p, struct tape *packed, struct meter *meter, int level);
+void parcel_pack(struct parcel *p, struct tape *packed, struct meter *meter,
+    const struct pack_settings *how);
 void parcel_fini(struct parcel *p);
+/* Does this member take the usual form? */
+static inline bool pack_is_usual(
+    const struct pack_settings *how, const struct lane *l)
+{
+    return (l->flags & (LANE_DEFLATE | LANE_CONTEXT)) == LANE_DEFLATE &&
+           (l->flags >> LANE_WINDOW_SHIFT) + DEFLATE_BITS_MIN == how->bits;
+}
+/* tape_frame() for a message to one who does: compressed, if that makes it
+ * smaller. */
+int pack_frame(struct tape *t, struct net *n, struct meter *meter,
+    const struct pack_settings *how, const struct pack_message *m,
+    struct range *out) NODISCARD;
 int parcel_send_packed(struct parcel *p, uint32_t slot,
     enum outbox_policy policy, const char *key, size_t key_len) NODISCARD;
 
