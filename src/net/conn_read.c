@@ -164,6 +164,8 @@ static void parse(struct conn *c, uint8_t **p, size_t *n)
     }
     if (c->state > CONN_CLOSING) {
         *n = 0; /* read over */
+    } else if (c->flags & CONN_IS_WS) {
+        message_reader_rest(&c->p.ws.reader); /* it may be long idle now */
     }
 }
 

@@ -412,6 +412,13 @@ void message_reader_fini(struct message_reader *r)
     }
 }
 
+void message_reader_rest(struct message_reader *r)
+{
+    if (r->part != NULL && part_is_idle(r->part)) {
+        message_reader_fini(r);
+    }
+}
+
 void message_reader_detach(struct message_reader *r)
 {
     if (r->part != NULL) {
@@ -429,9 +436,7 @@ int message_read_packed(struct message_reader *r, struct inflate_source *from,
     uint8_t **p, size_t *n, struct message *out)
 {
     *out = (struct message){.kind = MESSAGE_MORE, .data = no_bytes};
-    if (r->part != NULL && part_is_idle(r->part)) {
-        message_reader_fini(r); /* the lent bytes come back */
-    }
+    message_reader_rest(r); /* the lent bytes come back */
     if (r->part == NULL) {
         if (*n == 0) {
             return 0;

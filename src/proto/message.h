@@ -63,6 +63,8 @@ int message_read(struct message_reader *r, uint8_t **p, size_t *n,
  * has to outlive the reader, or the reader is detached from it. */
 int message_read_packed(struct message_reader *r, struct inflate_source *from,
     uint8_t **p, size_t *n, struct message *out) NODISCARD;
+/* Between messages: frees what the last one was lent from. */
+void message_reader_rest(struct message_reader *r);
 /* Gives an inflater that is lent back to its source; the reader must not be
  * fed again, but what it lent out stays. */
 void message_reader_detach(struct message_reader *r);

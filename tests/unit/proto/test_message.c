@@ -122,6 +122,9 @@ static void no_heap_is_held_between_messages(void **s)
     assert_int_equal(m.kind, MESSAGE_TEXT);
     assert_false(message_is_partial(&r));
     assert_memory_equal(m.data, "Hello", 5);
+    assert_non_null(r.part);
+    message_reader_rest(&r);
+    assert_null(r.part);
     assert_int_equal(message_read(&r, &p, &n, &m), 0);
     assert_int_equal(m.kind, MESSAGE_MORE);
     assert_null(r.part);
