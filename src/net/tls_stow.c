@@ -58,6 +58,26 @@ static bool has_fragment(const mbedtls_ssl_context *ssl)
 #    endif
 }
 
+/* After a handshake of TLS 1.3 the library (3.6) keeps what only the handshake
+ * needed, 6 KB, to the end of the connection. It has the function that frees
+ * it, and calls it itself for TLS 1.2, but does not declare it for others. */
+#    if TLS_IS_3 && defined(MBEDTLS_SSL_PROTO_TLS1_3)
+void mbedtls_ssl_handshake_wrapup_free_hs_transform(mbedtls_ssl_context *ssl);
+
+static void drop_handshake(mbedtls_ssl_context *ssl)
+{
+    if (ssl->handshake != NULL && ssl->transform == NULL &&
+        ssl->tls_version == MBEDTLS_SSL_VERSION_TLS1_3) {
+        mbedtls_ssl_handshake_wrapup_free_hs_transform(ssl);
+    }
+}
+#    else
+static void drop_handshake(mbedtls_ssl_context *ssl)
+{
+    (void)ssl;
+}
+#    endif
+
 static void give(unsigned char *p, unsigned char **spares, unsigned *count)
 {
     if (*count < TLS_SPARES) {
@@ -85,6 +105,7 @@ void tls_stow(struct tls *t, mbedtls_ssl_context *ssl, struct tls_stowed *s)
     if (ssl->state != MBEDTLS_SSL_HANDSHAKE_OVER) {
         return;
     }
+    drop_handshake(ssl);
     if (s->in_base == 0 && ssl->in_left == 0 && ssl->in_offt == NULL &&
         ssl->in_hslen == 0 && ssl->keep_current_message == 0 &&
         !has_fragment(ssl)) {

@@ -472,13 +472,15 @@ def test_a_storm_of_handshakes_stalls_nobody(echo):
 # ---- memory
 
 @not_tiny
-def test_an_idle_connection_holds_no_record_buffers(echo):
+def test_an_idle_connection_holds_no_record_buffers(serve):
+    server = serve(ECHO)
+
     def rss():
-        with open("/proc/%d/statm" % echo.pid) as file:
+        with open("/proc/%d/statm" % server.pid) as file:
             return int(file.read().split()[1]) * 4096
 
     def more(n):
-        new = [Peer(echo.port).open() for _ in range(n)]
+        new = [Peer(server.port).open() for _ in range(n)]
         for p in new:
             p.text("hi")
             assert p.message() == "hi"
