@@ -24,8 +24,7 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(scope="module", autouse=True)
 def wire(request):
     """What servers and peers speak while the test runs."""
-    name = getattr(request, "param", wires.PLAIN)
-    with wires.use(name):
+    with wires.use(getattr(request, "param", wires.PLAIN)) as name:
         yield name
 
 

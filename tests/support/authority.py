@@ -4,7 +4,9 @@
     chain, key = ca.issue("localhost")         # paths of PEM files
     context = ca.client_context()              # trusts it, and nobody else
 """
+import base64
 import functools
+import hashlib
 import pathlib
 import ssl
 import subprocess
@@ -45,6 +47,15 @@ class Authority:
                  str(1000 + self._count + serial), "-extfile", ext,
                  "-out", out)
         return out, base + ".key"
+
+    def fingerprint(self, chain):
+        """Of its first certificate's public key, as browsers are told it."""
+        pem = subprocess.run(["openssl", "x509", "-in", chain, "-noout",
+                              "-pubkey"], check=True, capture_output=True)
+        der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "der"],
+                             input=pem.stdout, check=True, capture_output=True)
+        return base64.b64encode(
+            hashlib.sha256(der.stdout).digest()).decode()
 
     @functools.lru_cache(maxsize=None)
     def client_context(self):

@@ -63,7 +63,7 @@ def use(name):
         chain, key = ca().issue("localhost")
         server.MORE_ARGS[:] = ["--tls-cert", chain, "--tls-key", key]
     try:
-        yield
+        yield name
     finally:
         _now, server.MORE_ARGS[:] = before
 
