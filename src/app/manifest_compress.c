@@ -2,7 +2,7 @@
  *
  *   compress = false
  *   compress = {
- *     threshold = "256B",  -- shorter messages go out as they are
+ *     threshold = "1KB",   -- shorter messages go out as they are
  *     level = 3,           -- 1 (fast) to 9 (small)
  *     context = "none",    -- who refers to earlier messages:
  *                          -- "none", "client", "server", "both"

@@ -19,7 +19,7 @@
 
 /* Compression (RFC 7692). A longer message goes out as it is: to compress it
  * would hold up everybody else. */
-#define LIMIT_DEFAULT_DEFLATE_THRESHOLD_BYTES 256
+#define LIMIT_DEFAULT_DEFLATE_THRESHOLD_BYTES 1024
 #define LIMIT_DEFAULT_DEFLATE_LEVEL           3
 #define LIMIT_DEFLATE_BYTES                   (1024 * 1024)
 
