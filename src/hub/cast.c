@@ -16,6 +16,10 @@
  * addressed twice gets one copy, and whoever is excepted bears the stamp
  * beforehand.
  *
+ * Members on other loops are not walked here: far.c writes a letter to each
+ * such loop, behind all that was written before, so that the order of
+ * broadcasts is the same there.
+ *
  * Laws: I2 (net_send judges by the policy; the app's meter bounds the tapes).
  * net never calls on_closed from inside net_send, so membership rests during
  * a walk; is_walking holds everybody to that. */
@@ -31,9 +35,11 @@ struct cast {
     struct hub *h;
     const struct hub_message *msg;
     struct tape *tape;
-    struct tape *packed;  /* for the compressed form of it */
-    struct parcel parcel; /* no blob in it: not encoded yet */
-    bool is_refused;      /* the app's meter said no */
+    struct tape *packed;       /* for the compressed form of it */
+    struct parcel parcel;      /* no blob in it: not encoded yet */
+    bool is_refused;           /* the app's meter said no */
+    enum outbox_policy policy; /* of what is collected for other loops */
+    bool has_far;              /* something is */
     uint32_t queued;
     uint32_t dropped;
 };
@@ -41,6 +47,11 @@ struct cast {
 static void count_metric(struct hub *h, enum metric metric, uint64_t n)
 {
     metric_add(loop_metrics(h->net->loop), metric, n);
+}
+
+static bool member_takes_usual_form(const struct member *m)
+{
+    return m->pack_bits == m->hub->compress.bits && !m->has_pack_context;
 }
 
 static bool is_compressed(const struct hub *h, const struct hub_message *msg)
@@ -80,8 +91,8 @@ static void walk_room(struct cast *c, const struct room *r)
     const enum outbox_policy policy = policy_of(c->h, r);
     const char *key = c->msg->key;
     const size_t key_len = c->msg->key_len;
-    const uint32_t *slots = r->slots;
-    const uint32_t len = r->len;
+    const uint32_t *slots = r->here.slots;
+    const uint32_t len = r->here.len;
     uint32_t queued = 0;
     uint32_t dropped = 0;
     for (uint32_t i = 0; i < len; i++) {
@@ -103,9 +114,7 @@ static void walk_room(struct cast *c, const struct room *r)
     c->dropped += dropped;
 }
 
-/* Calls fn for each member that is excepted, for some perhaps twice; returns
- * the sum of what it says. */
-static uint32_t each_excepted(struct hub *h, const struct hub_target *to,
+uint32_t cast_each_excepted(struct hub *h, const struct hub_target *to,
     uint32_t (*fn)(struct member *m, void *arg), void *arg)
 {
     uint32_t sum = 0;
@@ -132,10 +141,14 @@ static uint32_t hide(struct member *m, void *arg)
 {
     struct room *r = arg;
     const struct membership *place = member_in(m, r);
-    if (place == NULL || (r->slots[place->index] & ROOM_DEAD) != 0) {
+    if (place == NULL) {
         return 0;
     }
-    r->slots[place->index] |= ROOM_DEAD;
+    uint32_t *slot = &room_part(r, m->conn.loop)->slots[place->index];
+    if ((*slot & ROOM_DEAD) != 0) {
+        return 0;
+    }
+    *slot |= ROOM_DEAD;
     return 1;
 }
 
@@ -144,30 +157,81 @@ static uint32_t show(struct member *m, void *arg)
     struct room *r = arg;
     const struct membership *place = member_in(m, r);
     if (place != NULL) {
-        r->slots[place->index] &= ~ROOM_DEAD;
+        room_part(r, m->conn.loop)->slots[place->index] &= ~ROOM_DEAD;
     }
     return 0;
+}
+
+/* For other loops: with the compressed form, made once and here, if anybody
+ * over there may want it. */
+static struct fanout fanout_of(struct cast *c, enum outbox_policy policy)
+{
+    struct fanout f = {
+        .range = &c->parcel.plain,
+        .policy = policy,
+        .key = c->msg->key,
+        .key_len = c->msg->key_len,
+    };
+    if (c->parcel.is_packing && c->h->far_packed > 0) {
+        f.how = c->parcel.how;
+        f.packed = parcel_usual_form(&c->parcel);
+    }
+    return f;
 }
 
 static void cast_to_room(
     struct cast *c, struct room *r, const struct hub_target *to)
 {
-    room_tidy(r);
-    uint32_t addressed = room_count(r) - each_excepted(c->h, to, hide, r);
+    /* All of them, and before anybody is hidden: closing gaps would take who
+     * is only hidden for one that has left. */
+    for (struct part *p = &r->here; p != NULL; p = p->next) {
+        part_tidy(p);
+    }
+    uint32_t addressed = room_count(r) - cast_each_excepted(c->h, to, hide, r);
     c->tape = &r->tape;
     c->packed = &r->packed;
     if (addressed > 0 && encode(c)) {
+        /* Letters first: the others can begin while we walk. */
+        if (r->here.next != NULL) {
+            struct fanout f = fanout_of(c, policy_of(c->h, r));
+            far_cast_room(c->h, r, &f, to, &c->queued, &c->dropped);
+        }
         walk_room(c, r);
     } else {
         c->dropped = addressed;
     }
-    each_excepted(c->h, to, show, r);
+    cast_each_excepted(c->h, to, show, r);
 }
 
 static uint32_t skip(struct member *m, void *arg)
 {
     m->stamp = *(const uint64_t *)arg;
     return 0;
+}
+
+static void send_collected(struct cast *c)
+{
+    if (c->has_far) {
+        struct fanout f = fanout_of(c, c->policy);
+        far_send_batch(c->h, &f, &c->queued, &c->dropped);
+        c->has_far = false;
+    }
+}
+
+/* One letter takes all that are addressed with one policy. */
+static void collect(
+    struct cast *c, const struct member *m, enum outbox_policy policy)
+{
+    if (c->policy != policy) {
+        send_collected(c);
+    }
+    c->policy = policy;
+    if (far_collect(c->h, m)) {
+        c->has_far = true;
+    } else {
+        c->dropped++;
+        count_metric(c->h, METRIC_DROPPED_APP, 1);
+    }
 }
 
 static void address(struct cast *c, struct member *m, enum outbox_policy policy)
@@ -182,6 +246,10 @@ static void address(struct cast *c, struct member *m, enum outbox_policy policy)
     }
     if (c->is_refused) {
         c->dropped++;
+        return;
+    }
+    if (m->conn.loop != h->home) {
+        collect(c, m, policy);
         return;
     }
     int rc = parcel_send(
@@ -210,18 +278,21 @@ static struct tape *choose_tape(struct hub *h, const struct hub_target *to)
     return named <= FEW ? &h->scratch : &h->everybody.tape;
 }
 
-static void walk_members(struct cast *c, const struct room *r)
+static void walk_members(
+    struct cast *c, const struct part *p, enum outbox_policy policy)
 {
     const struct lane *lanes = c->h->net->lanes;
-    const enum outbox_policy policy = policy_of(c->h, r);
-    for (uint32_t i = 0; i < r->len; i++) {
-        if (i + AHEAD < r->len && r->members[i + AHEAD] != NULL) {
-            __builtin_prefetch(&r->members[i + AHEAD]->stamp, 1);
-            __builtin_prefetch(&r->members[i + AHEAD]->conn);
-            __builtin_prefetch(&lanes[r->slots[i + AHEAD]], 1);
+    bool is_here = p->loop == c->h->home;
+    for (uint32_t i = 0; i < p->len; i++) {
+        if (i + AHEAD < p->len && p->members[i + AHEAD] != NULL) {
+            __builtin_prefetch(&p->members[i + AHEAD]->stamp, 1);
+            __builtin_prefetch(&p->members[i + AHEAD]->conn);
+            if (is_here) {
+                __builtin_prefetch(&lanes[p->slots[i + AHEAD]], 1);
+            }
         }
-        if (r->members[i] != NULL) {
-            address(c, r->members[i], policy);
+        if (p->members[i] != NULL) {
+            address(c, p->members[i], policy);
         }
     }
 }
@@ -233,8 +304,10 @@ static void cast_to_named_rooms(struct cast *c, const struct hub_target *to)
         if (r == NULL) {
             continue;
         }
-        room_tidy(r);
-        walk_members(c, r);
+        for (struct part *p = &r->here; p != NULL; p = p->next) {
+            part_tidy(p);
+            walk_members(c, p, policy_of(c->h, r));
+        }
     }
 }
 
@@ -259,18 +332,18 @@ static void cast_to_union(struct cast *c, const struct hub_target *to)
     c->tape = choose_tape(h, to);
     c->packed = c->tape == &h->scratch ? &h->scratch : &h->everybody.packed;
     h->stamp++;
-    each_excepted(h, to, skip, &h->stamp);
+    cast_each_excepted(h, to, skip, &h->stamp);
     if (to->ids == NULL) {
         cast_to_named_rooms(c, to);
         cast_to_named_users(c, to);
-        return;
     }
-    for (size_t i = 0; i < to->id_count; i++) {
+    for (size_t i = 0; to->ids != NULL && i < to->id_count; i++) {
         struct member *m = hub_find(h, to->ids[i]);
         if (m != NULL) {
             address(c, m, h->policy);
         }
     }
+    send_collected(c);
 }
 
 void hub_broadcast(struct hub *h, const struct hub_target *to,
@@ -299,31 +372,34 @@ void hub_broadcast(struct hub *h, const struct hub_target *to,
     *dropped = c.dropped;
 }
 
-/* Only in the form that this one client takes, so that what is sent to it in
- * a turn lies together. */
-static int send_compressed(struct member *m, const struct hub_message *msg)
+static int send_far(
+    struct member *m, const struct hub_message *msg, const struct range *r)
 {
     struct hub *h = m->hub;
-    struct net *n = h->net;
-    const uint32_t slot = m->conn.slot;
+    struct fanout f = {
+        .range = r,
+        .policy = h->policy,
+        .key = msg->key,
+        .key_len = msg->key_len,
+    };
+    /* It has a context or a window of its own: done over there. */
+    if (m->pack_bits != 0 && is_compressed(h, msg) &&
+        !member_takes_usual_form(m)) {
+        f.how = h->compress;
+    }
+    return far_send(h, m, &f);
+}
+
+/* To one who is here and has a context or a window of its own. */
+static int send_own_form(
+    struct member *m, const struct hub_message *msg, const struct range *r)
+{
+    struct hub *h = m->hub;
     const struct pack_message pm = {msg->op, msg->data, msg->len};
-    struct range r;
-    int rc;
-    if (pack_is_usual(&h->compress, &n->lanes[slot])) {
-        rc = pack_frame(&h->scratch, n, h->meter, &h->compress, &pm, &r);
-        return rc != 0
-                   ? rc
-                   : net_send(n, slot, &r, h->policy, msg->key, msg->key_len);
-    }
-    rc = tape_frame(
-        &h->scratch, n, h->meter, msg->op, false, msg->data, msg->len, &r);
-    if (rc != 0) {
-        return rc;
-    }
     struct parcel p;
-    parcel_init(&p, n, &r, &pm);
+    parcel_init(&p, h->net, r, &pm);
     parcel_pack(&p, &h->scratch, h->meter, &h->compress);
-    rc = parcel_send(&p, slot, h->policy, msg->key, msg->key_len);
+    int rc = parcel_send(&p, m->conn.slot, h->policy, msg->key, msg->key_len);
     parcel_fini(&p);
     return rc;
 }
@@ -336,17 +412,28 @@ int hub_send(struct member *m, const struct hub_message *msg)
     }
     ASSERT(!h->is_walking, "a walk borrows the tape");
     struct net *n = h->net;
-    if (!(n->lanes[m->conn.slot].flags & LANE_OPEN)) {
+    bool is_far = m->conn.loop != h->home;
+    if (!is_far && !(n->lanes[m->conn.slot].flags & LANE_OPEN)) {
         return ERR_CLOSED; /* no bytes on the tape for nobody */
     }
-    if (is_compressed(h, msg)) {
-        return send_compressed(m, msg);
-    }
+    const struct pack_message pm = {msg->op, msg->data, msg->len};
+    bool is_packed = m->pack_bits != 0 && is_compressed(h, msg);
+    bool is_usual = is_packed && member_takes_usual_form(m);
     struct range r;
-    int rc = tape_frame(
-        &h->scratch, n, h->meter, msg->op, false, msg->data, msg->len, &r);
+    /* The usual form at once, so that what is sent to one in a turn lies
+     * together. */
+    int rc = is_usual
+                 ? pack_frame(&h->scratch, n, h->meter, &h->compress, &pm, &r)
+                 : tape_frame(&h->scratch, n, h->meter, msg->op, false,
+                       msg->data, msg->len, &r);
     if (rc != 0) {
         return rc;
+    }
+    if (is_far) {
+        return send_far(m, msg, &r);
+    }
+    if (is_packed && !is_usual) {
+        return send_own_form(m, msg, &r);
     }
     return net_send(n, m->conn.slot, &r, h->policy, msg->key, msg->key_len);
 }

@@ -30,6 +30,8 @@ struct membership {
 struct member {
     struct hub *hub; /* NULL: not in a hub */
     struct conn_id conn;
+    uint8_t pack_bits;        /* window of the compression agreed on; 0: none */
+    bool has_pack_context;    /* it keeps one of its own */
     uint64_t id;              /* the client's number */
     struct membership *rooms; /* [0] is the room of everybody */
     uint32_t room_count;
@@ -69,6 +71,8 @@ int hub_enter(struct hub *h, struct member *m, uint64_t id, struct conn_id conn,
  * on_closed: a walk knows its members by slot alone, and the slot will be
  * somebody else's. */
 void hub_leave(struct member *m);
+/* It has agreed to compressed messages; at most once, while it is in. */
+void hub_set_packed(struct member *m, uint8_t bits, bool has_context);
 struct member *hub_find(struct hub *h, uint64_t id);
 uint32_t hub_count(const struct hub *h);
 /* The member's user name, or NULL. */

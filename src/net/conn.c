@@ -55,19 +55,33 @@ void conn_watch(struct conn *c, unsigned events)
 struct conn *conn_new(struct net *n, int fd, const struct conn_router *router,
     const struct conn_settings *defaults)
 {
-    struct conn *c = quota_alloc(sizeof(*c));
-    void *secure = c != NULL && n->tls != NULL ? tls_open(n->tls) : NULL;
-    if (c == NULL || (n->tls != NULL && secure == NULL)) {
+    if (n->tls == NULL) {
+        return conn_make(n, fd, router, defaults, &transport_tcp, NULL);
+    }
+    void *state = tls_open(n->tls);
+    if (state == NULL) {
         transport_tcp.close(NULL, fd, false);
-        quota_free(c);
+        return NULL;
+    }
+    return conn_make(n, fd, router, defaults, &transport_tls, state);
+}
+
+/* NOLINTNEXTLINE(readability-function-size): what a connection is made of. */
+struct conn *conn_make(struct net *n, int fd, const struct conn_router *router,
+    const struct conn_settings *defaults, const struct transport *transport,
+    void *state)
+{
+    struct conn *c = quota_alloc(sizeof(*c));
+    if (c == NULL) {
+        transport->close(state, fd, false);
         return NULL;
     }
     *c = (struct conn){
         .magic = CONN_MAGIC,
         .state = CONN_HTTP,
         .net = n,
-        .transport = secure != NULL ? &transport_tls : &transport_tcp,
-        .transport_state = secure,
+        .transport = transport,
+        .transport_state = state,
         .settings = defaults,
         .watch = {.fd = -1},
         .p.http.router = router,
@@ -78,7 +92,7 @@ struct conn *conn_new(struct net *n, int fd, const struct conn_router *router,
     if (rc != 0) {
         log_event(LOG_WARN, &(struct log_fields){.err = err_text(rc)},
             "a new connection cannot be watched");
-        c->transport->close(secure, fd, false);
+        transport->close(state, fd, false);
         quota_free(c);
         return NULL;
     }
@@ -149,6 +163,12 @@ void conn_set_handler(
         c->p.ws.handler = handler;
         c->p.ws.user = user;
     }
+}
+
+void *conn_user(const struct conn *c)
+{
+    ASSERT(c->state == CONN_OPEN, "an open WebSocket has a user");
+    return c->p.ws.user;
 }
 
 struct conn_id conn_get_id(const struct conn *c)
@@ -230,6 +250,8 @@ void conn_do_todo(struct conn *c)
     CHECK(c, CONN_MAGIC);
     if (c->doom == CONN_DOOM_ERROR) {
         conn_kill(c, false);
+    } else if (c->doom == CONN_DOOM_MOVE) {
+        conn_depart(c);
     } else if (c->doom != CONN_DOOM_NONE) {
         conn_end_slow(c);
     }
@@ -379,24 +401,15 @@ static void free_at_end_of_turn(struct loop_deferred *d)
     quota_free(c);
 }
 
-void conn_kill(struct conn *c, bool reset)
+void conn_unlink(struct conn *c)
 {
-    CHECK(c, CONN_MAGIC);
-    if (c->state == CONN_DEAD) {
-        return;
-    }
     struct net *n = c->net;
-    int fd = conn_lane(c)->fd;
-    struct conn_queue q;
-    conn_queue(c, &q);
-    metric_add(n->metrics, METRIC_DROPPED_CLOSE, q.messages);
     conn_set_state(c, CONN_DEAD);
     io_remove(n->loop, &c->watch);
     timer_stop(&c->timer);
     outbox_free(c->outbox, n);
     c->outbox = NULL;
     net_remove_conn(n, c);
-    c->transport->close(c->transport_state, fd, reset);
     if (c->flags & CONN_IS_WS) {
         conn_unpack(c);
     } else {
@@ -407,5 +420,19 @@ void conn_kill(struct conn *c, bool reset)
     /* Nothing of the connection is needed to free it: it may outlive its
      * net by a turn. */
     loop_defer(n->loop, &c->u.dead, free_at_end_of_turn);
+}
+
+void conn_kill(struct conn *c, bool reset)
+{
+    CHECK(c, CONN_MAGIC);
+    if (c->state == CONN_DEAD) {
+        return;
+    }
+    int fd = conn_lane(c)->fd;
+    struct conn_queue q;
+    conn_queue(c, &q);
+    metric_add(c->net->metrics, METRIC_DROPPED_CLOSE, q.messages);
+    conn_unlink(c);
+    c->transport->close(c->transport_state, fd, reset);
     tell_closed(c, CODE_ABNORMAL, "", 0);
 }

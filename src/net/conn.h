@@ -81,6 +81,18 @@ struct conn_router {
 struct conn *conn_new(struct net *n, int fd, const struct conn_router *router,
     const struct conn_settings *defaults) NODISCARD;
 
+/* From on_request(), instead of an answer: the connection leaves this loop at
+ * the coming flush, with its request and what was read behind it, and the
+ * router of that loop is asked as if the request had come there. Once in a
+ * connection's life (conn_has_moved()), and only where the net knows its peers
+ * (net_meet()). If it dies before it arrives, nobody hears of it. */
+void conn_move(struct conn *c, uint32_t loop);
+bool conn_has_moved(const struct conn *c);
+
+/* From on_request(): the parser that holds the request is the caller's now, to
+ * be given to http_parser_free(), on whatever loop. */
+struct http_parser *conn_take_request(struct conn *c) NODISCARD;
+
 struct conn_id conn_get_id(const struct conn *c);
 struct net *conn_net(const struct conn *c);
 enum conn_state conn_get_state(const struct conn *c);
@@ -91,15 +103,17 @@ bool conn_has_left(const struct conn *c);
 #define CONN_IP_BYTES 46
 void conn_ip(const struct conn *c, char out[CONN_IP_BYTES]);
 
+/* The `user` of an open WebSocket, as given to conn_upgrade(). */
+void *conn_user(const struct conn *c);
 /* Queues the 101 response (as handshake_response() wrote it) and opens the
  * WebSocket. Bytes that came with the handshake are read once control is
  * back in the conn, after this call. `settings` must outlive the conn. */
 void conn_upgrade(struct conn *c, const char *response, size_t len,
     const struct conn_handler *handler, void *user,
     const struct conn_settings *settings);
-/* permessage-deflate was agreed on with these; right after conn_upgrade().
- * 0, or ERR_NOMEM: the connection ends. */
-int conn_set_deflate(struct conn *c, const struct deflate_params *p) NODISCARD;
+/* permessage-deflate was agreed on with these (NULL: it was not); right after
+ * conn_upgrade(). Without memory for it the connection ends at the flush. */
+void conn_set_deflate(struct conn *c, const struct deflate_params *p);
 /* What `settings` points to holds other values now: they count from the next
  * event on. */
 void conn_settings_changed(struct conn *c);

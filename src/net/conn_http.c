@@ -61,8 +61,7 @@ void conn_http_refuse(struct conn *c, int status, const char *detail)
     reply_text(c, status, detail, NULL, false, false);
 }
 
-/* A head is complete. */
-static void answer(struct conn *c)
+void conn_http_answer(struct conn *c)
 {
     struct http_parser *parser = c->p.http.parser;
     const struct http_request *r = http_parser_request(parser);
@@ -75,13 +74,26 @@ static void answer(struct conn *c)
     /* The request is lent for the call, and the call may end what holds the
      * parser. */
     c->p.http.parser = NULL;
+    c->net->answering = parser;
     const struct conn_router *router = c->p.http.router;
     router->on_request(router->user, c, r);
     c->flags &= (uint16_t)~CONN_IN_CALL;
-    give_back(c->net, parser);
+    if (c->doom == CONN_DOOM_MOVE && c->state != CONN_DEAD) {
+        c->p.http.parser = parser; /* it travels with its request */
+        return;
+    }
+    give_back(c->net, c->net->answering);
     if ((c->flags & CONN_THINKING) && c->state == CONN_HTTP && is_upgrade) {
         conn_set_state(c, CONN_UPGRADING);
     }
+}
+
+struct http_parser *conn_take_request(struct conn *c)
+{
+    ASSERT(c->flags & CONN_IN_CALL, "a request is lent for the call");
+    struct http_parser *parser = c->net->answering;
+    c->net->answering = NULL;
+    return parser;
 }
 
 bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n)
@@ -107,7 +119,7 @@ bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n)
         return false;
     }
     if (rc == HTTP_REQUEST) {
-        answer(c);
+        conn_http_answer(c);
         return true;
     }
     return false;

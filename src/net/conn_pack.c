@@ -57,25 +57,21 @@ static int make_own(struct conn *c, const struct deflate_params *p)
     return rc;
 }
 
-int conn_set_deflate(struct conn *c, const struct deflate_params *p)
+void conn_set_deflate(struct conn *c, const struct deflate_params *p)
 {
     CHECK(c, CONN_MAGIC);
-    if (c->state != CONN_OPEN) {
-        return 0;
+    if (p == NULL || c->state != CONN_OPEN) {
+        return;
     }
-    if (p->client_keeps || p->server_keeps) {
-        int rc = make_own(c, p);
-        if (rc != 0) {
-            conn_doom(c, CONN_DOOM_ERROR);
-            return rc;
-        }
+    if ((p->client_keeps || p->server_keeps) && make_own(c, p) != 0) {
+        conn_doom(c, CONN_DOOM_ERROR);
+        return;
     }
     c->p.ws.reader.allow_rsv1 = true;
     uint32_t window = p->server_bits - (uint32_t)DEFLATE_BITS_MIN;
     conn_lane(c)->flags |= LANE_DEFLATE |
                            (p->server_keeps ? LANE_CONTEXT : 0u) |
                            window << LANE_WINDOW_SHIFT;
-    return 0;
 }
 
 void conn_unpack(struct conn *c)

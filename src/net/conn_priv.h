@@ -8,6 +8,7 @@
  *   conn_pack.c   compression
  *   conn_write.c  bytes out, second half: the socket
  *   conn_clock.c  the one timer
+ *   conn_move.c   from one loop to another, once
  *
  * A server has as many of these as it has clients, most of them idle, so
  * every field has to earn its place: 184 bytes and the lane. */
@@ -38,13 +39,15 @@ enum conn_flags {
                                 bound */
     CONN_FIN_SENT = 4096,
     CONN_FIN_SEEN = 8192,
-    CONN_AGAIN = 16384 /* not the first request */
+    CONN_AGAIN = 16384, /* not the first request */
+    CONN_MOVED = 32768  /* came from another loop, and stays here */
 };
 
-/* Why the connection ends at the next flush: net_send() is not the place to
- * call anybody back. */
+/* Why the connection ends here at the next flush: net_send() is not the place
+ * to call anybody back. */
 enum conn_doom {
     CONN_DOOM_NONE,
+    CONN_DOOM_MOVE, /* another loop will have it */
     CONN_DOOM_SLOW,
     CONN_DOOM_APP,  /* the app's outboxes have no room for us */
     CONN_DOOM_ERROR /* the socket is dead, or memory is out */
@@ -91,6 +94,7 @@ struct conn {
             const struct conn_router *router;
             struct http_parser *parser; /* NULL: no head has begun */
             struct conn_body *body;     /* NULL: none, or all of it made */
+            uint32_t next_loop;         /* CONN_DOOM_MOVE: where to */
         } http;
         struct {
             const struct conn_handler *handler; /* NULL: on_closed was called */
@@ -125,6 +129,10 @@ static inline bool conn_awaits_write(const struct conn *c)
 }
 
 /* conn.c */
+/* conn_new() over a transport that there is already; takes `state`. */
+struct conn *conn_make(struct net *n, int fd, const struct conn_router *router,
+    const struct conn_settings *defaults, const struct transport *transport,
+    void *state) NODISCARD;
 void conn_watch(struct conn *c, unsigned events);
 void conn_set_state(struct conn *c, enum conn_state next);
 /* Puts the conn on the list that the next flush begins with. */
@@ -150,6 +158,8 @@ void conn_read_on(struct conn *c);
 bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n);
 /* Answers a request that never reaches the router. */
 void conn_http_refuse(struct conn *c, int status, const char *detail);
+/* p.http.parser holds a whole head: the router is asked. */
+void conn_http_answer(struct conn *c);
 /* The reply made so far has left. */
 void conn_http_left(struct conn *c);
 void conn_http_fini(struct conn *c);
@@ -203,6 +213,15 @@ void conn_on_writable(struct conn *c);
 /* conn_clock.c */
 void conn_on_timer(struct timer *t);
 void conn_start_timer(struct conn *c, uint32_t ms);
+
+/* conn_move.c */
+/* The turn's end of conn_move(). */
+void conn_depart(struct conn *c);
+
+/* conn.c */
+/* Takes it out of everything but memory, which goes at the end of the turn.
+ * The descriptor stays open. */
+void conn_unlink(struct conn *c);
 
 /* net.c */
 void net_add_conn(struct net *n, struct conn *c, int fd);

@@ -5,9 +5,9 @@
  * order of its members. The common case is one send() from here without
  * touching the connection; everything else goes to conn_write.c.
  *
- * A lane outlives its connection by LANE_DIRTY alone: the slot may be given
- * out again while it still stands in the ring, and must not stand there
- * twice.
+ * A lane outlives its connection by LANE_DIRTY (and its tag) alone: the slot
+ * may be given out again while it still stands in the ring, and must not stand
+ * there twice.
  *
  * Laws: I1, I2 (the ring has a place for every slot). */
 #include "net/net.h"
@@ -66,7 +66,7 @@ void net_add_conn(struct net *n, struct conn *c, int fd)
     struct lane *l = &n->lanes[c->slot];
     ASSERT(l->blob == NULL, "I1: a lane is handed on empty");
     l->fd = fd;
-    l->flags &= LANE_DIRTY;
+    l->flags = (l->flags & LANE_DIRTY) | c->generation << LANE_TAG_SHIFT;
     l->hard_bytes = 0;
     n->conn_count++;
     metric_add(n->metrics, METRIC_CONNS, 1);
@@ -209,6 +209,16 @@ struct net *net_new(struct loop *l)
     return n;
 }
 
+void net_meet(struct net *n, struct net *const *peers, uint32_t count,
+    const struct conn_router *router, const struct conn_settings *defaults)
+{
+    ASSERT(peers[loop_index(n->loop)] == n, "I1: each loop has its own net");
+    n->peers = peers;
+    n->peer_count = count;
+    n->router = router;
+    n->defaults = defaults;
+}
+
 void net_kill_all(struct net *n, bool reset)
 {
     for (uint32_t i = 0; i < n->conns.capacity; i++) {
@@ -232,6 +242,7 @@ void net_kill_idle(struct net *n)
 void net_set_tls(struct net *n, struct tls *t)
 {
     if (t != NULL) {
+        tls_adopt(t, n->loop);
         tls_ref(t);
     }
     tls_unref(n->tls);

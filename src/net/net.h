@@ -24,6 +24,8 @@
 #include "net/tape.h"
 
 struct conn;
+struct conn_router;
+struct conn_settings;
 struct http_parser;
 struct net;
 struct packer;
@@ -43,15 +45,30 @@ enum outbox_policy {
     OUTBOX_DROP_NEWEST  /* new frames are refused */
 };
 
+/* How an app compresses; see net/pack.h. */
+struct pack_settings {
+    uint8_t level; /* zlib's, 1 to 9; 0: not at all */
+    uint8_t bits;  /* the window that most members have agreed to */
+};
+
 enum lane_flags {
     LANE_OPEN = 1,     /* takes data: a WebSocket that is not closing */
     LANE_SLOW = 2,     /* has an outbox: pushes go there */
     LANE_DIRTY = 4,    /* stands in the flush list */
     LANE_PLAIN = 8,    /* plain TCP: the flush may send() by itself */
-    LANE_DEFLATE = 16, /* takes compressed frames: see net/pack.h */
-    LANE_CONTEXT = 32  /* of its own: nobody else's are right for it */
+    LANE_SKIP = 16,    /* left out of the fan-out under way */
+    LANE_DEFLATE = 32, /* takes compressed frames: see net/pack.h */
+    LANE_CONTEXT = 64  /* of its own: nobody else's are right for it */
 };
-#define LANE_WINDOW_SHIFT 16 /* above it: window bits agreed on, less 8 */
+/* Three bits above the flags: the window agreed on for what we compress, in
+ * bits less 8. */
+#define LANE_WINDOW_SHIFT  8
+#define LANE_WINDOW(flags) ((flags) >> LANE_WINDOW_SHIFT & 7u)
+/* Above that: the low bits of the connection's generation, so that a fan-out
+ * from another loop tells whether a slot is still whose it was without touching
+ * the connection. A letter would have to be under way while its slot is given
+ * out a million times to mistake one for another. */
+#define LANE_TAG_SHIFT 12
 
 struct lane {
     struct blob *blob; /* ref; NULL: nothing pending here */
@@ -65,6 +82,12 @@ struct lane {
 
 struct net {
     struct loop *loop;
+    struct net *const *peers; /* by loop index, ours among them; NULL: alone.
+                                 Others' are only written into letters */
+    uint32_t peer_count;
+    const struct conn_router *router; /* for connections that move here */
+    const struct conn_settings
+        *defaults;           /* and theirs, until they are claimed */
     struct metrics *metrics; /* the loop's */
     struct slots conns;      /* slot -> struct conn * */
     struct lane *lanes;      /* parallel to conns.entries */
@@ -80,6 +103,7 @@ struct net {
     uint32_t spare_outbox_count;
     uint32_t conn_count;
     struct http_parser *spare_parser; /* NULL: none */
+    struct http_parser *answering;    /* whose request the router has now */
     struct tls *tls;                  /* ref; NULL: connections are plain TCP */
     struct packer *packer; /* compression; NULL: nobody needed it yet */
     struct blob *read_buf; /* loop-wide; replaced while somebody borrows it */
@@ -89,6 +113,10 @@ struct net {
 struct net *net_new(struct loop *l) NODISCARD;
 /* Every connection must be gone. */
 void net_free(struct net *n);
+/* Before the loops run: who the others are, by loop index (it outlives the
+ * net), and who answers requests of connections that move here. */
+void net_meet(struct net *n, struct net *const *peers, uint32_t count,
+    const struct conn_router *router, const struct conn_settings *defaults);
 /* conn_kill() for all that are left (shutdown). */
 void net_kill_all(struct net *n, bool reset);
 /* The same, with a FIN, for those that wait for a request or answer one

@@ -148,30 +148,6 @@ int pack_frame(struct tape *t, struct net *n, struct meter *meter,
 
 /* ---- parcels ---- */
 
-void parcel_init(struct parcel *p, struct net *n, const struct range *r,
-    const struct pack_message *m)
-{
-    *p = (struct parcel){.net = n, .plain = *r, .message = *m};
-    blob_ref(r->blob);
-}
-
-void parcel_pack(struct parcel *p, struct tape *packed, struct meter *meter,
-    const struct pack_settings *how)
-{
-    p->is_packing = p->message.len <= LIMIT_DEFLATE_BYTES;
-    p->packed = packed;
-    p->meter = meter;
-    p->how = *how;
-}
-
-void parcel_fini(struct parcel *p)
-{
-    for (size_t i = 0; i < ARRAY_LEN(p->forms); i++) {
-        blob_unref(p->forms[i].blob);
-    }
-    blob_unref(p->plain.blob);
-}
-
 /* A frame in a blob of its own; false: no room for it. */
 static bool frame_alone(struct meter *meter, enum frame_opcode op,
     const struct buf *b, struct range *out)
@@ -197,7 +173,7 @@ static bool make_form(struct parcel *p, unsigned bits, struct range *out)
         return false;
     }
     count_form(n, m->len - b->len);
-    if (bits != p->how.bits) {
+    if (bits != p->how.bits || p->packed == NULL) {
         return frame_alone(p->meter, m->op, b, out);
     }
     if (tape_frame(p->packed, n, p->meter, m->op, true, b->p, b->len, out) !=
@@ -210,6 +186,69 @@ static bool make_form(struct parcel *p, unsigned bits, struct range *out)
     return true;
 }
 
+void parcel_init(struct parcel *p, struct net *n, const struct range *r,
+    const struct pack_message *m)
+{
+    *p = (struct parcel){.net = n, .plain = *r, .message = *m};
+    blob_ref(r->blob);
+}
+
+void parcel_pack(struct parcel *p, struct tape *packed, struct meter *meter,
+    const struct pack_settings *how)
+{
+    p->is_packing = p->message.len <= LIMIT_DEFLATE_BYTES;
+    p->packed = packed;
+    p->meter = meter;
+    p->how = *how;
+}
+
+/* Of a frame of `total` bytes. */
+static size_t head_bytes(size_t total)
+{
+    static const size_t heads[] = {2, 4, 10};
+    size_t i = 0;
+    while (frame_header_bytes(total - heads[i]) != heads[i]) {
+        i++;
+        ASSERT(i < ARRAY_LEN(heads), "a whole frame");
+    }
+    return heads[i];
+}
+
+void parcel_open(struct parcel *p, struct net *n, const struct range *plain,
+    const struct range *usual, const struct pack_settings *how)
+{
+    const uint8_t *frame = plain->blob->data + plain->off;
+    size_t head = head_bytes(plain->len);
+    const struct pack_message m = {.op = (enum frame_opcode)(frame[0] & 0x0f),
+        .data = frame + head,
+        .len = plain->len - head};
+    ASSERT(plain->frames == 1, "a frame alone");
+    parcel_init(p, n, plain, &m);
+    parcel_pack(p, NULL, plain->blob->meter, how);
+    if (usual != NULL) {
+        p->forms[how->bits - DEFLATE_BITS_MIN] = *usual;
+        blob_ref(usual->blob);
+    }
+}
+
+const struct range *parcel_usual_form(struct parcel *p)
+{
+    struct range *r = &p->forms[p->how.bits - DEFLATE_BITS_MIN];
+    if (r->blob == NULL && !make_form(p, p->how.bits, r)) {
+        *r = p->plain;
+        blob_ref(r->blob);
+    }
+    return r;
+}
+
+void parcel_fini(struct parcel *p)
+{
+    for (size_t i = 0; i < ARRAY_LEN(p->forms); i++) {
+        blob_unref(p->forms[i].blob);
+    }
+    blob_unref(p->plain.blob);
+}
+
 int parcel_send_packed(struct parcel *p, uint32_t slot,
     enum outbox_policy policy, const char *key, size_t key_len)
 {
@@ -219,7 +258,7 @@ int parcel_send_packed(struct parcel *p, uint32_t slot,
         return conn_send_packed(
             n->conns.entries[slot].ptr, p, policy, key, key_len);
     }
-    unsigned window = flags >> LANE_WINDOW_SHIFT;
+    unsigned window = LANE_WINDOW(flags);
     struct range *r = &p->forms[window];
     if (r->blob == NULL && !make_form(p, window + DEFLATE_BITS_MIN, r)) {
         *r = p->plain;

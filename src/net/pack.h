@@ -13,12 +13,6 @@
 
 struct packer;
 
-/* How an app compresses. */
-struct pack_settings {
-    uint8_t level; /* zlib's, 1 to 9; 0: not at all */
-    uint8_t bits;  /* the window that most members have agreed to */
-};
-
 struct pack_message {
     enum frame_opcode op;
     const void *data;
@@ -45,16 +39,16 @@ void parcel_init(struct parcel *p, struct net *n, const struct range *r,
  * that such forms lie one behind the other as well. */
 void parcel_pack(struct parcel *p, struct tape *packed, struct meter *meter,
     const struct pack_settings *how);
+/* The same for one that came from elsewhere as a plain frame alone, with the
+ * usual form that was made of it (NULL: nobody needed it). */
+void parcel_open(struct parcel *p, struct net *n, const struct range *plain,
+    const struct range *usual, const struct pack_settings *how);
+/* The usual form, or the plain frame if that is not smaller; lent by the
+ * parcel. */
+const struct range *parcel_usual_form(struct parcel *p);
 void parcel_fini(struct parcel *p);
-/* Does this member take the usual form? */
-static inline bool pack_is_usual(
-    const struct pack_settings *how, const struct lane *l)
-{
-    return (l->flags & (LANE_DEFLATE | LANE_CONTEXT)) == LANE_DEFLATE &&
-           (l->flags >> LANE_WINDOW_SHIFT) + DEFLATE_BITS_MIN == how->bits;
-}
-/* tape_frame() for a message to one who does: compressed, if that makes it
- * smaller. */
+/* tape_frame() for a message to one who takes the usual form: compressed, if
+ * that makes it smaller. */
 int pack_frame(struct tape *t, struct net *n, struct meter *meter,
     const struct pack_settings *how, const struct pack_message *m,
     struct range *out) NODISCARD;
@@ -70,7 +64,7 @@ static inline int parcel_send(struct parcel *p, uint32_t slot,
     if (LIKELY(!(flags & LANE_DEFLATE) || !p->is_packing)) {
         return net_send(n, slot, &p->plain, policy, key, key_len);
     }
-    const struct range *r = &p->forms[flags >> LANE_WINDOW_SHIFT];
+    const struct range *r = &p->forms[LANE_WINDOW(flags)];
     if (LIKELY(r->blob != NULL && !(flags & LANE_CONTEXT))) {
         return net_send(n, slot, r, policy, key, key_len);
     }

@@ -390,6 +390,22 @@ void *tls_open(struct tls *t)
     return c;
 }
 
+void tls_leave(void *state)
+{
+    struct tls_conn *c = state;
+    ASSERT(c->is_open, "a handshake stays where it began");
+    tls_unref(c->tls);
+    c->tls = NULL;
+}
+
+/* What was still in its buffers comes along in them. */
+void tls_enter(void *state, struct tls *t)
+{
+    struct tls_conn *c = state;
+    c->tls = tls_ref(t);
+    c->ssl.conf = &t->conf;
+}
+
 const struct transport transport_tls = {
     .name = "tls",
     .read = tls_read,

@@ -13,6 +13,8 @@
 #include "net/transport.h"
 
 struct tls;
+/* Keys that tickets are sealed with: for all loops and through all reloads. */
+struct tls_tickets;
 
 struct tls_files {
     const char *const *certs; /* PEM, each a chain, the server's own first */
@@ -22,10 +24,17 @@ struct tls_files {
 
 #define TLS_WHY_BYTES 512
 
+/* NULL, with a sentence in `why`. Counted, and that by any thread. */
+struct tls_tickets *tls_tickets_new(char *why, size_t why_bytes) NODISCARD;
+void tls_tickets_unref(struct tls_tickets *k); /* NULL is fine */
+
 /* NULL, with a sentence in `why` that names the file, if anything is wrong
- * with any of them. The caller holds the one reference. */
-struct tls *tls_new(struct loop *l, const struct tls_files *files, char *why,
-    size_t why_bytes) NODISCARD;
+ * with any of them. The caller holds the one reference, on any thread, until
+ * tls_adopt(). */
+struct tls *tls_new(struct tls_tickets *tickets, const struct tls_files *files,
+    char *why, size_t why_bytes) NODISCARD;
+/* It belongs to this loop from now on; more than once is fine. */
+void tls_adopt(struct tls *t, struct loop *l);
 struct tls *tls_ref(struct tls *t);
 void tls_unref(struct tls *t); /* NULL is fine */
 /* Names and expiry of the certificates, for the log: one line each. */
@@ -36,5 +45,9 @@ extern const struct transport transport_tls;
 
 /* The transport state of a connection just accepted; NULL: no memory. */
 void *tls_open(struct tls *t) NODISCARD;
+/* A connection goes to another loop, its handshake done: it lets go of what is
+ * this loop's, and takes up what is the other's. */
+void tls_leave(void *state);
+void tls_enter(void *state, struct tls *t);
 
 #endif

@@ -254,12 +254,8 @@ static int configure(struct tls *t)
     if (t->count > 1) {
         mbedtls_ssl_conf_sni(conf, on_sni, t);
     }
-    if (rc == 0) {
-        rc = mbedtls_ssl_ticket_setup(&t->tickets, mbedtls_ctr_drbg_random,
-            &t->rng, MBEDTLS_CIPHER_AES_256_GCM, LIMIT_TLS_TICKET_S);
-    }
-    mbedtls_ssl_conf_session_tickets_cb(
-        conf, mbedtls_ssl_ticket_write, mbedtls_ssl_ticket_parse, &t->tickets);
+    mbedtls_ssl_conf_session_tickets_cb(conf, mbedtls_ssl_ticket_write,
+        mbedtls_ssl_ticket_parse, &t->tickets->context);
     return rc;
 }
 
@@ -270,9 +266,11 @@ static void on_turn_end(struct loop_hook *h)
 
 static void free_tls(struct tls *t)
 {
-    loop_hook_remove(&t->end_hook);
+    if (t->loop != NULL) {
+        loop_hook_remove(&t->end_hook);
+    }
     mbedtls_ssl_config_free(&t->conf);
-    mbedtls_ssl_ticket_free(&t->tickets);
+    tls_tickets_unref(t->tickets);
     for (size_t i = 0; i < t->count; i++) {
         mbedtls_x509_crt_free(&t->pairs[i].chain);
         mbedtls_pk_free(&t->pairs[i].key);
@@ -284,18 +282,17 @@ static void free_tls(struct tls *t)
     mem_free(t);
 }
 
-static struct tls *alloc_tls(struct loop *l, size_t count)
+static struct tls *alloc_tls(struct tls_tickets *tickets, size_t count)
 {
     struct tls *t = mem_zalloc(sizeof(*t));
     t->refs = 1;
-    t->loop = l;
+    t->tickets = tickets;
+    atomic_fetch_add(&tickets->refs, 1);
     t->count = count;
     t->pairs = mem_zalloc(count * sizeof(*t->pairs));
-    loop_hook_add(l, LOOP_END, &t->end_hook, on_turn_end);
     mbedtls_entropy_init(&t->entropy);
     mbedtls_ctr_drbg_init(&t->rng);
     mbedtls_ssl_config_init(&t->conf);
-    mbedtls_ssl_ticket_init(&t->tickets);
     for (size_t i = 0; i < count; i++) {
         mbedtls_x509_crt_init(&t->pairs[i].chain);
         mbedtls_pk_init(&t->pairs[i].key);
@@ -303,19 +300,66 @@ static struct tls *alloc_tls(struct loop *l, size_t count)
     return t;
 }
 
-struct tls *tls_new(
-    struct loop *l, const struct tls_files *files, char *why, size_t why_bytes)
+static void free_tickets(struct tls_tickets *k)
 {
-    ASSERT(files->count > 0, "a certificate at least");
-    struct tls *t = alloc_tls(l, files->count);
+    mbedtls_ssl_ticket_free(&k->context);
+    mbedtls_ctr_drbg_free(&k->rng);
+    mbedtls_entropy_free(&k->entropy);
+    mem_free(k);
+}
+
+struct tls_tickets *tls_tickets_new(char *why, size_t why_bytes)
+{
+#ifndef MBEDTLS_THREADING_C
+#    error "the library has to be built for threads"
+#endif
+    struct tls_tickets *k = mem_zalloc(sizeof(*k));
+    atomic_init(&k->refs, 1);
+    mbedtls_entropy_init(&k->entropy);
+    mbedtls_ctr_drbg_init(&k->rng);
+    mbedtls_ssl_ticket_init(&k->context);
     int rc = mbedtls_ctr_drbg_seed(
-        &t->rng, mbedtls_entropy_func, &t->entropy, NULL, 0);
-#if TLS_IS_3
+        &k->rng, mbedtls_entropy_func, &k->entropy, NULL, 0);
     if (rc == 0) {
-        rc = psa_crypto_init() == PSA_SUCCESS ? 0
-                                              : MBEDTLS_ERR_SSL_INTERNAL_ERROR;
+        rc = mbedtls_ssl_ticket_setup(&k->context, mbedtls_ctr_drbg_random,
+            &k->rng, MBEDTLS_CIPHER_AES_256_GCM, LIMIT_TLS_TICKET_S);
+    }
+#if TLS_IS_3
+    if (rc == 0 && psa_crypto_init() != PSA_SUCCESS) {
+        rc = MBEDTLS_ERR_SSL_INTERNAL_ERROR;
     }
 #endif
+    if (rc != 0) {
+        write_why(why, why_bytes, rc, "TLS", "tickets");
+        free_tickets(k);
+        return NULL;
+    }
+    return k;
+}
+
+void tls_tickets_unref(struct tls_tickets *k)
+{
+    if (k != NULL && atomic_fetch_sub(&k->refs, 1) == 1) {
+        free_tickets(k);
+    }
+}
+
+void tls_adopt(struct tls *t, struct loop *l)
+{
+    ASSERT(t->loop == NULL || t->loop == l, "I1: one loop's");
+    if (t->loop == NULL) {
+        t->loop = l;
+        loop_hook_add(l, LOOP_END, &t->end_hook, on_turn_end);
+    }
+}
+
+struct tls *tls_new(struct tls_tickets *tickets, const struct tls_files *files,
+    char *why, size_t why_bytes)
+{
+    ASSERT(files->count > 0, "a certificate at least");
+    struct tls *t = alloc_tls(tickets, files->count);
+    int rc = mbedtls_ctr_drbg_seed(
+        &t->rng, mbedtls_entropy_func, &t->entropy, NULL, 0);
     if (rc != 0) {
         write_why(why, why_bytes, rc, "TLS", "random numbers");
     }

@@ -20,6 +20,7 @@
 #include <mbedtls/ssl_ticket.h>
 #include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
+#include <stdatomic.h>
 
 #if MBEDTLS_VERSION_NUMBER >= 0x03000000
 #    define TLS_IS_3 1
@@ -46,15 +47,23 @@ struct tls_pair {
     mbedtls_pk_context key;
 };
 
+/* Shared by threads (I4: the library's own lock guards it). */
+struct tls_tickets {
+    atomic_uint refs;
+    mbedtls_entropy_context entropy;
+    mbedtls_ctr_drbg_context rng;
+    mbedtls_ssl_ticket_context context;
+};
+
 struct tls {
     unsigned refs;
-    struct loop *loop;
+    struct loop *loop;           /* NULL: nobody's yet */
+    struct tls_tickets *tickets; /* ref */
     struct loop_hook end_hook;
     uint64_t spent_ns; /* on handshakes, in this turn */
     mbedtls_entropy_context entropy;
     mbedtls_ctr_drbg_context rng;
     mbedtls_ssl_config conf;
-    mbedtls_ssl_ticket_context tickets;
     struct tls_pair *pairs;
     size_t count;
     /* Record buffers that no connection needs at the moment. */

@@ -304,7 +304,8 @@ static int keep_inflated(struct message_reader *r, const uint8_t *p, size_t n,
     }
     switch (rc) {
     case 0: break;
-    case ERR_TOO_BIG: return refuse(out, rc, "a message is too big when inflated");
+    case ERR_TOO_BIG:
+        return refuse(out, rc, "a message is too big when inflated");
     case ERR_INFLATE: return refuse(out, rc, "a message cannot be inflated");
     default: return refuse(out, rc, "no memory to inflate a message");
     }

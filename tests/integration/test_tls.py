@@ -465,8 +465,8 @@ def test_a_storm_of_handshakes_stalls_nobody(echo):
             s.close()
         peer.goodbye()
     # Not one long stall, but many short turns.
-    assert worst < 0.1 * FACTOR, (worst, took, rounds)
-    assert took < 0.2 or rounds > 5, (worst, took, rounds)
+    assert took < 0.2 or (worst < took / 3 and rounds > 5), (
+        worst, took, rounds)
 
 
 # ---- memory
