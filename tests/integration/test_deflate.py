@@ -206,9 +206,51 @@ def test_a_broadcast_is_compressed_once_for_all(serve):
         p.goodbye()
 
 
+SPREAD = ("--workers", "3", "--placement", "spread")
+
+
+def test_a_broadcast_to_other_loops_carries_its_compressed_form(serve):
+    server = serve(ROOM, *SPREAD)
+    members = [peer(server) for _ in range(12)]
+    plain = [peer(server, "") for _ in range(6)]
+    members[0].text(LONG)
+    assert [p.message() for p in members + plain] == [LONG] * 18
+    assert counters(server)["deflated_total"] == 1
+    assert all(p.reader.packed == 1 for p in members)
+    for p in members + plain:
+        p.goodbye()
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_everybody_on_every_loop_can_read_it(serve, context):
+    server = serve("""
+function on_message(client, message)
+  for i = 1, 10 do
+    broadcast(i .. message, { except = { "nobody" } })
+    client:send(i .. message)
+  end
+  broadcast("end", { where = function(c) return true end })
+end""", *SPREAD, conf=conf('context = "%s"' % context))
+    offers = [OFFER, "", "permessage-deflate; server_max_window_bits=8",
+              "permessage-deflate; server_max_window_bits=10; "
+              "server_no_context_takeover"]
+    everybody = [peer(server, offers[i % 4]) for i in range(16)]
+    for sender in everybody[:4]:
+        sender.text(LONG)
+        for p in everybody:
+            times = 2 if p is sender else 1
+            for i in range(1, 11):
+                for _ in range(times):
+                    assert p.message() == "%d%s" % (i, LONG)
+            assert p.message() == "end"
+    for i, p in enumerate(everybody):
+        assert (p.reader.packed > 0) == (i % 4 != 1)
+        p.goodbye()
+
+
 @not_tiny
 def test_the_broadcasts_of_a_turn_leave_in_one_send(serve):
-    server = serve(ROOM)
+    server = serve(ROOM, "--workers", "1", conf=conf("threshold = 100"))
     members = [peer(server) for _ in range(10)]
     odd = peer(server, "permessage-deflate; server_max_window_bits=9")
     before = counters(server)["send_calls_total"]

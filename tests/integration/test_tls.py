@@ -469,6 +469,60 @@ def test_a_storm_of_handshakes_stalls_nobody(echo):
         worst, took, rounds)
 
 
+# ---- many loops
+
+SPREAD = ("--workers", "3", "--placement", "spread")
+
+
+def test_a_connection_moves_to_another_loop_with_its_keys(serve):
+    server = serve(ECHO, *SPREAD)
+    peers = [Peer(server.port) for _ in range(12)]
+    messages = [os.urandom(1 + i * 3001) for i in range(12)]
+    for i, p in enumerate(peers):
+        # Frames in the record of the request; the first half of another.
+        p.open(pipelined=encode(2, messages[i]) + encode(2, b"next")[:3])
+        p.send(encode(2, b"next")[3:])
+    for round in range(3):
+        for i, p in enumerate(peers):
+            assert p.message() == messages[i]
+            assert p.message() == b"next"
+            p.binary(messages[i])
+            p.binary(b"next")
+    assert counters(server)["connections_moved_total"] > 0
+    for i, p in enumerate(peers):
+        assert p.messages(2) == [messages[i], b"next"]
+        p.goodbye()
+
+
+def test_a_record_that_is_half_there_moves_along(serve):
+    server = serve(ECHO, *SPREAD)
+    for _ in range(6):
+        with Piecewise(server) as p:
+            p.handshake()
+            head = p.record(
+                b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+                b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+            record = p.record(encode(1, b"hello"))
+            p.sock.sendall(head + record[:20])
+            while not p.read(1) == b"\n":
+                pass
+            p.sock.sendall(record[20:])
+            data = b""
+            while not data.endswith(b"\x81\x05hello"):
+                data += p.read(1)
+
+
+def test_a_session_is_resumed_on_whichever_loop(serve):
+    server = serve(ECHO, *SPREAD)
+    ctx = context(maximum_version=ssl.TLSVersion.TLSv1_2)
+    with connect(server, ctx) as s:
+        session = s.session
+    for _ in range(12):
+        with connect(server, ctx, session=session) as s:
+            assert s.session_reused
+
+
 # ---- memory
 
 @not_tiny
