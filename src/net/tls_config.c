@@ -308,11 +308,16 @@ static void free_tickets(struct tls_tickets *k)
     mem_free(k);
 }
 
+/* Tickets are shared by threads: the library has to be built for that. */
+#if defined(MBEDTLS_THREADING_C)
+#    define IS_FOR_THREADS 1
+#else
+#    define IS_FOR_THREADS 0
+#endif
+
 struct tls_tickets *tls_tickets_new(char *why, size_t why_bytes)
 {
-#ifndef MBEDTLS_THREADING_C
-#    error "the library has to be built for threads"
-#endif
+    _Static_assert(IS_FOR_THREADS, "mbedtls with MBEDTLS_THREADING_C");
     struct tls_tickets *k = mem_zalloc(sizeof(*k));
     atomic_init(&k->refs, 1);
     mbedtls_entropy_init(&k->entropy);

@@ -22,9 +22,10 @@
 
 #if !TLS_IS_3
 #    include <mbedtls/ssl_internal.h>
-_Static_assert(BUFFER_BYTES >= MBEDTLS_SSL_IN_BUFFER_LEN &&
-                   BUFFER_BYTES >= MBEDTLS_SSL_OUT_BUFFER_LEN,
-    "a buffer of ours holds a record");
+_Static_assert(
+    BUFFER_BYTES >= MBEDTLS_SSL_IN_BUFFER_LEN, "a buffer of ours does");
+_Static_assert(
+    BUFFER_BYTES >= MBEDTLS_SSL_OUT_BUFFER_LEN, "in both directions");
 #endif
 
 #if defined(MBEDTLS_SSL_VARIABLE_BUFFER_LENGTH) ||                             \

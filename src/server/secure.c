@@ -85,7 +85,8 @@ static void hand_out(struct server *s, struct tls *t, uint32_t loop)
 static int load(struct server *s, bool is_running)
 {
     char why[TLS_WHY_BYTES] = "";
-    struct tls *made[LIMIT_LOOPS];
+    struct tls *made[LIMIT_LOOPS] = {NULL};
+    ASSERT(s->worker_count > 0, "one loop at least");
     if (s->config->tls_cert_count == 0) {
         return 0;
     }

@@ -26,7 +26,7 @@ static int make_input(void **s)
         seed = seed * 1664525 + 1013904223;
         noise[i] = (uint8_t)(seed >> 24);
         bool is_new = i < 300 || (seed >> 8 & 7) == 0;
-        size_t back = 1 + (seed >> 11) % (i < 40000 ? i + 1 : 40000);
+        size_t back = 1 + (seed >> 11) % (i == 0 ? 1 : i < 40000 ? i : 40000);
         text[i] = is_new ? (uint8_t)('a' + (seed >> 16) % 26) : text[i - back];
         for (int k = 0; !is_new && k < 8 && i + 1 < TEXT_BYTES; k++) {
             i++;
