@@ -429,6 +429,7 @@ def test_half_a_handshake_is_cut_after_a_while(echo):
         assert time.monotonic() - begun > 8
 
 
+@not_tiny
 def test_a_storm_of_handshakes_stalls_nobody(echo):
     """Hundreds of handshakes at once, each of which costs the server a key
     exchange and a signature; an established client is served in between."""
