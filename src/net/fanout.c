@@ -133,6 +133,11 @@ static struct fanout_letter *new_letter(
                   f->except_count * sizeof(struct fanout_target) + f->key_len;
     bool has_packed = f->packed != NULL && f->packed->blob != f->range->blob;
     size_t cost = size + f->range->len + (has_packed ? f->packed->len : 0);
+    /* One that is larger than the window takes all of it: as an outbox that
+     * holds nothing, it lets a message of any size through. */
+    if (cost > window->cap) {
+        cost = window->cap;
+    }
     if (!meter_charge(window, cost)) {
         return NULL;
     }

@@ -19,6 +19,7 @@ static void a_blob_is_as_large_as_asked_and_has_one_owner(void **state)
     assert_int_equal(b->size, 1000);
     assert_int_equal(b->refs, 1);
     assert_int_equal(b->is_scratch, 0);
+    assert_int_equal((uintptr_t)b->data % sizeof(uint64_t), 0);
     memset(b->data, 'x', 1000);
     blob_unref(b);
     blob_unref(NULL);

@@ -86,6 +86,31 @@ static void a_loop_may_write_to_itself(void **state)
     loop_free(a);
 }
 
+/* A sender counts its letters before it puts them into the box: who looks in
+ * between finds none. */
+static void a_letter_that_is_counted_but_not_there_yet_comes_later(void **state)
+{
+    (void)state;
+    struct loop *a = loop_new(0);
+    struct loop *b = loop_new(1);
+    heard_count = 0;
+    word_add(&b->mailbox.pending, 1);
+    loop_turn(b, 0);
+    word_sub(&b->mailbox.pending, 1);
+    post_note(a, b, 1);
+    post_note(a, b, 2);
+    loop_turn(a, 0);
+    for (int i = 0; i < 5; i++) {
+        loop_turn(b, 0);
+    }
+    assert_int_equal(heard_count, 2);
+    assert_int_equal(heard[0], 1);
+    assert_int_equal(heard[1], 2);
+    assert_true(mailbox_is_quiet(b));
+    loop_free(a);
+    loop_free(b);
+}
+
 static struct loop *answer_to;
 
 static void answer(struct letter *l, struct loop *here)
@@ -272,10 +297,45 @@ static void a_loop_that_works_looks_busy_and_one_that_sleeps_idle(void **state)
     loop_free(l);
 }
 
+struct sleeper {
+    struct io_watch watch;
+    struct loop *loop;
+    uint32_t seen;
+};
+
+static void on_sleeper_ready(struct io_watch *w, unsigned events)
+{
+    struct sleeper *s = container_of(w, struct sleeper, watch);
+    (void)events;
+    (void)usleep(350 * 1000);
+    s->seen = loop_load(s->loop);
+    io_remove(s->loop, w);
+}
+
+/* It was asleep when the readiness came, and is not while that is seen to. */
+static void a_loop_that_hangs_in_a_callback_looks_busy(void **state)
+{
+    (void)state;
+    int fds[2];
+    struct sleeper s = {.watch = {.fd = -1}, .loop = loop_new(0)};
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(
+        io_add(s.loop, &s.watch, fds[0], IO_READ, on_sleeper_ready), 0);
+    assert_int_equal(write(fds[1], "x", 1), 1);
+    loop_turn(s.loop, 1000);
+    assert_int_equal(s.seen, 1000);
+    loop_turn(s.loop, 0);
+    loop_free(s.loop);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(letters_are_opened_in_order_at_the_receiver),
+        cmocka_unit_test(
+            a_letter_that_is_counted_but_not_there_yet_comes_later),
         cmocka_unit_test(a_loop_may_write_to_itself),
         cmocka_unit_test(a_letter_can_be_sent_back),
         cmocka_unit_test(
@@ -283,6 +343,7 @@ int main(void)
         cmocka_unit_test(opening_letters_ends_with_its_time),
         cmocka_unit_test(loops_that_all_write_to_all_lose_nothing),
         cmocka_unit_test(a_loop_that_works_looks_busy_and_one_that_sleeps_idle),
+        cmocka_unit_test(a_loop_that_hangs_in_a_callback_looks_busy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include "net/fanout.h"
 #include "worlds.h"
 #include <fcntl.h>
+#include <pthread.h>
 
 struct scene {
     struct worlds ws; /* requests come to a, which sends them to b */
@@ -236,6 +237,31 @@ static void a_later_request_of_a_connection_can_be_the_one_that_moves(
     client_expect_101(&s.c);
     assert_string_equal(s.ws.a.paths, "/1 /chat ");
     assert_string_equal(s.ws.b.paths, "/chat ");
+    end(&s);
+}
+
+static void move_the_second(
+    struct world *w, struct conn *c, const struct http_request *r)
+{
+    (void)c;
+    (void)r;
+    w->route = w->requests == 2 ? ROUTE_MOVE : ROUTE_REPLY;
+}
+
+/* It is parsed from what was kept, with more behind it. */
+static void one_that_waited_behind_another_can_move(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s, ROUTE_REPLY);
+    s.ws.a.on_request = move_the_second;
+    client_write(&s.c, GET("/1") GET("/2") GET("/3"),
+        strlen(GET("/1") GET("/2") GET("/3")));
+    worlds_settle(&s.ws, &s.c);
+    assert_int_equal(answers(&s.c), 3);
+    assert_string_equal(s.ws.a.paths, "/1 /2 ");
+    assert_string_equal(s.ws.b.paths, "/2 /3 ");
+    assert_false(s.c.eof);
     end(&s);
 }
 
@@ -683,6 +709,63 @@ static void it_arrives_or_is_gone_whatever_memory_is_denied(void **state)
     assert_true(at > 3);
 }
 
+/* ---- two threads ---- */
+
+static void *run_loop(void *arg)
+{
+    loop_run(arg);
+    return NULL;
+}
+
+static void stop_loop(struct letter *l, struct loop *here)
+{
+    (void)l;
+    loop_stop(here);
+}
+
+/* The peers ask and read in this thread, which turns the first loop; half of
+ * them go as soon as they have asked. */
+static void connections_move_between_threads(void **state)
+{
+    (void)state;
+    struct scene s;
+    pthread_t thread;
+    struct letter end_of_b;
+    struct client crowd[CROWD];
+    struct client at_home = {.take = -1}; /* the router's, to write to */
+    begin(&s, ROUTE_REPLY);
+    s.ws.a.on_request = NULL;
+    s.ws.b.on_request = NULL;
+    s.ws.a.arriving = &at_home;
+    assert_int_equal(pthread_create(&thread, NULL, run_loop, s.ws.b.loop), 0);
+    for (int i = 0; i < CROWD; i++) {
+        client_connect(&crowd[i], &s.ws.a, PAIR_UNIX);
+        client_write(
+            &crowd[i], GET("/1") GET("/2"), strlen(GET("/1") GET("/2")));
+        loop_turn(s.ws.a.loop, 0);
+        if (i % 2 == 0) {
+            client_fini(&crowd[i]);
+        }
+    }
+    uint64_t until = loop_clock_ns() + 60ull * 1000 * 1000 * 1000;
+    for (int i = 1; i < CROWD; i += 2) {
+        while (answers(&crowd[i]) < 2) {
+            assert_true(loop_clock_ns() < until);
+            loop_turn(s.ws.a.loop, 0);
+            client_read(&crowd[i], SIZE_MAX);
+        }
+        client_fini(&crowd[i]);
+    }
+    while (at_a(&s, METRIC_CONNS) > 1) { /* one has never said a word */
+        assert_true(loop_clock_ns() < until);
+        loop_turn(s.ws.a.loop, 0);
+    }
+    mailbox_post(s.ws.a.loop, s.ws.b.loop, &end_of_b, stop_loop);
+    loop_turn(s.ws.a.loop, 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -694,6 +777,7 @@ int main(void)
         cmocka_unit_test(requests_behind_it_are_answered_over_there_in_order),
         cmocka_unit_test(
             a_later_request_of_a_connection_can_be_the_one_that_moves),
+        cmocka_unit_test(one_that_waited_behind_another_can_move),
         cmocka_unit_test(it_counts_as_having_asked_before),
         cmocka_unit_test(the_request_arrives_as_it_was),
         cmocka_unit_test(the_request_can_be_taken_over_there),
@@ -714,6 +798,7 @@ int main(void)
         cmocka_unit_test(without_memory_over_there_it_ends_on_arrival),
         cmocka_unit_test(one_that_cannot_be_watched_over_there_ends_on_arrival),
         cmocka_unit_test(it_arrives_or_is_gone_whatever_memory_is_denied),
+        cmocka_unit_test(connections_move_between_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
  * many may be under way, and what is left when they have arrived. */
 #include "net/fanout.h"
 #include "worlds.h"
+#include <pthread.h>
 
 #define WINDOW  (1024 * 1024)
 #define CLIENTS 8
@@ -499,10 +500,15 @@ static void the_window_is_charged_until_the_letter_is_opened(void **state)
     assert_int_equal(fanout_post(s.ws.a.net, 1, s.window, &f), 0);
     size_t base = meter_used(s.window) - r.len;
     assert_true(base >= sizeof(struct letter) && base < 256);
+    struct range longer = frame_of(&s, "1234567890");
+    f.range = &longer;
+    size_t used = meter_used(s.window);
+    assert_int_equal(fanout_post(s.ws.a.net, 1, s.window, &f), 0);
+    assert_int_equal(meter_used(s.window), used + base + longer.len);
 
     /* A key and the excepted are paid for as well; a list is not, which is
      * the hub's. */
-    size_t used = meter_used(s.window);
+    used = meter_used(s.window);
     struct fanout_target except[] = {
         target_of(&s.c[1]), target_of(&s.c[2]), target_of(&s.c[3])};
     struct blob *list = list_of_all(&s);
@@ -523,6 +529,31 @@ static void the_window_is_charged_until_the_letter_is_opened(void **state)
         loop_turn(s.ws.b.loop, 0);
     }
     assert_int_equal(meter_used(s.window), 0);
+    end(&s);
+}
+
+/* As with an outbox: what an idle client could have at once is no matter of
+ * waiting for room. */
+static void an_empty_window_takes_a_frame_of_any_size(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    static char text[2000];
+    memset(text, 'x', sizeof(text) - 1);
+    meter_unref(s.window);
+    s.window = meter_new(1000);
+    assert_int_equal(post_to(&s, 0, text), 0);
+    assert_int_equal(meter_used(s.window), 1000);
+    assert_int_equal(post_to(&s, 0, "x"), ERR_FULL);
+    deliver(&s);
+    expect_text(&s.c[0], text);
+    assert_int_equal(meter_used(s.window), 0);
+    assert_int_equal(post_to(&s, 0, "x"), 0);
+    assert_int_equal(post_to(&s, 0, text), ERR_FULL);
+    deliver(&s);
+    expect_text(&s.c[0], "x");
+    client_expect_nothing(&s.c[0]);
     end(&s);
 }
 
@@ -609,9 +640,10 @@ static void letters_hold_what_they_need_and_let_go_of_it(void **state)
     assert_int_equal(list->refs, 2);
     /* The hub that wrote them may be gone when they arrive. */
     meter_unref(window);
-    blob_unref(list);
     deliver(&s);
     assert_int_equal(b->refs, 1);
+    assert_int_equal(list->refs, 1);
+    blob_unref(list);
     for (int i = 0; i < CLIENTS; i++) {
         expect_text(&s.c[i], "x");
     }
@@ -707,6 +739,77 @@ static void memory_denied_over_there_costs_one_client_at_most(void **state)
     assert_true(at > CLIENTS);
 }
 
+/* ---- two threads ---- */
+
+#ifdef MOONWIRE_TINY
+#    define STREAM 100
+#else
+#    define STREAM 2000
+#endif
+
+static void *run_loop(void *arg)
+{
+    loop_run(arg);
+    return NULL;
+}
+
+static void stop_loop(struct letter *l, struct loop *here)
+{
+    (void)l;
+    loop_stop(here);
+}
+
+/* All of it has come to all of them: the peers read in this thread. */
+static bool has_come(struct scene *s, int next[CLIENTS], int sent)
+{
+    bool is_all = true;
+    for (int i = 0; i < CLIENTS; i++) {
+        struct seen f;
+        client_read(&s->c[i], SIZE_MAX);
+        while (client_next(&s->c[i], &f)) {
+            char text[16];
+            int n = snprintf(text, sizeof(text), "%d", next[i]++);
+            assert_int_equal(f.n, n);
+            assert_memory_equal(f.p, text, f.n);
+        }
+        is_all = is_all && next[i] == sent;
+    }
+    return is_all;
+}
+
+/* A tape is written to behind what the other thread reads; the window and the
+ * app's meter are charged here and released there. */
+static void what_two_threads_share_holds(void **state)
+{
+    (void)state;
+    struct scene s;
+    pthread_t thread;
+    struct letter end_of_b;
+    int next[CLIENTS] = {0};
+    int sent = 0;
+    begin(&s);
+    meter_unref(s.window);
+    s.window = meter_new(4000); /* so that it is full at times */
+    assert_int_equal(pthread_create(&thread, NULL, run_loop, s.ws.b.loop), 0);
+    uint64_t until = loop_clock_ns() + 60ull * 1000 * 1000 * 1000;
+    while (!has_come(&s, next, STREAM)) {
+        assert_true(loop_clock_ns() < until);
+        for (int i = 0; i < 16 && sent < STREAM; i++) {
+            char text[16];
+            snprintf(text, sizeof(text), "%d", sent);
+            sent += post_to_all(&s, text) == 0;
+        }
+        loop_turn(s.ws.a.loop, 0);
+    }
+    mailbox_post(s.ws.a.loop, s.ws.b.loop, &end_of_b, stop_loop);
+    loop_turn(s.ws.a.loop, 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    for (int i = 0; i < CLIENTS; i++) {
+        assert_int_equal(s.c[i].closed, 0);
+    }
+    end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -727,11 +830,13 @@ int main(void)
         cmocka_unit_test(the_newest_of_a_key_replaces_what_waits),
 #endif
         cmocka_unit_test(the_window_is_charged_until_the_letter_is_opened),
+        cmocka_unit_test(an_empty_window_takes_a_frame_of_any_size),
         cmocka_unit_test(a_full_window_refuses_and_counts),
         cmocka_unit_test(a_refused_range_counts_each_of_its_frames),
         cmocka_unit_test(letters_hold_what_they_need_and_let_go_of_it),
         cmocka_unit_test(a_letter_without_memory_is_refused_and_leaves_nothing),
         cmocka_unit_test(memory_denied_over_there_costs_one_client_at_most),
+        cmocka_unit_test(what_two_threads_share_holds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,6 +115,16 @@ static void auto_takes_the_least_loaded_of_the_others(void **state)
     assert_int_equal(choose(PLACEMENT_AUTO, loops, 1, 0), 2);
 }
 
+static void auto_leaves_it_here_where_others_have_hardly_less_to_do(void **state)
+{
+    (void)state;
+    static const struct placement_loop loops[LOOPS] = {
+        {200, 1}, {1000, 1}, {180, 1}, {210, 1}};
+    assert_int_equal(choose(PLACEMENT_AUTO, loops, 1, 0), 0);
+    assert_int_equal(choose(PLACEMENT_AUTO, loops, 1, 2), 2);
+    assert_int_equal(choose(PLACEMENT_AUTO, loops, 1, 3), 3);
+}
+
 static void auto_stays_home_where_others_are_as_busy(void **state)
 {
     (void)state;
@@ -160,6 +170,8 @@ int main(void)
         cmocka_unit_test(spread_evens_out_what_comes_to_one_loop),
         cmocka_unit_test(auto_is_home_until_home_is_busy),
         cmocka_unit_test(auto_takes_the_least_loaded_of_the_others),
+        cmocka_unit_test(
+            auto_leaves_it_here_where_others_have_hardly_less_to_do),
         cmocka_unit_test(auto_stays_home_where_others_are_as_busy),
         cmocka_unit_test(the_answer_is_a_loop_whatever_the_figures_say),
     };

@@ -197,7 +197,8 @@ static void what_cannot_be_part_of_a_path_is_passed_over_with_a_word(
     FILE *f = fopen(log_path, "w");
     assert_non_null(f);
     make_app("good");
-    make_dir("no app"); /* nobody asked for this one */
+    make_dir("no app"); /* nobody asked for these */
+    make_app(".hidden");
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         make_app(bad[i]);
     }
