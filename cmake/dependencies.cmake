@@ -13,12 +13,21 @@ pkg_check_modules(UV REQUIRED IMPORTED_TARGET libuv>=1.44)
 add_library(m_uv INTERFACE)
 target_link_libraries(m_uv INTERFACE PkgConfig::UV)
 
+pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib>=1.2.11)
+add_library(m_zlib INTERFACE)
+target_link_libraries(m_zlib INTERFACE PkgConfig::ZLIB)
+
 # mbedtls 2.28 (Debian 12) ships no pkg-config file.
 find_path(MBEDTLS_INCLUDE mbedtls/version.h REQUIRED)
 find_library(MBEDCRYPTO_LIBRARY mbedcrypto REQUIRED)
 add_library(m_mbedcrypto INTERFACE)
 target_include_directories(m_mbedcrypto SYSTEM INTERFACE ${MBEDTLS_INCLUDE})
 target_link_libraries(m_mbedcrypto INTERFACE ${MBEDCRYPTO_LIBRARY})
+find_library(MBEDTLS_LIBRARY mbedtls REQUIRED)
+find_library(MBEDX509_LIBRARY mbedx509 REQUIRED)
+add_library(m_mbedtls INTERFACE)
+target_link_libraries(m_mbedtls INTERFACE ${MBEDTLS_LIBRARY} ${MBEDX509_LIBRARY}
+    m_mbedcrypto)
 
 # llhttp: a library where the system has one (Debian 13: libllhttp-dev), else
 # the C sources that node-llhttp ships (Debian 12), compiled here.

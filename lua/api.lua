@@ -14,7 +14,7 @@
 local send_options = {
   { "binary", "boolean", "a binary frame; without it the message is text and must be UTF-8" },
   { "key", "string", "1 to 64 bytes: if the client lags, a queued message with the same key is dropped for this one (cursors, prices, “is typing”)" },
-  { "compress", "boolean", "taken, without effect until compression is there" },
+  { "compress", "boolean", "whether it is compressed for clients that take that; without it, if it is as long as `compress.threshold` says" },
 }
 
 return {

@@ -18,7 +18,7 @@
 ---@class send_options
 ---@field binary? boolean a binary frame; without it the message is text and must be UTF-8
 ---@field key? string 1 to 64 bytes: if the client lags, a queued message with the same key is dropped for this one (cursors, prices, “is typing”)
----@field compress? boolean taken, without effect until compression is there
+---@field compress? boolean whether it is compressed for clients that take that; without it, if it is as long as `compress.threshold` says
 
 ---@class broadcast_options
 ---@field room? string only its members
@@ -29,7 +29,7 @@
 ---@field where? fun(client: client): boolean only clients for which it is true; must not wait
 ---@field binary? boolean a binary frame; without it the message is text and must be UTF-8
 ---@field key? string 1 to 64 bytes: if the client lags, a queued message with the same key is dropped for this one (cursors, prices, “is typing”)
----@field compress? boolean taken, without effect until compression is there
+---@field compress? boolean whether it is compressed for clients that take that; without it, if it is as long as `compress.threshold` says
 
 ---@class room_rule
 ---@field slow? "close"|"drop_oldest"|"drop_newest" what happens to a member that lags when something is sent to this room

@@ -131,6 +131,7 @@ void api_message_options(lua_State *L, int idx, const char *function,
     msg->op = FRAME_TEXT;
     msg->key = NULL;
     msg->key_len = 0;
+    msg->compress = HUB_COMPRESS_AUTO;
     lua_pushnil(L);
     int anchor = lua_gettop(L);
     if (lua_isnoneornil(L, idx)) {
@@ -145,6 +146,12 @@ void api_message_options(lua_State *L, int idx, const char *function,
             lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
         if (strcmp(key, "binary") == 0) {
             msg->op = lua_toboolean(L, -1) ? FRAME_BINARY : FRAME_TEXT;
+        } else if (strcmp(key, "compress") == 0) {
+            if (!lua_isboolean(L, -1)) {
+                (void)api_bad_argument(L, lua_gettop(L), "compress", "boolean");
+            }
+            msg->compress =
+                lua_toboolean(L, -1) ? HUB_COMPRESS_YES : HUB_COMPRESS_NO;
         } else if (strcmp(key, "key") == 0) {
             msg->key = api_check_string(
                 L, lua_gettop(L), "key", LIMIT_KEY_BYTES, &msg->key_len);

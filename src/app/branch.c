@@ -246,6 +246,7 @@ static bool open_guest(struct branch *b, const struct invite *in)
     list_init(&g->wait_node);
     list_push_tail(&b->guests, &g->node);
     conn_upgrade(c, in->head, in->len, &guest_handler, g, &b->settings);
+    conn_set_deflate(c, in->has_deflate ? &in->deflate : NULL);
     return true;
 }
 

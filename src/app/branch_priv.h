@@ -106,7 +106,9 @@ struct invite {
     struct client *client;
     struct conn_id conn;
     struct conn_settings settings;
-    bool is_open; /* on its way home */
+    bool is_open;     /* on its way home */
+    bool has_deflate; /* compression was agreed on */
+    struct deflate_params deflate;
     size_t len;
     char head[]; /* the response */
 };
@@ -187,8 +189,9 @@ void far_free(struct far *f);
 void far_init_app(struct app *a);
 void far_fini_app(struct app *a);
 /* The verdict was yes: the connection is to be opened. 0 or ERR_NOMEM. */
-int far_invite(
-    struct app *a, struct client *cl, const char *head, size_t len) NODISCARD;
+int far_invite(struct app *a, struct client *cl,
+    const struct deflate_params *deflate, const char *head,
+    size_t len) NODISCARD;
 void far_refuse(
     struct app *a, struct conn_id conn, int status, const char *text);
 /* As conn_close(), and as there on_closed follows at once: nothing that comes

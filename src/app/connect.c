@@ -178,20 +178,44 @@ static int make_client(
     return 0;
 }
 
+/* Behind the app's header lines. */
+static int add_extensions(struct connect *cn)
+{
+    char line[DEFLATE_ANSWER_BYTES];
+
+    if (!cn->has_deflate) {
+        return 0;
+    }
+    deflate_answer(&cn->deflate, line);
+    cn->headers.max += DEFLATE_ANSWER_BYTES;
+    return buf_printf(&cn->headers, "%s", line);
+}
+
 /* The 101 goes out, here or on the loop where the connection is. */
 static int open_conn(struct app *a, struct connect *cn, struct client *cl)
 {
-    char head[LIMIT_RESPONSE_HEADER_BYTES + 512];
+    char head[LIMIT_RESPONSE_HEADER_BYTES + DEFLATE_ANSWER_BYTES + 512];
+    const struct deflate_params *deflate =
+        cn->has_deflate ? &cn->deflate : NULL;
+    int rc = add_extensions(cn);
+
+    if (rc != 0) {
+        return rc;
+    }
     size_t len = handshake_response(head, sizeof(head), cn->accept,
         cn->protocol[0] != '\0' ? cn->protocol : NULL,
         cn->headers.len != 0 ? (const char *)cn->headers.p : NULL);
-
     ASSERT(len != 0, "I6");
-    if (cl->far != NULL) {
-        return far_invite(a, cl, head, len);
+    if (deflate != NULL) {
+        hub_set_packed(
+            &cl->member, deflate->server_bits, deflate->server_keeps);
     }
-    conn_upgrade(net_find(a->net, cn->conn), head, len, &client_handler, cl,
-        &a->conn_settings);
+    if (cl->far != NULL) {
+        return far_invite(a, cl, deflate, head, len);
+    }
+    struct conn *c = net_find(a->net, cn->conn);
+    conn_upgrade(c, head, len, &client_handler, cl, &a->conn_settings);
+    conn_set_deflate(c, deflate);
     return 0;
 }
 
@@ -300,6 +324,8 @@ static struct connect *new_connect(struct app *a, struct conn_id conn,
     (void)snprintf(cn->ip, sizeof(cn->ip), "%s", ip);
     cn->id = a->next_id++;
     handshake_accept(r, cn->accept);
+    cn->has_deflate =
+        deflate_choose(r, &a->live->settings.compress.policy, &cn->deflate);
     buf_init(&cn->headers, LIMIT_RESPONSE_HEADER_BYTES);
     buf_init(&cn->rooms,
         (size_t)LIMIT_ROOMS_PER_CLIENT * (LIMIT_ROOM_NAME_BYTES + 4));

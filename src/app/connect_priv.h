@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include "net/conn.h"
+#include "proto/deflate.h"
 #include "proto/handshake.h"
 
 #define REASON_BYTES 256
@@ -15,6 +16,8 @@ struct connect {
     char ip[CONN_IP_BYTES];
     uint64_t id; /* the client's, if it becomes one */
     char accept[HANDSHAKE_ACCEPT_BYTES + 1];
+    bool has_deflate; /* an offer to compress is taken */
+    struct deflate_params deflate;
     char *path;      /* own copy */
     char *protocols; /* what the client offers, one list; NULL: nothing */
     /* The verdict. */

@@ -103,7 +103,8 @@ void far_refuse(
     post_to(a, conn.loop, &r->letter, branch_on_refusal);
 }
 
-int far_invite(struct app *a, struct client *cl, const char *head, size_t len)
+int far_invite(struct app *a, struct client *cl,
+    const struct deflate_params *deflate, const char *head, size_t len)
 {
     struct conn_id conn = cl->member.conn;
     struct invite *in = quota_alloc(sizeof(*in) + len);
@@ -116,6 +117,10 @@ int far_invite(struct app *a, struct client *cl, const char *head, size_t len)
     in->client = cl;
     in->conn = conn;
     in->settings = a->conn_settings;
+    in->has_deflate = deflate != NULL;
+    if (deflate != NULL) {
+        in->deflate = *deflate;
+    }
     in->len = len;
     memcpy(in->head, head, len);
     cl->far->is_bound = true;

@@ -249,6 +249,7 @@ static const struct manifest_key top_keys[] = {
     {"origins", read_origins},
     {"concurrent", read_concurrent},
     {"env", read_env},
+    {"compress", manifest_read_compress},
 };
 
 /* ---- the file ---- */
@@ -329,6 +330,7 @@ void settings_init(struct settings *s)
     s->conn.outbox.soft_messages = LIMIT_DEFAULT_OUTBOX_SOFT_MESSAGES;
     s->conn.outbox.soft_ms = LIMIT_DEFAULT_OUTBOX_SOFT_MS;
     s->conn.policy = OUTBOX_CLOSE;
+    compress_settings_init(&s->compress);
     s->cpu_ms = LIMIT_DEFAULT_CPU_MS;
     s->memory_bytes = LIMIT_DEFAULT_MEMORY_BYTES;
     s->clients = LIMIT_DEFAULT_CLIENTS;

@@ -16,9 +16,16 @@ struct setting_pair {
     char *value;
 };
 
+struct compress_settings {
+    struct deflate_policy policy;
+    uint32_t threshold_bytes; /* shorter messages are not compressed */
+    uint8_t level;
+};
+
 struct settings {
     struct conn_settings conn; /* message, ping, outbox */
-    uint32_t cpu_ms;           /* per event (enforced by a later version) */
+    struct compress_settings compress;
+    uint32_t cpu_ms; /* per event (enforced by a later version) */
     size_t memory_bytes;
     uint32_t clients;
     enum placement placement;

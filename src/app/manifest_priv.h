@@ -28,6 +28,11 @@ struct manifest_key {
 int manifest_complain(lua_State *L, const struct manifest_parse *p,
     const char *path, const char *what);
 
+/* manifest_compress.c */
+void compress_settings_init(struct compress_settings *c);
+void manifest_read_compress(
+    lua_State *L, struct manifest_parse *p, const char *path);
+
 /* Each reads the value on top of the stack, or complains. */
 uint64_t manifest_read_bytes(lua_State *L, struct manifest_parse *p,
     const char *path, uint64_t low, uint64_t high);

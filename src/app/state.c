@@ -313,6 +313,10 @@ void state_start(struct state *s)
     s->app->conn_settings = s->settings.conn;
     word_set(&s->app->placement, s->settings.placement);
     hub_set_policy(s->app->hub, s->settings.conn.policy);
+    const struct compress_settings *c = &s->settings.compress;
+    const struct pack_settings how = {
+        .level = c->policy.is_on ? c->level : 0, .bits = c->policy.server_bits};
+    hub_set_compress(s->app->hub, c->threshold_bytes, &how);
     api_room_apply_rules(s);
     api_time_start(s);
 }

@@ -19,6 +19,7 @@
     X(DENIED, "denied", 1008)                                                  \
     X(PROTOCOL, "protocol", 1002)                                              \
     X(UTF8, "utf8", 1007)                                                      \
+    X(INFLATE, "inflate", 1007)                                                \
     X(SYNTAX, "syntax", 0)                                                     \
     X(NOT_FOUND, "not_found", 0)                                               \
     X(CHANGED, "changed", 0)                                                   \

@@ -17,6 +17,12 @@
 #define LIMIT_MAX_MESSAGE_BYTES     (64 * 1024 * 1024)
 #define LIMIT_FRAGMENTS             1024 /* per message */
 
+/* Compression (RFC 7692). A longer message goes out as it is: to compress it
+ * would hold up everybody else. */
+#define LIMIT_DEFAULT_DEFLATE_THRESHOLD_BYTES 1024
+#define LIMIT_DEFAULT_DEFLATE_LEVEL           3
+#define LIMIT_DEFLATE_BYTES                   (1024 * 1024)
+
 /* Outbox: per client and per app. A queued frame costs its bytes plus
  * LIMIT_FRAME_OVERHEAD_BYTES. */
 #define LIMIT_DEFAULT_OUTBOX_HARD_BYTES    (1024 * 1024)
@@ -98,6 +104,11 @@
 
 /* The operator's port. */
 #define LIMIT_ADMIN_TEXT_BYTES (32 * 1024 * 1024)
+#define LIMIT_TURN_TLS_MS       4 /* for handshakes */
+
+/* TLS. */
+#define LIMIT_TLS_CERTIFICATES 64
+#define LIMIT_TLS_TICKET_S     (24 * 3600)
 
 /* Shutdown. */
 #define LIMIT_DEFAULT_DRAIN_MS 1000 /* clients are closed spread over this */

@@ -25,6 +25,13 @@
     X(FRAMES_OUT, "frames_out_total", "counter", "frames put into outboxes")   \
     X(BYTES_OUT, "bytes_out_total", "counter", "bytes sent")                   \
     X(SENDS, "send_calls_total", "counter", "send system calls")               \
+    X(TLS_HANDSHAKES, "tls_handshakes_total", "counter",                       \
+        "TLS handshakes completed")                                            \
+    X(TLS_FAILED, "tls_failed_total", "counter",                               \
+        "TLS connections that broke the protocol")                             \
+    X(DEFLATED, "deflated_total", "counter", "messages compressed")            \
+    X(DEFLATE_SAVED, "deflate_saved_bytes_total", "counter",                   \
+        "bytes that a compressed message was shorter, once for each form")     \
     X(BROADCASTS, "broadcasts_total", "counter", "broadcasts encoded")         \
     X(PROTOCOL_ERRORS, "protocol_errors_total", "counter",                     \
         "connections failed for a protocol violation")                         \

@@ -35,7 +35,8 @@ struct cast {
     struct hub *h;
     const struct hub_message *msg;
     struct tape *tape;
-    struct range range;        /* lent by the tape; no blob: not encoded yet */
+    struct tape *packed;       /* for the compressed form of it */
+    struct parcel parcel;      /* no blob in it: not encoded yet */
     bool is_refused;           /* the app's meter said no */
     enum outbox_policy policy; /* of what is collected for other loops */
     bool has_far;              /* something is */
@@ -48,14 +49,31 @@ static void count_metric(struct hub *h, enum metric metric, uint64_t n)
     metric_add(loop_metrics(h->net->loop), metric, n);
 }
 
+static bool member_takes_usual_form(const struct member *m)
+{
+    return m->pack_bits == m->hub->compress.bits && !m->has_pack_context;
+}
+
+static bool is_compressed(const struct hub *h, const struct hub_message *msg)
+{
+    return h->compress.level != 0 && msg->compress != HUB_COMPRESS_NO &&
+           (msg->compress == HUB_COMPRESS_YES || msg->len >= h->compress_bytes);
+}
+
 static bool encode(struct cast *c)
 {
     struct hub *h = c->h;
     const struct hub_message *msg = c->msg;
+    struct range r;
     if (tape_frame(c->tape, h->net, h->meter, msg->op, false, msg->data,
-            msg->len, &c->range) != 0) {
+            msg->len, &r) != 0) {
         c->is_refused = true;
         return false;
+    }
+    const struct pack_message pm = {msg->op, msg->data, msg->len};
+    parcel_init(&c->parcel, h->net, &r, &pm);
+    if (is_compressed(h, msg)) {
+        parcel_pack(&c->parcel, c->packed, h->meter, &h->compress);
     }
     count_metric(h, METRIC_BROADCASTS, 1);
     return true;
@@ -85,7 +103,7 @@ static void walk_room(struct cast *c, const struct room *r)
         if (UNLIKELY((slots[i] & ROOM_DEAD) != 0)) {
             continue;
         }
-        int rc = net_send(n, slots[i], &c->range, policy, key, key_len);
+        int rc = parcel_send(&c->parcel, slots[i], policy, key, key_len);
         if (LIKELY(rc == 0)) {
             queued++;
         } else if (rc != ERR_CLOSED) {
@@ -144,14 +162,21 @@ static uint32_t show(struct member *m, void *arg)
     return 0;
 }
 
-static struct fanout fanout_of(const struct cast *c, enum outbox_policy policy)
+/* For other loops: with the compressed form, made once and here, if anybody
+ * over there may want it. */
+static struct fanout fanout_of(struct cast *c, enum outbox_policy policy)
 {
-    return (struct fanout){
-        .range = &c->range,
+    struct fanout f = {
+        .range = &c->parcel.plain,
         .policy = policy,
         .key = c->msg->key,
         .key_len = c->msg->key_len,
     };
+    if (c->parcel.is_packing && c->h->far_packed > 0) {
+        f.how = c->parcel.how;
+        f.packed = parcel_usual_form(&c->parcel);
+    }
+    return f;
 }
 
 static void cast_to_room(
@@ -164,6 +189,7 @@ static void cast_to_room(
     }
     uint32_t addressed = room_count(r) - cast_each_excepted(c->h, to, hide, r);
     c->tape = &r->tape;
+    c->packed = &r->packed;
     if (addressed > 0 && encode(c)) {
         /* Letters first: the others can begin while we walk. */
         if (r->here.next != NULL) {
@@ -215,7 +241,7 @@ static void address(struct cast *c, struct member *m, enum outbox_policy policy)
         return;
     }
     m->stamp = h->stamp;
-    if (c->range.blob == NULL && !c->is_refused) {
+    if (c->parcel.plain.blob == NULL && !c->is_refused) {
         (void)encode(c); /* only now is there somebody to encode it for */
     }
     if (c->is_refused) {
@@ -226,8 +252,8 @@ static void address(struct cast *c, struct member *m, enum outbox_policy policy)
         collect(c, m, policy);
         return;
     }
-    int rc = net_send(
-        h->net, m->conn.slot, &c->range, policy, c->msg->key, c->msg->key_len);
+    int rc = parcel_send(
+        &c->parcel, m->conn.slot, policy, c->msg->key, c->msg->key_len);
     if (rc == 0) {
         c->queued++;
     } else if (rc != ERR_CLOSED) {
@@ -304,6 +330,7 @@ static void cast_to_union(struct cast *c, const struct hub_target *to)
 {
     struct hub *h = c->h;
     c->tape = choose_tape(h, to);
+    c->packed = c->tape == &h->scratch ? &h->scratch : &h->everybody.packed;
     h->stamp++;
     cast_each_excepted(h, to, skip, &h->stamp);
     if (to->ids == NULL) {
@@ -336,12 +363,45 @@ void hub_broadcast(struct hub *h, const struct hub_target *to,
         }
     }
     h->is_walking = false;
+    parcel_fini(&c.parcel);
     if (c.is_refused) {
         /* The tape has counted its one frame; it was one for each of them. */
         count_metric(h, METRIC_DROPPED_APP, c.dropped - 1);
     }
     *queued = c.queued;
     *dropped = c.dropped;
+}
+
+static int send_far(
+    struct member *m, const struct hub_message *msg, const struct range *r)
+{
+    struct hub *h = m->hub;
+    struct fanout f = {
+        .range = r,
+        .policy = h->policy,
+        .key = msg->key,
+        .key_len = msg->key_len,
+    };
+    /* It has a context or a window of its own: done over there. */
+    if (m->pack_bits != 0 && is_compressed(h, msg) &&
+        !member_takes_usual_form(m)) {
+        f.how = h->compress;
+    }
+    return far_send(h, m, &f);
+}
+
+/* To one who is here and has a context or a window of its own. */
+static int send_own_form(
+    struct member *m, const struct hub_message *msg, const struct range *r)
+{
+    struct hub *h = m->hub;
+    const struct pack_message pm = {msg->op, msg->data, msg->len};
+    struct parcel p;
+    parcel_init(&p, h->net, r, &pm);
+    parcel_pack(&p, &h->scratch, h->meter, &h->compress);
+    int rc = parcel_send(&p, m->conn.slot, h->policy, msg->key, msg->key_len);
+    parcel_fini(&p);
+    return rc;
 }
 
 int hub_send(struct member *m, const struct hub_message *msg)
@@ -356,16 +416,24 @@ int hub_send(struct member *m, const struct hub_message *msg)
     if (!is_far && !(n->lanes[m->conn.slot].flags & LANE_OPEN)) {
         return ERR_CLOSED; /* no bytes on the tape for nobody */
     }
+    const struct pack_message pm = {msg->op, msg->data, msg->len};
+    bool is_packed = m->pack_bits != 0 && is_compressed(h, msg);
+    bool is_usual = is_packed && member_takes_usual_form(m);
     struct range r;
-    int rc = tape_frame(
-        &h->scratch, n, h->meter, msg->op, false, msg->data, msg->len, &r);
+    /* The usual form at once, so that what is sent to one in a turn lies
+     * together. */
+    int rc = is_usual
+                 ? pack_frame(&h->scratch, n, h->meter, &h->compress, &pm, &r)
+                 : tape_frame(&h->scratch, n, h->meter, msg->op, false,
+                       msg->data, msg->len, &r);
     if (rc != 0) {
         return rc;
     }
     if (is_far) {
-        struct cast c = {.h = h, .msg = msg, .range = r};
-        struct fanout f = fanout_of(&c, h->policy);
-        return far_send(h, m, &f);
+        return send_far(m, msg, &r);
+    }
+    if (is_packed && !is_usual) {
+        return send_own_form(m, msg, &r);
     }
     return net_send(n, m->conn.slot, &r, h->policy, msg->key, msg->key_len);
 }

@@ -49,6 +49,13 @@ void hub_set_policy(struct hub *h, enum outbox_policy policy)
     h->policy = policy;
 }
 
+void hub_set_compress(
+    struct hub *h, uint32_t threshold_bytes, const struct pack_settings *how)
+{
+    h->compress_bytes = threshold_bytes;
+    h->compress = *how;
+}
+
 int hub_enter(struct hub *h, struct member *m, uint64_t id, struct conn_id conn,
     const char *user, size_t user_len)
 {
@@ -97,7 +104,21 @@ void hub_leave(struct member *m)
         user_drop_if_unused(h, u);
     }
     member_leave_all(h, m);
+    if (m->pack_bits != 0 && m->conn.loop != h->home) {
+        h->far_packed--;
+    }
     m->hub = NULL;
+}
+
+void hub_set_packed(struct member *m, uint8_t bits, bool has_context)
+{
+    struct hub *h = m->hub;
+    ASSERT(h != NULL && m->pack_bits == 0 && bits != 0, "once, in a hub");
+    m->pack_bits = bits;
+    m->has_pack_context = has_context;
+    if (m->conn.loop != h->home) {
+        h->far_packed++;
+    }
 }
 
 struct member *hub_find(struct hub *h, uint64_t id)

@@ -16,6 +16,7 @@
 
 #include "base/map.h"
 #include "net/net.h"
+#include "net/pack.h"
 #include "proto/frame.h"
 
 struct hub;
@@ -29,6 +30,8 @@ struct membership {
 struct member {
     struct hub *hub; /* NULL: not in a hub */
     struct conn_id conn;
+    uint8_t pack_bits;        /* window of the compression agreed on; 0: none */
+    bool has_pack_context;    /* it keeps one of its own */
     uint64_t id;              /* the client's number */
     struct membership *rooms; /* [0] is the room of everybody */
     uint32_t room_count;
@@ -54,6 +57,11 @@ void hub_free(struct hub *h);
 /* New defaults from a reload. */
 void hub_set_policy(struct hub *h, enum outbox_policy policy);
 
+/* Messages of at least `threshold_bytes` go out compressed to those who agreed
+ * to that; as a hub begins, none do. */
+void hub_set_compress(
+    struct hub *h, uint32_t threshold_bytes, const struct pack_settings *how);
+
 /* A client opened: it can be found and addressed from now on. `user` may be
  * NULL. 0 or ERR_NOMEM. `m->hub` must be NULL, the rest of `m` need not be
  * initialised; no two members of a hub may have the same id. */
@@ -63,6 +71,8 @@ int hub_enter(struct hub *h, struct member *m, uint64_t id, struct conn_id conn,
  * on_closed: a walk knows its members by slot alone, and the slot will be
  * somebody else's. */
 void hub_leave(struct member *m);
+/* It has agreed to compressed messages; at most once, while it is in. */
+void hub_set_packed(struct member *m, uint8_t bits, bool has_context);
 struct member *hub_find(struct hub *h, uint64_t id);
 uint32_t hub_count(const struct hub *h);
 /* The member's user name, or NULL. */
@@ -102,12 +112,16 @@ int hub_define(struct hub *h, const char *pattern, size_t len,
     const struct room_rule *rule) NODISCARD;
 void hub_clear_rules(struct hub *h);
 
+/* What an app says of one message. */
+enum hub_compress { HUB_COMPRESS_AUTO, HUB_COMPRESS_YES, HUB_COMPRESS_NO };
+
 struct hub_message {
     enum frame_opcode op; /* FRAME_TEXT or FRAME_BINARY */
     const void *data;
     size_t len;
     const char *key; /* NULL: none */
     size_t key_len;
+    enum hub_compress compress;
 };
 
 /* To one client. 0, ERR_CLOSED, ERR_FULL. */

@@ -38,6 +38,7 @@ struct part {
 struct room {
     struct part here; /* on the hub's own loop; first of all parts */
     struct tape tape;
+    struct tape packed;    /* the same broadcasts, compressed */
     struct room_rule rule; /* as it was when the room was made */
     const char *name;      /* behind the struct, but for everybody's */
     uint32_t name_len;
@@ -87,7 +88,10 @@ struct hub {
     struct tape scratch; /* direct sends */
     struct rule *rules;  /* in the order of defining */
     uint32_t rule_count;
-    uint64_t stamp; /* of the latest broadcast that dedupes by stamps */
+    uint32_t compress_bytes; /* the least that is compressed by itself */
+    struct pack_settings compress;
+    uint32_t far_packed; /* members on other loops that take compressed ones */
+    uint64_t stamp;      /* of the latest broadcast that dedupes by stamps */
 };
 
 /* ids.c */

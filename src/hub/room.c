@@ -19,11 +19,13 @@ void room_init(struct room *r, const char *name, size_t len, uint32_t home)
     r->name_len = (uint32_t)len;
     part_init(&r->here, r, home);
     tape_init(&r->tape, false);
+    tape_init(&r->packed, false);
 }
 
 void room_fini(struct room *r)
 {
     tape_fini(&r->tape);
+    tape_fini(&r->packed);
     part_fini(&r->here);
     while (r->here.next != NULL) {
         struct part *p = r->here.next;

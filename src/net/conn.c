@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/conn_priv.h"
+#include "net/tls.h"
 #include <arpa/inet.h>
 #include <poll.h>
 #include <string.h>
@@ -54,16 +55,33 @@ void conn_watch(struct conn *c, unsigned events)
 struct conn *conn_new(struct net *n, int fd, const struct conn_router *router,
     const struct conn_settings *defaults)
 {
+    if (n->tls == NULL) {
+        return conn_make(n, fd, router, defaults, &transport_tcp, NULL);
+    }
+    void *state = tls_open(n->tls);
+    if (state == NULL) {
+        transport_tcp.close(NULL, fd, false);
+        return NULL;
+    }
+    return conn_make(n, fd, router, defaults, &transport_tls, state);
+}
+
+/* NOLINTNEXTLINE(readability-function-size): what a connection is made of. */
+struct conn *conn_make(struct net *n, int fd, const struct conn_router *router,
+    const struct conn_settings *defaults, const struct transport *transport,
+    void *state)
+{
     struct conn *c = quota_alloc(sizeof(*c));
     if (c == NULL) {
-        transport_tcp.close(NULL, fd, false);
+        transport->close(state, fd, false);
         return NULL;
     }
     *c = (struct conn){
         .magic = CONN_MAGIC,
         .state = CONN_HTTP,
         .net = n,
-        .transport = &transport_tcp,
+        .transport = transport,
+        .transport_state = state,
         .settings = defaults,
         .watch = {.fd = -1},
         .p.http.router = router,
@@ -74,7 +92,7 @@ struct conn *conn_new(struct net *n, int fd, const struct conn_router *router,
     if (rc != 0) {
         log_event(LOG_WARN, &(struct log_fields){.err = err_text(rc)},
             "a new connection cannot be watched");
-        transport_tcp.close(NULL, fd, false);
+        transport->close(state, fd, false);
         quota_free(c);
         return NULL;
     }
@@ -392,7 +410,9 @@ void conn_unlink(struct conn *c)
     outbox_free(c->outbox, n);
     c->outbox = NULL;
     net_remove_conn(n, c);
-    if (!(c->flags & CONN_IS_WS)) {
+    if (c->flags & CONN_IS_WS) {
+        conn_unpack(c);
+    } else {
         conn_http_fini(c);
     }
     list_remove(&c->u.live.todo);

@@ -20,6 +20,7 @@
 
 #include "net/net.h"
 #include "net/outbox.h"
+#include "proto/deflate.h"
 #include "proto/http.h"
 
 enum conn_state {
@@ -110,6 +111,9 @@ void *conn_user(const struct conn *c);
 void conn_upgrade(struct conn *c, const char *response, size_t len,
     const struct conn_handler *handler, void *user,
     const struct conn_settings *settings);
+/* permessage-deflate was agreed on with these (NULL: it was not); right after
+ * conn_upgrade(). Without memory for it the connection ends at the flush. */
+void conn_set_deflate(struct conn *c, const struct deflate_params *p);
 /* What `settings` points to holds other values now: they count from the next
  * event on. */
 void conn_settings_changed(struct conn *c);

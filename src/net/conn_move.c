@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "loop/mailbox.h"
 #include "net/conn_priv.h"
+#include "net/tls.h"
 
 struct move {
     struct letter letter;
@@ -54,15 +55,17 @@ static void arrive(struct letter *l, struct loop *here)
     struct move *m = container_of(l, struct move, letter);
     struct net *n = m->to;
     ASSERT(n->loop == here, "I1");
-    struct conn *c = conn_new(n, m->fd, n->router, n->defaults);
+    if (m->transport == &transport_tls) {
+        tls_enter(m->transport_state, n->tls);
+    }
+    struct conn *c = conn_make(
+        n, m->fd, n->router, n->defaults, m->transport, m->transport_state);
     if (c == NULL) { /* it has closed the descriptor */
         http_parser_free(m->parser);
         quota_free(m->rest);
         quota_free(m);
         return;
     }
-    c->transport = m->transport;
-    c->transport_state = m->transport_state;
     c->flags = m->flags | CONN_MOVED;
     c->u.live.rest = m->rest;
     c->p.http.parser = m->parser;
@@ -98,6 +101,9 @@ void conn_depart(struct conn *c)
     };
     c->p.http.parser = NULL;
     c->u.live.rest = NULL;
+    if (c->transport == &transport_tls) {
+        tls_leave(c->transport_state);
+    }
     conn_unlink(c);
     metric_add(n->metrics, METRIC_MOVED, 1);
     mailbox_post(n->loop, to->loop, &m->letter, arrive);

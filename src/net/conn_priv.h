@@ -5,6 +5,7 @@
  *   conn_read.c   bytes in: an open WebSocket's messages; pausing
  *   conn_http.c   bytes in and out before that: requests and their answers
  *   conn_push.c   bytes out, first half: lane, outbox, policies
+ *   conn_pack.c   compression
  *   conn_write.c  bytes out, second half: the socket
  *   conn_clock.c  the one timer
  *   conn_move.c   from one loop to another, once
@@ -128,6 +129,10 @@ static inline bool conn_awaits_write(const struct conn *c)
 }
 
 /* conn.c */
+/* conn_new() over a transport that there is already; takes `state`. */
+struct conn *conn_make(struct net *n, int fd, const struct conn_router *router,
+    const struct conn_settings *defaults, const struct transport *transport,
+    void *state) NODISCARD;
 void conn_watch(struct conn *c, unsigned events);
 void conn_set_state(struct conn *c, enum conn_state next);
 /* Puts the conn on the list that the next flush begins with. */
@@ -179,6 +184,16 @@ void conn_drop_queue(struct conn *c);
 /* net_send_slow(), once the connection is known. */
 int conn_send_data(struct conn *c, const struct range *r,
     enum outbox_policy policy, const char *key, size_t key_len) NODISCARD;
+
+/* conn_pack.c */
+struct parcel;
+/* Sends to a connection that has a context of its own; as net_send(). */
+int conn_send_packed(struct conn *c, const struct parcel *p,
+    enum outbox_policy policy, const char *key, size_t key_len) NODISCARD;
+/* Where the connection's inflaters come from; NULL: nothing was agreed on. */
+struct inflate_source *conn_inflate(const struct conn *c);
+/* Gives back what compression holds. */
+void conn_unpack(struct conn *c);
 
 /* conn_write.c */
 enum conn_progress {

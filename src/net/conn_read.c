@@ -122,7 +122,8 @@ static bool feed_open(struct conn *c, uint8_t **p, size_t *n)
             return false;
         }
         struct message m = {0};
-        int rc = message_read(&c->p.ws.reader, p, n, &m);
+        int rc =
+            message_read_packed(&c->p.ws.reader, conn_inflate(c), p, n, &m);
         if (rc != 0 || m.kind == MESSAGE_CLOSE) {
             end_open(c, rc, &m);
             *n = 0; /* read over */
@@ -138,7 +139,8 @@ static bool feed_closing(struct conn *c, uint8_t **p, size_t *n)
 {
     while (*n > 0 && c->state == CONN_CLOSING) {
         struct message m = {0};
-        int rc = message_read(&c->p.ws.reader, p, n, &m);
+        int rc =
+            message_read_packed(&c->p.ws.reader, conn_inflate(c), p, n, &m);
         if (rc != 0) {
             fail_peer(c, rc, m.detail);
         } else if (m.kind == MESSAGE_CLOSE) {
@@ -162,6 +164,8 @@ static void parse(struct conn *c, uint8_t **p, size_t *n)
     }
     if (c->state > CONN_CLOSING) {
         *n = 0; /* read over */
+    } else if (c->flags & CONN_IS_WS) {
+        message_reader_rest(&c->p.ws.reader); /* it may be long idle now */
     }
 }
 
@@ -238,6 +242,10 @@ static void read_once(struct conn *c)
     }
     ssize_t k = c->transport->read(
         c->transport_state, conn_lane(c)->fd, b->data, b->size);
+    if (c->transport->wants_write != NULL &&
+        c->transport->wants_write(c->transport_state)) {
+        conn_watch(c, c->watch.events | IO_WRITE);
+    }
     if (k == TRANSPORT_AGAIN) {
         return;
     }

@@ -39,6 +39,19 @@ static ssize_t write_out(struct conn *c, const struct iovec *iov, int n)
     return k;
 }
 
+/* Everything is with the transport; has it left? */
+static int flush_transport(struct conn *c)
+{
+    if (c->transport->flush == NULL) {
+        return CONN_WRITE_ALL;
+    }
+    int rc = c->transport->flush(c->transport_state, conn_lane(c)->fd);
+    if (rc == 0) {
+        return CONN_WRITE_ALL;
+    }
+    return rc == TRANSPORT_AGAIN ? CONN_WRITE_BLOCKED : rc;
+}
+
 /* The lane of a connection that the flush may not send for by itself. */
 static int write_lane(struct conn *c)
 {
@@ -52,7 +65,7 @@ static int write_lane(struct conn *c)
         metric_add(c->net->metrics, METRIC_FRAMES_OUT, l->frames);
         blob_unref(l->blob);
         l->blob = NULL;
-        return CONN_WRITE_ALL;
+        return flush_transport(c);
     }
     int rc = conn_spill(c);
     if (rc != 0) {
@@ -66,7 +79,7 @@ static int write_lane(struct conn *c)
 static int write_some(struct conn *c)
 {
     if (c->outbox == NULL) {
-        return conn_lane(c)->blob != NULL ? write_lane(c) : CONN_WRITE_ALL;
+        return conn_lane(c)->blob != NULL ? write_lane(c) : flush_transport(c);
     }
     struct iovec iov[IOVECS_MAX];
     int count = outbox_peek(c->outbox, iov, IOVECS_MAX, WRITE_MAX_BYTES);
@@ -82,7 +95,7 @@ static int write_some(struct conn *c)
     outbox_sent(c->outbox, sent);
     if (outbox_is_empty(c->outbox)) {
         unspill(c);
-        return CONN_WRITE_ALL;
+        return flush_transport(c);
     }
     conn_note_soft_bound(c);
     return sent == total ? CONN_WRITE_MORE : CONN_WRITE_BLOCKED;

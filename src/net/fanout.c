@@ -16,6 +16,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "loop/mailbox.h"
+#include "net/pack.h"
 #include <string.h>
 
 /* Lanes are asked for so many members before they are needed. */
@@ -27,7 +28,9 @@ struct fanout_letter {
     struct meter *window; /* ref */
     size_t cost;          /* charged to it */
     struct range range;   /* ref */
-    struct blob *list;    /* ref; NULL: `one` */
+    struct range packed;  /* ref; no blob: there is none */
+    struct pack_settings how;
+    struct blob *list; /* ref; NULL: `one` */
     struct fanout_target one;
     uint32_t count;
     uint32_t except_count;
@@ -66,7 +69,16 @@ static void mark_excepted(const struct fanout_letter *l, bool is_marked)
     }
 }
 
-static void walk(const struct fanout_letter *l)
+/* To one; `parcel` NULL: the range as it is. */
+static int send_to(const struct fanout_letter *l, struct parcel *parcel,
+    uint32_t slot, const char *key)
+{
+    return parcel != NULL
+               ? parcel_send(parcel, slot, l->policy, key, l->key_len)
+               : net_send(l->to, slot, &l->range, l->policy, key, l->key_len);
+}
+
+static void walk(const struct fanout_letter *l, struct parcel *parcel)
 {
     struct net *n = l->to;
     const char *key = key_of(l);
@@ -83,8 +95,7 @@ static void walk(const struct fanout_letter *l)
         if (UNLIKELY(lane == NULL || (lane->flags & LANE_SKIP) != 0)) {
             continue;
         }
-        if (net_send(n, targets[i].slot, &l->range, l->policy, key,
-                l->key_len) == ERR_CLOSED) {
+        if (send_to(l, parcel, targets[i].slot, key) == ERR_CLOSED) {
             dropped += l->range.frames;
         }
     }
@@ -97,9 +108,18 @@ static void open_fanout(struct letter *letter, struct loop *here)
         container_of(letter, struct fanout_letter, letter);
     ASSERT(l->to->loop == here, "I1");
     mark_excepted(l, true);
-    walk(l);
+    if (l->how.level != 0) {
+        struct parcel p;
+        parcel_open(&p, l->to, &l->range,
+            l->packed.blob != NULL ? &l->packed : NULL, &l->how);
+        walk(l, &p);
+        parcel_fini(&p);
+    } else {
+        walk(l, NULL);
+    }
     mark_excepted(l, false);
     blob_unref(l->range.blob);
+    blob_unref(l->packed.blob);
     blob_unref(l->list);
     meter_release(l->window, l->cost);
     meter_unref(l->window);
@@ -111,7 +131,8 @@ static struct fanout_letter *new_letter(
 {
     size_t size = sizeof(struct fanout_letter) +
                   f->except_count * sizeof(struct fanout_target) + f->key_len;
-    size_t cost = size + f->range->len;
+    bool has_packed = f->packed != NULL && f->packed->blob != f->range->blob;
+    size_t cost = size + f->range->len + (has_packed ? f->packed->len : 0);
     /* One that is larger than the window takes all of it: as an outbox that
      * holds nothing, it lets a message of any size through. */
     if (cost > window->cap) {
@@ -129,6 +150,7 @@ static struct fanout_letter *new_letter(
         .window = meter_ref(window),
         .cost = cost,
         .range = *f->range,
+        .how = f->how,
         .list = f->list != NULL ? blob_ref(f->list) : NULL,
         .one = f->to,
         .count = f->list != NULL ? f->count : 1,
@@ -137,6 +159,10 @@ static struct fanout_letter *new_letter(
         .policy = f->policy,
     };
     l->range.blob = blob_ref(f->range->blob);
+    if (f->packed != NULL) {
+        l->packed = *f->packed;
+        blob_ref(l->packed.blob);
+    }
     return l;
 }
 

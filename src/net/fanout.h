@@ -20,6 +20,11 @@ struct fanout_target {
 
 struct fanout {
     const struct range *range;
+    /* Level 0: the range goes out as it is. Else it is a plain frame alone, and
+     * those who agreed get it compressed: in the usual form, if it has been
+     * made (else NULL), or in one that is made over there. */
+    struct pack_settings how;
+    const struct range *packed;
     enum outbox_policy policy;
     const char *key; /* NULL: none */
     size_t key_len;  /* <= LIMIT_KEY_BYTES */

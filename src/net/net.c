@@ -16,6 +16,8 @@
 #include "base/mem.h"
 #include "net/conn_priv.h"
 #include "net/outbox_priv.h"
+#include "net/pack.h"
+#include "net/tls.h"
 #include <string.h>
 
 #ifdef MOONWIRE_TINY
@@ -237,6 +239,16 @@ void net_kill_idle(struct net *n)
     }
 }
 
+void net_set_tls(struct net *n, struct tls *t)
+{
+    if (t != NULL) {
+        tls_adopt(t, n->loop);
+        tls_ref(t);
+    }
+    tls_unref(n->tls);
+    n->tls = t;
+}
+
 void net_free(struct net *n)
 {
     if (n == NULL) {
@@ -248,6 +260,8 @@ void net_free(struct net *n)
     tape_fini(&n->controls);
     outbox_free_spares(n);
     http_parser_free(n->spare_parser);
+    packer_free(n->packer);
+    tls_unref(n->tls);
     blob_unref(n->read_buf);
     slots_fini(&n->conns);
     mem_free(n->lanes);

@@ -28,6 +28,8 @@ struct conn_router;
 struct conn_settings;
 struct http_parser;
 struct net;
+struct packer;
+struct tls;
 
 /* What travels instead of a struct conn *: all one can do with it is ask the
  * loop that owns it. Generation 0 is nobody. */
@@ -43,18 +45,30 @@ enum outbox_policy {
     OUTBOX_DROP_NEWEST  /* new frames are refused */
 };
 
-enum lane_flags {
-    LANE_OPEN = 1,  /* takes data: a WebSocket that is not closing */
-    LANE_SLOW = 2,  /* has an outbox: pushes go there */
-    LANE_DIRTY = 4, /* stands in the flush list */
-    LANE_PLAIN = 8, /* plain TCP: the flush may send() by itself */
-    LANE_SKIP = 16  /* left out of the fan-out under way */
+/* How an app compresses; see net/pack.h. */
+struct pack_settings {
+    uint8_t level; /* zlib's, 1 to 9; 0: not at all */
+    uint8_t bits;  /* the window that most members have agreed to */
 };
-/* Above the flags: the low bits of the connection's generation, so that a
- * fan-out from another loop tells whether a slot is still whose it was without
- * touching the connection. A letter would have to be under way while its slot
- * is given out 16 million times to mistake one for another. */
-#define LANE_TAG_SHIFT 8
+
+enum lane_flags {
+    LANE_OPEN = 1,     /* takes data: a WebSocket that is not closing */
+    LANE_SLOW = 2,     /* has an outbox: pushes go there */
+    LANE_DIRTY = 4,    /* stands in the flush list */
+    LANE_PLAIN = 8,    /* plain TCP: the flush may send() by itself */
+    LANE_SKIP = 16,    /* left out of the fan-out under way */
+    LANE_DEFLATE = 32, /* takes compressed frames: see net/pack.h */
+    LANE_CONTEXT = 64  /* of its own: nobody else's are right for it */
+};
+/* Three bits above the flags: the window agreed on for what we compress, in
+ * bits less 8. */
+#define LANE_WINDOW_SHIFT  8
+#define LANE_WINDOW(flags) ((flags) >> LANE_WINDOW_SHIFT & 7u)
+/* Above that: the low bits of the connection's generation, so that a fan-out
+ * from another loop tells whether a slot is still whose it was without touching
+ * the connection. A letter would have to be under way while its slot is given
+ * out a million times to mistake one for another. */
+#define LANE_TAG_SHIFT 12
 
 struct lane {
     struct blob *blob; /* ref; NULL: nothing pending here */
@@ -90,6 +104,8 @@ struct net {
     uint32_t conn_count;
     struct http_parser *spare_parser; /* NULL: none */
     struct http_parser *answering;    /* whose request the router has now */
+    struct tls *tls;                  /* ref; NULL: connections are plain TCP */
+    struct packer *packer; /* compression; NULL: nobody needed it yet */
     struct blob *read_buf; /* loop-wide; replaced while somebody borrows it */
     struct loop_hook flush_hook;
 };
@@ -106,6 +122,10 @@ void net_kill_all(struct net *n, bool reset);
 /* The same, with a FIN, for those that wait for a request or answer one
  * (CONN_HTTP). */
 void net_kill_idle(struct net *n);
+
+/* Connections that are accepted from now on speak TLS with these certificates
+ * (takes a reference); those that are there keep theirs. NULL: plain. */
+void net_set_tls(struct net *n, struct tls *t);
 
 /* NULL for an id that is stale, or whose connection is past OPEN. */
 struct conn *net_find(const struct net *n, struct conn_id id);

@@ -1,4 +1,4 @@
-/* transport.h -- how bytes get through a socket: plain TCP now, TLS as a
+/* transport.h -- how bytes get through a socket: plain TCP, and TLS as a
  * second table of the same calls. */
 #ifndef NET_TRANSPORT_H
 #define NET_TRANSPORT_H
@@ -20,6 +20,11 @@ struct transport {
     void (*close)(void *state, int fd, bool reset);
     /* Plaintext waits inside the transport: read again without a poll. */
     bool (*has_buffered)(void *state);
+    /* Sends on what write() has taken, or read() has had to answer, and the
+     * socket has not: 0 when nothing is left of it, TRANSPORT_AGAIN, or an
+     * error. NULL: what is taken has left. */
+    int (*flush)(void *state, int fd);
+    bool (*wants_write)(void *state); /* flush() has something to do */
 };
 
 extern const struct transport transport_tcp;

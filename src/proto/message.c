@@ -16,8 +16,11 @@
  * before any memory is asked for (I6); memory grows with the bytes that have
  * come, so a header that announces 64 MiB costs nothing by itself.
  *
- * It does not inflate, does not answer pings, and after a Close frame goes on
- * if it is fed on: those are the caller's matters. */
+ * Compressed messages always go the slow way: their bytes are inflated as they
+ * come, and what is kept, bounded and judged is what comes out.
+ *
+ * It does not answer pings, and after a Close frame goes on if it is fed on:
+ * those are the caller's matters. */
 #include "proto/message.h"
 #include "base/buf.h"
 #include "base/err.h"
@@ -25,6 +28,7 @@
 #include "base/mem.h"
 #include "proto/frame.h"
 #include "proto/frame_priv.h"
+#include "proto/message_inflate.h"
 #include "proto/utf8.h"
 #include <string.h>
 
@@ -38,6 +42,8 @@ struct message_part {
     uint32_t utf8;      /* state behind data */
     uint8_t opcode;     /* of its first frame; FRAME_CONTINUATION: none */
     bool compressed;
+    struct inflate_source *inflate; /* NULL: compressed data stays so */
+    struct inflater *inflater;      /* lent while a compressed message comes */
 
     /* The frame under way: first its header, then its payload. */
     bool in_payload;
@@ -63,11 +69,11 @@ static bool part_is_idle(const struct message_part *part)
            part->head_len == 0;
 }
 
-static void part_free(struct message_part *part)
+static void give_inflater_back(struct message_part *part, bool is_whole)
 {
-    if (part != NULL) {
-        buf_fini(&part->data);
-        quota_free(part);
+    if (part->inflater != NULL) {
+        inflate_source_give(part->inflate, part->inflater, is_whole);
+        part->inflater = NULL;
     }
 }
 
@@ -167,8 +173,8 @@ static int hand_out_control(
 
 /* The fast way, when nothing is kept. FRAME_MORE: not for this frame; then
  * nothing has been touched. */
-static int read_whole(
-    struct message_reader *r, uint8_t **p, size_t *n, struct message *out)
+static int read_whole(struct message_reader *r, bool inflates, uint8_t **p,
+    size_t *n, struct message *out)
 {
     struct frame_header h;
     int rc = judge_order(r, **p, out);
@@ -180,6 +186,9 @@ static int read_whole(
         return rc;
     }
     bool is_control = (h.opcode & FRAME_BIT_CONTROL) != 0;
+    if (h.rsv1 && inflates) {
+        return FRAME_MORE;
+    }
     if (h.length > r->max && !is_control) {
         return refuse(out, ERR_TOO_BIG, "a message is too big");
     }
@@ -215,7 +224,11 @@ static int begin_frame(struct message_reader *r, struct message *out)
             part->opcode = h->opcode;
             part->compressed = h->rsv1;
         }
-        if (h->length > r->max || part->announced > r->max - h->length) {
+        uint64_t max = r->max;
+        if (part->compressed && part->inflate != NULL) {
+            max = inflate_most_bytes(max);
+        }
+        if (h->length > max || part->announced > max - h->length) {
             return refuse(out, ERR_TOO_BIG, "a message is too big");
         }
         if (++part->fragments > LIMIT_FRAGMENTS) {
@@ -263,12 +276,58 @@ static int read_header(
     return begin_frame(r, out);
 }
 
+/* Inflates unmasked bytes of a data frame, and keeps what comes out. */
+static int keep_inflated(struct message_reader *r, const uint8_t *p, size_t n,
+    bool is_end, struct message *out)
+{
+    struct message_part *part = r->part;
+    if (part->inflater == NULL) {
+        part->inflater = inflate_source_take(part->inflate);
+        if (part->inflater == NULL) {
+            return refuse(out, ERR_NOMEM, "no memory to inflate a message");
+        }
+    }
+    size_t had = part->data.len;
+    /* A bound that was lowered meanwhile counts from the next message on. */
+    size_t max = had > r->max ? had : r->max;
+    part->data.max = max + 1;
+    int rc = inflater_feed(part->inflater, p, n, &part->data, max);
+    if (rc == 0 && is_end) {
+        rc = inflater_end(part->inflater, &part->data, max);
+    }
+    if (part->opcode == FRAME_TEXT && part->data.len > had) {
+        int wrong = judge_text(
+            &part->utf8, part->data.p + had, part->data.len - had, false, out);
+        if (wrong != 0) {
+            return wrong;
+        }
+    }
+    switch (rc) {
+    case 0: break;
+    case ERR_TOO_BIG:
+        return refuse(out, rc, "a message is too big when inflated");
+    case ERR_INFLATE: return refuse(out, rc, "a message cannot be inflated");
+    default: return refuse(out, rc, "no memory to inflate a message");
+    }
+    if (!is_end) {
+        return 0;
+    }
+    give_inflater_back(part, true);
+    return part->opcode == FRAME_TEXT
+               ? judge_text(&part->utf8, no_bytes, 0, true, out)
+               : 0;
+}
+
 /* Keeps unmasked bytes of a data frame. */
 static int keep_data(
-    struct message_part *part, const uint8_t *p, size_t n, struct message *out)
+    struct message_reader *r, const uint8_t *p, size_t n, struct message *out)
 {
+    struct message_part *part = r->part;
+    bool is_end = part->frame.fin && part->got + n == part->frame.length;
+    if (part->compressed && part->inflate != NULL) {
+        return keep_inflated(r, p, n, is_end, out);
+    }
     if (part->opcode == FRAME_TEXT && !part->compressed) {
-        bool is_end = part->frame.fin && part->got + n == part->frame.length;
         int rc = judge_text(&part->utf8, p, n, is_end, out);
         if (rc != 0) {
             return rc;
@@ -285,8 +344,9 @@ static int keep_data(
 
 /* Takes what is here of a frame's payload. */
 static int read_payload(
-    struct message_part *part, uint8_t **p, size_t *n, struct message *out)
+    struct message_reader *r, uint8_t **p, size_t *n, struct message *out)
 {
+    struct message_part *part = r->part;
     const struct frame_header *h = &part->frame;
     uint64_t missing = h->length - part->got;
     size_t here = missing < *n ? (size_t)missing : *n;
@@ -294,7 +354,7 @@ static int read_payload(
     if ((h->opcode & FRAME_BIT_CONTROL) != 0) {
         memcpy(part->control + part->got, *p, here);
     } else {
-        int rc = keep_data(part, *p, here, out);
+        int rc = keep_data(r, *p, here, out);
         if (rc != 0) {
             return rc;
         }
@@ -317,7 +377,7 @@ static int read_split(
                 return rc == FRAME_MORE ? 0 : rc;
             }
         }
-        int rc = read_payload(part, p, n, out);
+        int rc = read_payload(r, p, n, out);
         if (rc != 0 || part->got < part->frame.length) {
             return rc;
         }
@@ -328,8 +388,9 @@ static int read_split(
         }
         if (part->frame.fin) {
             const uint8_t *data = part->data.len != 0 ? part->data.p : no_bytes;
-            hand_out_data(
-                out, part->opcode, part->compressed, data, part->data.len);
+            hand_out_data(out, part->opcode,
+                part->compressed && part->inflate == NULL, data,
+                part->data.len);
             /* Idle from here: the data lives until the next call. */
             part->opcode = FRAME_CONTINUATION;
             return 0;
@@ -344,22 +405,44 @@ void message_reader_init(struct message_reader *r, uint32_t max_bytes)
 
 void message_reader_fini(struct message_reader *r)
 {
-    part_free(r->part);
-    r->part = NULL;
+    if (r->part != NULL) {
+        give_inflater_back(r->part, false);
+        buf_fini(&r->part->data);
+        quota_free(r->part);
+        r->part = NULL;
+    }
+}
+
+void message_reader_rest(struct message_reader *r)
+{
+    if (r->part != NULL && part_is_idle(r->part)) {
+        message_reader_fini(r);
+    }
+}
+
+void message_reader_detach(struct message_reader *r)
+{
+    if (r->part != NULL) {
+        give_inflater_back(r->part, false);
+    }
 }
 
 int message_read(
     struct message_reader *r, uint8_t **p, size_t *n, struct message *out)
 {
+    return message_read_packed(r, NULL, p, n, out);
+}
+
+int message_read_packed(struct message_reader *r, struct inflate_source *from,
+    uint8_t **p, size_t *n, struct message *out)
+{
     *out = (struct message){.kind = MESSAGE_MORE, .data = no_bytes};
-    if (r->part != NULL && part_is_idle(r->part)) {
-        message_reader_fini(r); /* the lent bytes come back */
-    }
+    message_reader_rest(r); /* the lent bytes come back */
     if (r->part == NULL) {
         if (*n == 0) {
             return 0;
         }
-        int rc = read_whole(r, p, n, out);
+        int rc = read_whole(r, from != NULL, p, n, out);
         if (rc != FRAME_MORE) {
             return rc;
         }
@@ -367,6 +450,7 @@ int message_read(
         if (r->part == NULL) {
             return refuse(out, ERR_NOMEM, "no memory for a split message");
         }
+        r->part->inflate = from;
     }
     return read_split(r, p, n, out);
 }

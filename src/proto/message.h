@@ -11,6 +11,8 @@
 
 #include "base/base.h"
 
+struct inflate_source; /* proto/message_inflate.h */
+
 enum message_kind {
     MESSAGE_MORE, /* everything was eaten, nothing complete yet */
     MESSAGE_TEXT,
@@ -34,7 +36,8 @@ struct message {
     size_t len;
     uint16_t close_code; /* MESSAGE_CLOSE: 1005 if the frame had none; `data`
                             is the reason then */
-    bool compressed;     /* RSV1 was set on the first frame */
+    bool compressed;     /* RSV1 was set on the first frame, and `data` is
+                            still compressed */
     const char *detail;  /* after an error: a static sentence */
 };
 
@@ -45,6 +48,7 @@ void message_reader_fini(struct message_reader *r);
  * one message or control frame. The bytes are written to (unmasking). 0, or
  *   ERR_PROTOCOL (1002), ERR_UTF8 (1007), ERR_TOO_BIG (1009: the announced
  *   or summed length is over `max`; found from the header alone),
+ *   ERR_INFLATE (1007: a compressed message is damaged),
  *   ERR_NOMEM (a split message could not be kept)
  * after which the reader must not be fed again. A split message's buffer
  * grows with the bytes that arrived, never with what a header announced.
@@ -53,6 +57,17 @@ void message_reader_fini(struct message_reader *r);
  * that finds nothing gives back what the last message was lent from. */
 int message_read(struct message_reader *r, uint8_t **p, size_t *n,
     struct message *out) NODISCARD;
+
+/* The same, but compressed messages are inflated as they come, and UTF-8 and
+ * bounds are judged by what comes out. The source is always the same one; it
+ * has to outlive the reader, or the reader is detached from it. */
+int message_read_packed(struct message_reader *r, struct inflate_source *from,
+    uint8_t **p, size_t *n, struct message *out) NODISCARD;
+/* Between messages: frees what the last one was lent from. */
+void message_reader_rest(struct message_reader *r);
+/* Gives an inflater that is lent back to its source; the reader must not be
+ * fed again, but what it lent out stays. */
+void message_reader_detach(struct message_reader *r);
 
 /* True in the midst of a message or frame. */
 bool message_is_partial(const struct message_reader *r);

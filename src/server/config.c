@@ -119,6 +119,36 @@ static bool set_allow_new_privs(struct config *c, const char *text)
     return read_switch(text, &c->allow_new_privs);
 }
 
+static bool add_file(const char **files, size_t *count, const char *text)
+{
+    if (text[0] == '\0' || *count == LIMIT_TLS_CERTIFICATES) {
+        return false;
+    }
+    files[(*count)++] = text;
+    return true;
+}
+
+static void forget_tls_of_env(struct config *c)
+{
+    if (c->tls_is_from_env) {
+        c->tls_is_from_env = false;
+        c->tls_cert_count = 0;
+        c->tls_key_count = 0;
+    }
+}
+
+static bool set_tls_cert(struct config *c, const char *text)
+{
+    forget_tls_of_env(c);
+    return add_file(c->tls_certs, &c->tls_cert_count, text);
+}
+
+static bool set_tls_key(struct config *c, const char *text)
+{
+    forget_tls_of_env(c);
+    return add_file(c->tls_keys, &c->tls_key_count, text);
+}
+
 static bool set_workers(struct config *c, const char *text)
 {
     size_t digits = strspn(text, "0123456789");
@@ -159,6 +189,15 @@ static const struct option options[] = {
     {"--drain", "MOONWIRE_DRAIN", "TIME",
         "at a stop, close the clients spread over this time (1s)",
         CONFIG_FOR_RUN, set_drain, "a time up to 1h such as 500ms or 10s"},
+    {"--tls-cert", "MOONWIRE_TLS_CERT", "FILE",
+        "speak TLS with this certificate chain (PEM); given again, more\n"
+        "certificates, chosen by the name that a client asks for, the\n"
+        "first for who asks for none",
+        CONFIG_FOR_RUN, set_tls_cert, "a file, at most 64"},
+    {"--tls-key", "MOONWIRE_TLS_KEY", "FILE",
+        "its private key (PEM), once for each --tls-cert and in the same\n"
+        "order; without any, the keys are in the files of the certificates",
+        CONFIG_FOR_RUN, set_tls_key, "a file, at most 64"},
     {"--workers", "MOONWIRE_WORKERS", "N",
         "loops, each with a thread (one for each processor)", CONFIG_FOR_RUN,
         set_workers, "a number from 1 to 64"},
@@ -324,6 +363,7 @@ int config_read(struct config *c, unsigned command, const char *operand,
         return CONFIG_HELP;
     }
     int rc = read_environment(c, command, why, why_bytes);
+    c->tls_is_from_env = true;
     bool options_end = false;
     for (size_t i = 0; rc == 0 && words[i] != NULL; i++) {
         if (!options_end && strcmp(words[i], "--") == 0) {
@@ -339,6 +379,12 @@ int config_read(struct config *c, unsigned command, const char *operand,
     if (rc == 0 && operand != NULL &&
         (c->operand == NULL || c->operand[0] == '\0')) {
         rc = refuse(why, why_bytes, "no %s given", operand);
+    }
+    if (rc == 0 && c->tls_key_count != 0 &&
+        c->tls_key_count != c->tls_cert_count) {
+        rc = refuse(why, why_bytes,
+            "%zu --tls-key for %zu --tls-cert: one for each, or none",
+            c->tls_key_count, c->tls_cert_count);
     }
     return rc;
 }

@@ -7,6 +7,7 @@
 #define SERVER_CONFIG_H
 
 #include "app/app.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include <stdio.h>
 
@@ -26,6 +27,13 @@ struct config {
     bool keep_root;
     bool no_seccomp;
     bool allow_new_privs;
+    /* TLS: files, in the order given. No keys: each certificate's file holds
+     * its key as well. */
+    const char *tls_certs[LIMIT_TLS_CERTIFICATES];
+    const char *tls_keys[LIMIT_TLS_CERTIFICATES];
+    size_t tls_cert_count;
+    size_t tls_key_count;
+    bool tls_is_from_env; /* the first flag takes its place */
 };
 
 /* Which options a command takes; bits. */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/listener.h"
+#include "net/tls.h"
 #include "script/fiber.h"
 #include "server/cli.h"
 #include "server/config.h"
@@ -128,14 +129,19 @@ static void log_start(const struct server *s)
         (void)snprintf(loops, sizeof(loops), ", %u loops,", s->worker_count);
     }
     log_event(LOG_INFO, NULL,
-        "moonwire " MOONWIRE_VERSION " \u00b7 %s%s on http://%s", what, loops,
+        "moonwire " MOONWIRE_VERSION " \u00b7 %s%s on %s://%s", what, loops,
+        s->config->tls_cert_count > 0 ? "https" : "http",
         listener_address(s->workers[0].listener));
 }
 
 static int start(struct server *s)
 {
     struct harden harden;
-    int rc = harden_begin(&harden, s->config, s->config->operand);
+    /* The keys of TLS first: who we become may not be let read them. */
+    int rc = secure_load(s);
+    if (rc == 0) {
+        rc = harden_begin(&harden, s->config, s->config->operand);
+    }
     if (rc == 0 && !s->config->is_many) {
         rc = tenancy_load(&s->workers[0], &s->sites.list[0]);
     }
@@ -177,6 +183,7 @@ static void take_down(struct server *s)
     observe_close(s);
     workers_close(s);
     observe_free(s);
+    tls_tickets_unref(s->tickets);
     fiber_pool_fini();
 }
 

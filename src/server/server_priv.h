@@ -15,6 +15,7 @@ struct listener;
 struct observe;
 struct sched;
 struct server;
+struct tls_tickets;
 
 /* Only forward; loop 0 says when. */
 enum server_stage {
@@ -76,7 +77,8 @@ struct server {
     uint32_t worker_count;
     struct sites sites;
     const struct conn_settings
-        *settings; /* of connections nobody has claimed */
+        *settings;               /* of connections nobody has claimed */
+    struct tls_tickets *tickets; /* ref; NULL: no TLS */
     /* Loop 0's. */
     struct observe *observe; /* NULL: there is no operator's port */
     uv_signal_t signals[SERVER_SIGNALS];
@@ -112,6 +114,12 @@ void workers_close(struct server *s);
 void stop_begin(struct server *s, const char *reason);
 /* On the worker's own loop: what the stage wants done there. */
 void stop_enter(struct worker *w, enum server_stage stage);
+
+/* ---- secure.c ---- */
+
+/* 0, or an error that has been logged; the certificates are as before. */
+int secure_load(struct server *s) NODISCARD;
+void secure_reload(struct server *s);
 
 /* ---- signals.c ---- */
 

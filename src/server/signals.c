@@ -1,7 +1,7 @@
 /* signals.c -- what the world outside asks of a running server.
  *
  * TERM, INT   stop gracefully; the second one ends the process at once
- * HUP         reload the apps from the files as they are
+ * HUP         reload the apps, and the certificates, from the files as they are
  * USR1        log every counter that is not zero, in one line
  * PIPE        nothing: a send to a closed socket returns EPIPE
  *
@@ -52,6 +52,9 @@ static void on_reload(struct letter *l, struct loop *here)
 /* Each loop its own apps. */
 static void reload(struct server *s)
 {
+    if (s->stage == SERVER_SERVING) {
+        secure_reload(s);
+    }
     for (uint32_t i = 0; i < s->worker_count && s->stage == SERVER_SERVING;
          i++) {
         struct reload_letter *r = mem_alloc(sizeof(*r));

@@ -1,9 +1,12 @@
 """apps/echo in a browser."""
+from support import wires
+
+WIRES = [wires.PLAIN, wires.BOTH]
 
 
 def test_what_goes_out_comes_back_in_order(browser, serve):
     server = serve("echo")
-    tab = browser.open(server.url)
+    tab = browser.open(server.url.replace("localhost", "127.0.0.1"))
     tab.wait(lambda: tab.text("#link") == "online", "the link")
     tab.find("#text").send_keys("<b>hello</b>\n")
     tab.find("#burst").click()

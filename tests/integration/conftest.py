@@ -8,9 +8,24 @@ import pathlib
 
 import pytest
 
+from support import wires
 from support.server import Server
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def pytest_generate_tests(metafunc):
+    """A file that says WIRES = wires.ALL has its tests run over each."""
+    names = getattr(metafunc.module, "WIRES", None)
+    if names is not None:
+        metafunc.parametrize("wire", names, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def wire(request):
+    """What servers and peers speak while the test runs."""
+    with wires.use(getattr(request, "param", wires.PLAIN)) as name:
+        yield name
 
 
 def stop_well(server):
@@ -36,7 +51,7 @@ def write_app(directory, source, conf=None, files=()):
 
 
 @pytest.fixture
-def serve(tmp_path):
+def serve(tmp_path, wire):
     """serve(main.lua, *options, conf=app.conf.lua, files={name: data})."""
     servers = []
 
@@ -52,7 +67,7 @@ def serve(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def echo():
+def echo(wire):
     """apps/echo, one for all tests of a file."""
     server = Server(ROOT / "apps/echo", "--drain", "0s")
     yield server

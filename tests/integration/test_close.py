@@ -5,8 +5,11 @@ import json
 
 import pytest
 
+from support import wires
 from support.wire import (BINARY, CLOSE, CONT, PING, TEXT, Ended, Peer,
                           close_payload, encode, until)
+
+WIRES = wires.ALL
 
 # Every end is told to whoever is in the room "watch".
 WATCHED = """

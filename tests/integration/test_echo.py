@@ -6,8 +6,11 @@ import random
 import pytest
 import websockets
 
+from support import wires
 from support.wire import (BINARY, CLOSE, CONT, FACTOR, PING, PONG, TEXT, Peer,
                           close_payload, encode)
+
+WIRES = wires.ALL
 
 MIB = 1024 * 1024
 EDGES = [0, 1, 2, 124, 125, 126, 127, 128, 65534, 65535, 65536, 65537, 131072,
@@ -16,8 +19,7 @@ PATIENCE = 20 * FACTOR
 
 
 def connect(server, path="", **how):
-    how.setdefault("compression", None)
-    how.setdefault("ping_interval", None)
+    how = {**wires.websockets_options(), "ping_interval": None, **how}
     return websockets.connect(
         server.ws_url + path, max_size=None, open_timeout=PATIENCE,
         close_timeout=PATIENCE, **how)

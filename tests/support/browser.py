@@ -34,13 +34,18 @@ SWITCHES = """
 
 
 class Browser:
-    def __init__(self):
+    def __init__(self, trusts=()):
+        """trusts: fingerprints of keys whose certificates are taken as good,
+        as Authority.fingerprint() tells them; no others are."""
         self._profile = tempfile.mkdtemp(prefix="moonwire-browser-")
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
         for switch in SWITCHES:
             options.add_argument(switch.replace("\u00a0", " "))
         options.add_argument("--user-data-dir=" + self._profile)
+        if trusts:
+            options.add_argument("--ignore-certificate-errors-spki-list="
+                                 + ",".join(trusts))
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         try:
             self.driver = webdriver.Chrome(

@@ -5,15 +5,20 @@
 
 #include "base/err.h"
 #include "proto/message.h"
+#include "proto/message_inflate.h"
 #include "support/feed.h"
 
 struct message_feed_config {
     uint32_t max;
     bool allow_rsv1;
+    bool inflates;
+    bool keeps; /* the context of the messages before */
 };
 
 struct message_feed {
     struct message_reader reader;
+    struct inflate_source source;
+    bool inflates;
     bool failed;
 };
 
@@ -25,7 +30,12 @@ static inline void *message_feed_start(const void *config)
         abort();
     }
     message_reader_init(&f->reader, c->max);
-    f->reader.allow_rsv1 = c->allow_rsv1;
+    f->reader.allow_rsv1 = c->allow_rsv1 || c->inflates;
+    f->inflates = c->inflates;
+    if (c->inflates) {
+        f->source = (struct inflate_source){
+            .bits = DEFLATE_BITS_MAX, .keeps = c->keeps};
+    }
     return f;
 }
 
@@ -52,7 +62,8 @@ static inline bool message_feed_feed(
     struct message_feed *f = state;
     for (;;) {
         struct message m;
-        int rc = message_read(&f->reader, &p, &n, &m);
+        int rc = message_read_packed(
+            &f->reader, f->inflates ? &f->source : NULL, &p, &n, &m);
         if (rc != 0) {
             feed_printf(log, "error %s: %s\n", err_word(rc), m.detail);
             f->failed = true;
@@ -79,6 +90,7 @@ static inline void message_feed_finish(void *state, struct feed_log *log)
         feed_printf(log, "holds heap between messages\n");
     }
     message_reader_fini(&f->reader);
+    inflate_source_fini(&f->source);
     free(f);
 }
 

@@ -23,7 +23,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("MOONWIRE_BIN", str(ROOT / "build/dev/moonwire"))
 HOST = "127.0.0.1"
 
-LISTENING = re.compile(r" on http://\S*:(\d+)$")
+# More arguments for each server that is started; see support/wires.py.
+MORE_ARGS = []
+
+LISTENING = re.compile(r" on https?://\S*:(\d+)$")
 
 # A sanitizer slows everything down; nobody waits as long as this when all is
 # well.
@@ -53,6 +56,7 @@ class Server:
         self.env = {k: v for k, v in os.environ.items()
                     if not k.startswith("MOONWIRE_")}
         self.env.update(env or {})
+        self.more = list(MORE_ARGS)
         self.port = port
         self.log = []       # what it logged, as dicts; over all its runs
         self.noise = []     # lines of its stderr that are no JSON
@@ -68,12 +72,22 @@ class Server:
     # ---- life
 
     @property
+    def is_tls(self):
+        return "--tls-cert" in self.args + self.more
+
+    @property
     def url(self):
-        return "http://%s:%d/" % (HOST, self.port)
+        return self._url("http")
 
     @property
     def ws_url(self):
-        return "ws://%s:%d/" % (HOST, self.port)
+        return self._url("ws")
+
+    def _url(self, scheme):
+        """The tests' certificates are for localhost."""
+        if self.is_tls:
+            return "%ss://localhost:%d/" % (scheme, self.port)
+        return "%s://%s:%d/" % (scheme, HOST, self.port)
 
     @property
     def pid(self):
@@ -84,7 +98,7 @@ class Server:
         seen = len(self.log)
         self.process = subprocess.Popen(
             [BINARY, self.command, str(self.dir), "--listen",
-             "%s:%d" % (HOST, self.port), *self.args],
+             "%s:%d" % (HOST, self.port), *self.args, *self.more],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, env=self.env)
         self._reader = threading.Thread(

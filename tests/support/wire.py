@@ -12,6 +12,10 @@ strictly: whatever the server must not send (RFC 6455) is a Violation.
     assert peer.closed() == (1002, "...")     # Close frame, then FIN
     peer.reset()                              # RST; or half_close(), close()
 
+Peers speak over the wire of the moment (see support/wires.py): plain, TLS,
+compressed. Where a test says neither, a peer's whole messages are compressed
+if that was agreed on, and what it reads is inflated before it is judged.
+
 MOONWIRE_TIME_FACTOR stretches every time-out; 4 under a sanitizer, else 1.
 """
 import base64
@@ -24,6 +28,7 @@ import struct
 import time
 import weakref
 
+from support import packed, wires
 from support.server import BINARY as SERVER
 
 
@@ -126,6 +131,9 @@ class FrameReader:
     def __init__(self):
         self.buffer = bytearray()
         self.is_closed = False      # a Close has come
+        self.codec = None           # of permessage-deflate
+        self.packed = 0             # frames that came compressed
+        self.packed_bytes = 0
         self._opcode = None         # of the message under way
         self._text = bytearray()
 
@@ -149,7 +157,14 @@ class FrameReader:
                 raise Violation("length %d in %d bytes" % (n, at - 2))
         if len(b) < at + n:
             return None
-        frame = Frame(bool(b[0] & 0x80), b[0] & 0x0f, bytes(b[at:at + n]))
+        payload = bytes(b[at:at + n])
+        if b[0] & 0x40:
+            if not b[0] & 0x80:
+                raise Violation("a compressed message in fragments")
+            self.packed += 1
+            self.packed_bytes += n
+            payload = self.codec.unpack(payload)
+        frame = Frame(bool(b[0] & 0x80), b[0] & 0x0f, payload)
         del b[:at + n]
         self._check_frame(frame)
         return frame
@@ -157,7 +172,8 @@ class FrameReader:
     def _check_first(self, b):
         if b and self.is_closed:
             raise Violation("%d bytes after a Close" % len(b))
-        if b and b[0] & 0x70:
+        rsv1 = 0x40 if self.codec and b and b[0] & 0x0f in (1, 2) else 0
+        if b and b[0] & 0x70 & ~rsv1:
             raise Violation("reserved bits in %02x" % b[0])
         if b and b[0] & 0x0f not in (CONT, TEXT, BINARY, CLOSE, PING, PONG):
             raise Violation("opcode in %02x" % b[0])
@@ -206,7 +222,12 @@ class Peer:
 
     everybody = weakref.WeakSet()
 
-    def __init__(self, port, host=HOST, rcvbuf=None, timeout=PATIENCE_S):
+    def __init__(self, port, host=HOST, rcvbuf=None, timeout=PATIENCE_S,
+                 tls=None, offer=None):
+        """tls: an ssl context, False: none; offer: for
+        Sec-WebSocket-Extensions, "": none. None: as the wire has it."""
+        self.offer = wires.offer() if offer is None else offer
+        tls = wires.client_context() if tls is None else tls
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if rcvbuf is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
@@ -214,9 +235,13 @@ class Peer:
         self.timeout = timeout
         self.sock.settimeout(timeout)
         self.sock.connect((host, port))
+        if tls:
+            self.sock = tls.wrap_socket(self.sock,
+                                        server_hostname="localhost")
         Peer.everybody.add(self)
         self.host = "%s:%d" % (host, port)
         self.reader = FrameReader()
+        self.sends_packed = True
         self.pings = []     # payloads of pings read, in order
         self.answers_pings = True
         self.was_reset = False      # what rest() came to was an RST
@@ -237,6 +262,8 @@ class Peer:
         lines = [("Host", self.host), ("Upgrade", "websocket"),
                  ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13"),
                  ("Sec-WebSocket-Key", self.key)]
+        if self.offer:
+            lines.append(("Sec-WebSocket-Extensions", self.offer))
         given = {name.lower() for name, _ in headers}
         lines = [(n, v) for n, v in lines if n.lower() not in given]
         lines += list(headers)
@@ -248,6 +275,7 @@ class Peer:
 
     def open(self, path="/", headers=(), pipelined=b""):
         """The whole handshake; `pipelined` rides in the same packet."""
+        self.agreed = None          # the answer to our offer
         self.send(self.request(path, headers) + pipelined)
         response = self.response()
         assert response.status == 101, response
@@ -255,6 +283,10 @@ class Peer:
             hashlib.sha1(self.key.encode() + GUID).digest()).decode()
         assert response.headers.get("sec-websocket-accept") == accept, response
         assert response.headers.get("upgrade", "").lower() == "websocket"
+        self.agreed = response.headers.get("sec-websocket-extensions")
+        if self.agreed is not None:
+            self.reader.codec = packed.Codec(
+                packed.parse_answer(self.agreed))
         return self
 
     def response(self, is_head=False):
@@ -301,6 +333,9 @@ class Peer:
                 time.sleep(pause)
 
     def frame(self, opcode, payload=b"", **how):
+        codec = self.reader.codec
+        if codec and self.sends_packed and not how and opcode in (TEXT, BINARY):
+            payload, how = codec.pack(payload), {"rsv": 4}
         self.send(encode(opcode, payload, **how))
 
     def text(self, text, **how):
@@ -430,7 +465,8 @@ class Peer:
         return how
 
     def half_close(self):
-        self.sock.shutdown(socket.SHUT_WR)
+        # Past TLS, if there is any, whose other half goes on.
+        socket.socket.shutdown(self.sock, socket.SHUT_WR)
 
     def reset(self):
         """RST."""

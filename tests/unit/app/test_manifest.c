@@ -117,6 +117,56 @@ static void every_key_sets_what_it_names(void **state)
     settings_fini(&s);
 }
 
+static void compression_is_a_switch_or_a_table(void **state)
+{
+    (void)state;
+    struct settings s = settings_of("return {}");
+    assert_true(s.compress.policy.is_on);
+    assert_false(s.compress.policy.server_keeps);
+    assert_false(s.compress.policy.client_keeps);
+    assert_int_equal(s.compress.policy.server_bits, 15);
+    assert_int_equal(
+        s.compress.threshold_bytes, LIMIT_DEFAULT_DEFLATE_THRESHOLD_BYTES);
+    settings_fini(&s);
+    s = settings_of("return { compress = false }");
+    assert_false(s.compress.policy.is_on);
+    settings_fini(&s);
+    s = settings_of("return { compress = { threshold = '2KB', level = 9,\n"
+                    "context = 'server', window = '4KB' } }");
+    assert_true(s.compress.policy.is_on);
+    assert_true(s.compress.policy.server_keeps);
+    assert_false(s.compress.policy.client_keeps);
+    assert_int_equal(s.compress.policy.server_bits, 12);
+    assert_int_equal(s.compress.policy.client_bits, 12);
+    assert_int_equal(s.compress.threshold_bytes, 2048);
+    assert_int_equal(s.compress.level, 9);
+    settings_fini(&s);
+    /* No client that is built on zlib could do 8. */
+    s = settings_of("return { compress = { window = 256 } }");
+    assert_int_equal(s.compress.policy.server_bits, 8);
+    assert_int_equal(s.compress.policy.client_bits, 9);
+    settings_fini(&s);
+}
+
+static void a_wrong_word_on_compression_is_told(void **state)
+{
+    (void)state;
+    assert_string_equal(error_of("return { compress = 6 }"),
+        "app.conf.lua:1: compress must be true, false or a table, as in: "
+        "{ level = 6 }");
+    assert_string_equal(error_of("return { compress = {\n levle = 6 } }"),
+        "app.conf.lua:2: unknown setting 'compress.levle'; "
+        "did you mean 'compress.level'?");
+    assert_string_equal(error_of("return { compress = { level = 0 } }"),
+        "app.conf.lua:1: compress.level must be 1 to 9, got 0");
+    assert_string_equal(error_of("return { compress = { window = 1000 } }"),
+        "app.conf.lua:1: compress.window must be 256B, 512B, 1KB, 2KB, ... "
+        "or 32KB");
+    assert_string_equal(error_of("return { compress = { context = 'bth' } }"),
+        "app.conf.lua:1: compress.context must be one of \"none\", "
+        "\"client\", \"server\", \"both\"; did you mean \"both\"?");
+}
+
 static void words_that_choose_are_all_known(void **state)
 {
     (void)state;
@@ -424,6 +474,8 @@ int main(void)
         cmocka_unit_test(without_a_file_the_defaults_hold),
         cmocka_unit_test(an_empty_table_sets_nothing),
         cmocka_unit_test(every_key_sets_what_it_names),
+        cmocka_unit_test(compression_is_a_switch_or_a_table),
+        cmocka_unit_test(a_wrong_word_on_compression_is_told),
         cmocka_unit_test(words_that_choose_are_all_known),
         cmocka_unit_test(an_unknown_key_is_named_with_its_line_and_the_nearest),
         cmocka_unit_test(a_line_is_looked_for_where_the_key_stands),

@@ -58,6 +58,32 @@ static void every_vector_gives_its_events_at_every_split(void **s)
     assert_true(count > 50);
 }
 
+static void try_deflate_vector(const struct vector *v, void *arg)
+{
+    (void)arg;
+    struct message_feed_config config = {
+        .max = (uint32_t)vector_setting(v, "max", 1000),
+        .inflates = true,
+        .keeps = vector_setting(v, "keeps", 0) != 0,
+    };
+    static struct feed_log log;
+    bool is_same =
+        feed_every_split(&message_feed_target, &config, v->in, v->in_len, &log);
+    if (!is_same || strcmp(log.text, v->out) != 0) {
+        print_message("line %d: %s\nwant:\n%sgot:\n%s", v->line, v->title,
+            v->out, log.text);
+        fail();
+    }
+}
+
+static void every_compressed_vector_gives_its_events_at_every_split(void **s)
+{
+    (void)s;
+    int count = vectors_read(
+        TESTS_DIR "/vectors/deflate.txt", try_deflate_vector, NULL);
+    assert_true(count > 30);
+}
+
 static void a_whole_message_is_lent_from_the_callers_buffer(void **s)
 {
     (void)s;
@@ -96,6 +122,9 @@ static void no_heap_is_held_between_messages(void **s)
     assert_int_equal(m.kind, MESSAGE_TEXT);
     assert_false(message_is_partial(&r));
     assert_memory_equal(m.data, "Hello", 5);
+    assert_non_null(r.part);
+    message_reader_rest(&r);
+    assert_null(r.part);
     assert_int_equal(message_read(&r, &p, &n, &m), 0);
     assert_int_equal(m.kind, MESSAGE_MORE);
     assert_null(r.part);
@@ -270,6 +299,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_vector_gives_its_events_at_every_split),
+        cmocka_unit_test(
+            every_compressed_vector_gives_its_events_at_every_split),
         cmocka_unit_test(a_whole_message_is_lent_from_the_callers_buffer),
         cmocka_unit_test(no_heap_is_held_between_messages),
         cmocka_unit_test(

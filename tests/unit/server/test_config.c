@@ -21,7 +21,8 @@ static int clean_environment(void **state)
     (void)state;
     static const char *const names[] = {"MOONWIRE_LISTEN", "MOONWIRE_DRAIN",
         "MOONWIRE_NO_RELOAD", "MOONWIRE_LOG_LEVEL", "MOONWIRE_LOG_FORMAT",
-        "MOONWIRE_LISTEM", "MOONWIRE_SOMETHING_ELSE"};
+        "MOONWIRE_LISTEM", "MOONWIRE_SOMETHING_ELSE", "MOONWIRE_TLS_CERT",
+        "MOONWIRE_TLS_KEY"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         unsetenv(names[i]);
     }
@@ -50,6 +51,43 @@ static void options_stand_before_or_behind_the_directory(void **state)
     assert_string_equal(config.listen, "[::1]:0");
     assert_false(config.reload);
     assert_string_equal(config.operand, "app");
+}
+
+static void certificates_come_in_the_order_given_each_with_its_key(void **state)
+{
+    (void)state;
+    assert_int_equal(RUN("app"), 0);
+    assert_int_equal(config.tls_cert_count, 0);
+    assert_int_equal(RUN("--tls-cert", "a", "--tls-key=b", "app", "--tls-cert",
+                         "c", "--tls-key", "d"),
+        0);
+    assert_int_equal(config.tls_cert_count, 2);
+    assert_int_equal(config.tls_key_count, 2);
+    assert_string_equal(config.tls_certs[1], "c");
+    assert_string_equal(config.tls_keys[0], "b");
+    assert_int_equal(RUN("--tls-cert", "a", "--tls-cert", "b", "app"), 0);
+    assert_int_equal(
+        RUN("--tls-cert", "a", "--tls-cert", "b", "--tls-key", "c", "app"),
+        ERR_SYNTAX);
+    assert_string_equal(
+        why, "1 --tls-key for 2 --tls-cert: one for each, or none");
+    assert_int_equal(RUN("--tls-key", "c", "app"), ERR_SYNTAX);
+    assert_int_equal(RUN("--tls-cert", "", "app"), ERR_SYNTAX);
+}
+
+static void certificates_of_flags_take_the_place_of_the_environments(
+    void **state)
+{
+    (void)state;
+    setenv("MOONWIRE_TLS_CERT", "x", 1);
+    setenv("MOONWIRE_TLS_KEY", "y", 1);
+    assert_int_equal(RUN("app"), 0);
+    assert_string_equal(config.tls_certs[0], "x");
+    assert_string_equal(config.tls_keys[0], "y");
+    assert_int_equal(RUN("app", "--tls-cert", "a"), 0);
+    assert_int_equal(config.tls_cert_count, 1);
+    assert_int_equal(config.tls_key_count, 0);
+    assert_string_equal(config.tls_certs[0], "a");
 }
 
 static void a_flag_wins_over_the_environment_and_that_over_the_default(
@@ -198,6 +236,8 @@ int main(void)
         T(a_directory_alone_leaves_the_defaults),
         T(options_stand_before_or_behind_the_directory),
         T(a_flag_wins_over_the_environment_and_that_over_the_default),
+        T(certificates_come_in_the_order_given_each_with_its_key),
+        T(certificates_of_flags_take_the_place_of_the_environments),
         T(a_switch_reads_yes_and_no_from_the_environment),
         T(a_misspelt_option_is_refused_with_the_near_one),
         T(an_option_of_another_command_is_unknown),

@@ -1,0 +1,146 @@
+/* conn_pack.c -- compression as one connection has agreed to it.
+ *
+ * Most have agreed that no context is kept in either direction. Then the
+ * connection has two bits in its lane and nothing else, and everything is lent
+ * by net/pack. Where a context is kept it has a conn_pack.
+ *
+ * Our own context and a queue that may drop frames do not go together by
+ * themselves: what refers to a frame that was never sent cannot be read. So a
+ * message refers to those before it only if all of them have left (nothing is
+ * queued) and none was dropped since the context began; else the context
+ * begins anew with it. A client that keeps up gets all that a context can
+ * give, one that lags gets messages that stand alone, which may be dropped.
+ *
+ * Laws: I1, I2 (no policy is weaker for a client that compresses). */
+#include "base/mem.h"
+#include "net/conn_priv.h"
+#include "net/pack.h"
+#include <string.h>
+
+struct conn_pack {
+    struct inflate_source in;
+    struct deflater *out; /* NULL: nothing sent yet */
+    uint64_t dropped;     /* of the connection, when the context began */
+    uint8_t server_bits;
+};
+
+static struct conn_pack *own_pack(const struct conn *c)
+{
+    return packer_own(c->net, c->slot);
+}
+
+struct inflate_source *conn_inflate(const struct conn *c)
+{
+    if (LIKELY((conn_lane(c)->flags & LANE_DEFLATE) == 0)) {
+        return NULL;
+    }
+    struct conn_pack *own = own_pack(c);
+    return own != NULL ? &own->in : packer_inflate(c->net);
+}
+
+static int make_own(struct conn *c, const struct deflate_params *p)
+{
+    struct conn_pack *own = quota_alloc(sizeof(*own));
+    if (own == NULL) {
+        return ERR_NOMEM;
+    }
+    *own = (struct conn_pack){
+        .in = {.bits = p->client_bits,
+            .keeps = p->client_keeps,
+            .lender = p->client_keeps ? NULL : packer_inflate(c->net)},
+        .server_bits = p->server_bits,
+    };
+    int rc = packer_set_own(c->net, c->slot, own);
+    if (rc != 0) {
+        quota_free(own);
+    }
+    return rc;
+}
+
+void conn_set_deflate(struct conn *c, const struct deflate_params *p)
+{
+    CHECK(c, CONN_MAGIC);
+    if (p == NULL || c->state != CONN_OPEN) {
+        return;
+    }
+    if ((p->client_keeps || p->server_keeps) && make_own(c, p) != 0) {
+        conn_doom(c, CONN_DOOM_ERROR);
+        return;
+    }
+    c->p.ws.reader.allow_rsv1 = true;
+    uint32_t window = p->server_bits - (uint32_t)DEFLATE_BITS_MIN;
+    conn_lane(c)->flags |= LANE_DEFLATE |
+                           (p->server_keeps ? LANE_CONTEXT : 0u) |
+                           window << LANE_WINDOW_SHIFT;
+}
+
+void conn_unpack(struct conn *c)
+{
+    struct conn_pack *own = packer_take_own(c->net, c->slot);
+    message_reader_detach(&c->p.ws.reader);
+    if (own != NULL) {
+        inflate_source_fini(&own->in);
+        deflater_free(own->out);
+        quota_free(own);
+    }
+}
+
+/* The message alone for this client; *out is a new blob. */
+static bool pack_own(struct conn *c, const struct parcel *p, struct range *out)
+{
+    struct conn_pack *own = own_pack(c);
+    if (own->out == NULL) {
+        own->out = deflater_new(own->server_bits);
+        own->dropped = c->dropped;
+    }
+    if (own->out == NULL) {
+        return false;
+    }
+    bool is_clear = conn_lane(c)->blob == NULL && c->outbox == NULL;
+    bool keeps = is_clear && own->dropped == c->dropped;
+    own->dropped = c->dropped;
+    struct buf b;
+    buf_init(&b, 2 * p->message.len + 64);
+    bool is_packed = deflater_run(own->out, p->how.level, keeps,
+                         p->message.data, p->message.len, &b) == 0;
+    if (is_packed && !keeps && b.len >= p->message.len) {
+        /* Goes out plain, and so is no part of the context. */
+        deflater_forget(own->out);
+        is_packed = false;
+    }
+    size_t head = frame_header_bytes(b.len);
+    struct blob *blob = is_packed ? blob_new(p->meter, head + b.len) : NULL;
+    if (blob != NULL) {
+        frame_encode(blob->data, p->message.op, true, true, b.len);
+        memcpy(blob->data + head, b.p, b.len);
+        *out = (struct range){blob, 0, (uint32_t)(head + b.len), 1};
+        metric_add(c->net->metrics, METRIC_DEFLATED, 1);
+        if (b.len < p->message.len) {
+            metric_add(
+                c->net->metrics, METRIC_DEFLATE_SAVED, p->message.len - b.len);
+        }
+    } else if (is_packed) {
+        deflater_forget(own->out);
+    }
+    buf_fini(&b);
+    return blob != NULL;
+}
+
+int conn_send_packed(struct conn *c, const struct parcel *p,
+    enum outbox_policy policy, const char *key, size_t key_len)
+{
+    struct net *n = c->net;
+    struct range r;
+    if (!(conn_lane(c)->flags & LANE_OPEN)) {
+        return ERR_CLOSED;
+    }
+    if (!pack_own(c, p, &r)) {
+        return net_send(n, c->slot, &p->plain, policy, key, key_len);
+    }
+    int rc = net_send(n, c->slot, &r, policy, key, key_len);
+    blob_unref(r.blob);
+    if (rc != 0) {
+        deflater_forget(own_pack(c)->out);
+    }
+    return rc;
+}

@@ -1,0 +1,284 @@
+/* test_pack.c -- one message, several forms of it, each made once; and what a
+ * connection keeps of compression. */
+#include "world.h"
+
+#include "net/pack.h"
+#include "proto/frame.h"
+
+static char text[4000];
+
+static void fill_text(void)
+{
+    for (size_t i = 0; i < sizeof(text); i++) {
+        text[i] = "abcdefgh"[i * i % 8];
+    }
+}
+
+struct pack_world {
+    struct world w;
+    struct tape packed;
+};
+
+static void start(struct pack_world *p)
+{
+    fill_text();
+    world_init(&p->w);
+    tape_init(&p->packed, false);
+}
+
+static void stop(struct pack_world *p)
+{
+    mem_fail_at(0);
+    tape_seal_all(p->w.net);
+    tape_fini(&p->packed);
+    world_fini(&p->w);
+}
+
+/* An open client that has agreed to this; server_bits 0: to nothing. */
+static void open_packed(
+    struct client *c, struct pack_world *p, const struct deflate_params *params)
+{
+    client_open(c, &p->w, PAIR_UNIX);
+    conn_set_deflate(c->conn, params);
+}
+
+static const struct deflate_params usual = {
+    .server_bits = 15, .client_bits = 15};
+static const struct deflate_params narrow = {
+    .server_bits = 9, .client_bits = 15};
+static const struct deflate_params context = {.server_keeps = true,
+    .client_keeps = true,
+    .server_bits = 15,
+    .client_bits = 15};
+static const struct pack_settings how = {.level = 3, .bits = 15};
+
+static void send_all(
+    struct pack_world *p, struct client *c, size_t n, const char *s, size_t len)
+{
+    struct range r = world_frame(&p->w, FRAME_TEXT, s, len);
+    const struct pack_message m = {FRAME_TEXT, s, len};
+    struct parcel parcel;
+    parcel_init(&parcel, p->w.net, &r, &m);
+    parcel_pack(&parcel, &p->packed, p->w.meter, &how);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(
+            parcel_send(&parcel, c[i].id.slot, OUTBOX_CLOSE, NULL, 0), 0);
+    }
+    parcel_fini(&parcel);
+}
+
+/* The next frame the client has: its payload, inflated if it came so. */
+static bool next_is(struct client *c, struct inflater *z, const char *want,
+    size_t len, bool *was_packed)
+{
+    client_settle(c);
+    assert_true(c->in_len - c->in_at >= 2);
+    uint8_t *f = c->in + c->in_at;
+    size_t total = frame_bytes(f);
+    size_t head = frame_header_bytes(total - (total < 128 ? 2 : 4));
+    assert_true(c->in_len - c->in_at >= total);
+    c->in_at += total;
+    *was_packed = (f[0] & 0x40) != 0;
+    if (!*was_packed) {
+        return total - head == len && memcmp(f + head, want, len) == 0;
+    }
+    struct buf out;
+    buf_init(&out, 100001);
+    assert_int_equal(inflater_feed(z, f + head, total - head, &out, 100000), 0);
+    assert_int_equal(inflater_end(z, &out, 100000), 0);
+    bool is_same = out.len == len && memcmp(out.p, want, len) == 0;
+    buf_fini(&out);
+    return is_same;
+}
+
+static void each_gets_the_form_that_it_can_read_and_each_is_made_once(
+    void **state)
+{
+    (void)state;
+    struct pack_world p;
+    struct client c[9];
+    start(&p);
+    static const struct deflate_params *const params[3] = {
+        NULL, &usual, &narrow};
+    for (int i = 0; i < 9; i++) {
+        open_packed(&c[i], &p, params[i % 3]);
+    }
+    send_all(&p, c, 9, text, sizeof(text));
+    assert_int_equal(world_metric(&p.w, METRIC_DEFLATED), 2);
+    for (int i = 0; i < 9; i++) {
+        struct inflater *z = inflater_new(i % 3 == 2 ? 9 : 15);
+        bool was_packed;
+        assert_true(next_is(&c[i], z, text, sizeof(text), &was_packed));
+        assert_int_equal(was_packed, i % 3 != 0);
+        inflater_free(z);
+        client_fini(&c[i]);
+    }
+    stop(&p);
+}
+
+static void what_does_not_shrink_goes_out_plain_to_all(void **state)
+{
+    (void)state;
+    struct pack_world p;
+    struct client c[2];
+    start(&p);
+    open_packed(&c[0], &p, &usual);
+    open_packed(&c[1], &p, &usual);
+    send_all(&p, c, 2, "short", 5);
+    assert_int_equal(world_metric(&p.w, METRIC_DEFLATED), 0);
+    for (int i = 0; i < 2; i++) {
+        bool was_packed;
+        assert_true(next_is(&c[i], NULL, "short", 5, &was_packed));
+        assert_false(was_packed);
+        client_fini(&c[i]);
+    }
+    stop(&p);
+}
+
+static void forms_of_a_turn_lie_together(void **state)
+{
+    (void)state;
+    struct pack_world p;
+    struct client c[2];
+    start(&p);
+    open_packed(&c[0], &p, &usual);
+    open_packed(&c[1], &p, &narrow);
+    p.packed.least_bytes = 8192; /* as if turns before had been as busy */
+    for (int i = 0; i < 3; i++) {
+        send_all(&p, c, 2, text, 1000 + (size_t)i);
+    }
+    assert_int_equal(conn_lane(c[0].conn)->frames, 3);
+    assert_null(c[0].conn->outbox);
+    client_settle(&c[0]);
+    client_settle(&c[1]);
+    client_fini(&c[0]);
+    client_fini(&c[1]);
+    stop(&p);
+}
+
+static void with_a_context_the_second_refers_to_the_first(void **state)
+{
+    (void)state;
+    struct pack_world p;
+    struct client c;
+    start(&p);
+    open_packed(&c, &p, &context);
+    struct inflater *z = inflater_new(15);
+    size_t sizes[3];
+    for (int i = 0; i < 3; i++) {
+        bool was_packed;
+        size_t before = c.in_len;
+        send_all(&p, &c, 1, text, sizeof(text));
+        assert_true(next_is(&c, z, text, sizeof(text), &was_packed));
+        assert_true(was_packed);
+        sizes[i] = c.in_len - before;
+    }
+    assert_true(sizes[1] < sizes[0]);
+    /* In one turn they are queued: the second stands alone, and can be read
+     * all the same. */
+    send_all(&p, &c, 1, text, 2000);
+    send_all(&p, &c, 1, text + 1, 2000);
+    bool was_packed;
+    assert_true(next_is(&c, z, text, 2000, &was_packed));
+    assert_true(next_is(&c, z, text + 1, 2000, &was_packed));
+    inflater_free(z);
+    client_fini(&c);
+    stop(&p);
+}
+
+/* Each quota_* call in turn says no: every message is either told as refused,
+ * or comes, whole and readable, in one form or the other. */
+static void without_memory_a_message_comes_plain_or_not_at_all(void **state)
+{
+    (void)state;
+    for (uint64_t fail_at = 1; fail_at < 30; fail_at++) {
+        struct pack_world p;
+        struct client c[2];
+        start(&p);
+        open_packed(&c[0], &p, &usual);
+        open_packed(&c[1], &p, &context);
+        struct range r = world_frame(&p.w, FRAME_TEXT, text, sizeof(text));
+        const struct pack_message m = {FRAME_TEXT, text, sizeof(text)};
+        mem_fail_at(fail_at);
+        struct parcel parcel;
+        parcel_init(&parcel, p.w.net, &r, &m);
+        parcel_pack(&parcel, &p.packed, p.w.meter, &how);
+        int rc[2];
+        for (int i = 0; i < 2; i++) {
+            rc[i] = parcel_send(&parcel, c[i].id.slot, OUTBOX_CLOSE, NULL, 0);
+        }
+        parcel_fini(&parcel);
+        mem_fail_at(0);
+        for (int i = 0; i < 2; i++) {
+            struct inflater *z = inflater_new(15);
+            bool was_packed;
+            if (rc[i] == 0) {
+                assert_true(next_is(&c[i], z, text, sizeof(text), &was_packed));
+            }
+            inflater_free(z);
+            client_fini(&c[i]);
+        }
+        stop(&p);
+    }
+}
+
+static void without_room_in_the_meter_it_comes_plain(void **state)
+{
+    (void)state;
+    struct pack_world p;
+    struct client c;
+    start(&p);
+    open_packed(&c, &p, &usual);
+    struct range r = world_frame(&p.w, FRAME_TEXT, text, sizeof(text));
+    const struct pack_message m = {FRAME_TEXT, text, sizeof(text)};
+    struct meter *full = meter_new(1);
+    struct parcel parcel;
+    parcel_init(&parcel, p.w.net, &r, &m);
+    parcel_pack(&parcel, &p.packed, full, &how);
+    assert_int_equal(parcel_send(&parcel, c.id.slot, OUTBOX_CLOSE, NULL, 0), 0);
+    parcel_fini(&parcel);
+    assert_int_equal(world_metric(&p.w, METRIC_DROPPED_APP), 0);
+    bool was_packed;
+    assert_true(next_is(&c, NULL, text, sizeof(text), &was_packed));
+    assert_false(was_packed);
+    meter_unref(full);
+    client_fini(&c);
+    stop(&p);
+}
+
+/* A parcel that was made elsewhere is opened from its plain frame alone. */
+static void a_frame_of_every_length_is_opened_as_a_parcel(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0, 1, 125, 126, 3000, 65535, 65536, 70000};
+    struct pack_world p;
+    start(&p);
+    static char bytes[70000];
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        struct range r = world_frame(&p.w, FRAME_BINARY, bytes, sizes[i]);
+        struct parcel parcel;
+        parcel_open(&parcel, p.w.net, &r, NULL, &how);
+        assert_int_equal(parcel.message.len, sizes[i]);
+        assert_int_equal(parcel.message.op, FRAME_BINARY);
+        assert_ptr_equal(
+            (const uint8_t *)parcel.message.data + parcel.message.len,
+            r.blob->data + r.off + r.len);
+        parcel_fini(&parcel);
+    }
+    stop(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(
+            each_gets_the_form_that_it_can_read_and_each_is_made_once),
+        cmocka_unit_test(what_does_not_shrink_goes_out_plain_to_all),
+        cmocka_unit_test(forms_of_a_turn_lie_together),
+        cmocka_unit_test(with_a_context_the_second_refers_to_the_first),
+        cmocka_unit_test(without_memory_a_message_comes_plain_or_not_at_all),
+        cmocka_unit_test(without_room_in_the_meter_it_comes_plain),
+        cmocka_unit_test(a_frame_of_every_length_is_opened_as_a_parcel),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
