@@ -174,11 +174,10 @@ static int start(struct app *a, struct event *ev)
         }
     }
     if (rc == TASK_PARKED) {
-        /* `data` was copied into Lua before the handler began; what was lent
-         * must not be looked at again. */
-        if (!ev->owns_data) {
-            ev->data = NULL;
-        }
+        /* `data` was copied into Lua before the handler began. What was lent
+         * must not be looked at again; what is ours counts no more, so it must
+         * not wait with the handler (I2). */
+        event_drop_data(ev);
         if (cl != NULL && cl->far != NULL) {
             far_awaits(cl, true);
         }
