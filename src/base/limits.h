@@ -40,6 +40,7 @@
  * one, for each such app (twice as much with what comes from clients that have
  * nothing else there); and what an app may have on its way to a loop. */
 #define LIMIT_LOOPS           64
+#define LIMIT_LOOP_FILES      16 /* descriptors for each, and some to begin */
 #define LIMIT_FAR_EVENTS      1024
 #define LIMIT_FAR_BYTES       (2 * 1024 * 1024)
 #define LIMIT_KNOCKS          1024 /* handshakes under way to an app */

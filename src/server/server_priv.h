@@ -73,6 +73,8 @@ struct server {
     struct worker *workers;
     struct net **nets; /* by loop index */
     uint32_t worker_count;
+    uv_sem_t gate;       /* where new threads wait */
+    bool has_no_threads; /* not all could be made: those that wait are to end */
     struct sites sites;
     const struct conn_settings
         *settings; /* of connections nobody has claimed */
@@ -92,8 +94,11 @@ void workers_open(struct server *s);
 /* The ports; from here on connections wait in their backlogs. 0 or an error of
  * listener_open(). */
 int workers_listen(struct server *s) NODISCARD;
-/* Threads for all loops but the first. 0 or a libuv error. */
+/* Threads for all loops but the first, which wait for workers_go(). 0 or a
+ * libuv error, and then there are none. */
 int workers_start(struct server *s) NODISCARD;
+/* All loops may turn; the first one when its thread, this one, comes to it. */
+void workers_go(struct server *s);
 /* Waits for the threads to end, which they have been told to. */
 void workers_join(struct server *s);
 /* Whatever of it was opened. */
