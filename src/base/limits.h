@@ -90,5 +90,6 @@
 /* Shutdown. */
 #define LIMIT_DEFAULT_DRAIN_MS 1000 /* clients are closed spread over this */
 #define LIMIT_STOP_HANDLER_MS  2000 /* for on_stop */
+#define LIMIT_JOIN_MS          3000 /* for a loop to take down its apps */
 
 #endif

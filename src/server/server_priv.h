@@ -54,6 +54,7 @@ struct worker {
     struct conn_router router;
     uv_thread_t thread; /* not of loop 0, which is the main thread's */
     bool has_thread;
+    struct word has_ended;    /* the thread has nothing left to do */
     struct timer round_timer; /* of tenancy.c, and where it is */
     size_t next_site;
     uint32_t apps_to_stop;
@@ -99,7 +100,8 @@ int workers_listen(struct server *s) NODISCARD;
 int workers_start(struct server *s) NODISCARD;
 /* All loops may turn; the first one when its thread, this one, comes to it. */
 void workers_go(struct server *s);
-/* Waits for the threads to end, which they have been told to. */
+/* Waits for the threads to end, which they have been told to; see
+ * stop_abandon() for one that does not. */
 void workers_join(struct server *s);
 /* Whatever of it was opened. */
 void workers_close(struct server *s);
@@ -108,6 +110,8 @@ void workers_close(struct server *s);
 
 /* Begins the graceful stop; a second call ends the process. */
 void stop_begin(struct server *s, const char *reason);
+/* A loop does not come to its end: the process does, at once. */
+NORETURN void stop_abandon(const struct worker *w);
 /* On the worker's own loop: what the stage wants done there. */
 void stop_enter(struct worker *w, enum server_stage stage);
 

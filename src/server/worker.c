@@ -78,12 +78,12 @@ static void run(void *arg)
 {
     struct worker *w = arg;
     uv_sem_wait(&w->server->gate);
-    if (w->server->has_no_threads) {
-        return;
+    if (!w->server->has_no_threads) {
+        tenancy_begin(w);
+        loop_run(w->loop);
+        fiber_pool_fini();
     }
-    tenancy_begin(w);
-    loop_run(w->loop);
-    fiber_pool_fini();
+    word_set(&w->has_ended, 1);
 }
 
 /* Those that a fault of the thread itself raises; blocked, they would end the
@@ -134,11 +134,25 @@ void workers_go(struct server *s)
     tenancy_begin(&s->workers[0]);
 }
 
+/* A handler may have begun that never ends, after its loop was seen to have
+ * nothing left. */
+static void wait_for(const struct worker *w)
+{
+    uint64_t end_ns = loop_clock_ns() + LIMIT_JOIN_MS * UINT64_C(1000000);
+    while (word_get(&w->has_ended) == 0) {
+        if (loop_clock_ns() > end_ns) {
+            stop_abandon(w);
+        }
+        uv_sleep(1);
+    }
+}
+
 void workers_join(struct server *s)
 {
     for (uint32_t i = 1; i < s->worker_count; i++) {
         struct worker *w = &s->workers[i];
         if (w->has_thread) {
+            wait_for(w);
             int rc = uv_thread_join(&w->thread);
             ASSERT(rc == 0, "a thread is joined once");
             w->has_thread = false;
