@@ -37,13 +37,21 @@ struct event *event_new(struct app *a, enum event_kind kind)
     return ev;
 }
 
+void event_drop_data(struct event *ev)
+{
+    if (ev->owns_data) {
+        quota_free(ev->block != NULL ? ev->block : (void *)(uintptr_t)ev->data);
+    }
+    ev->block = NULL;
+    ev->data = NULL;
+    ev->owns_data = false;
+}
+
 void event_free(struct event *ev)
 {
     struct inbox *in = &ev->app->inbox;
 
-    if (ev->owns_data) {
-        quota_free(ev->block != NULL ? ev->block : (void *)(uintptr_t)ev->data);
-    }
+    event_drop_data(ev);
     if (in->spare_count < SPARE_EVENTS) {
         in->spare_count++;
         list_push_tail(&in->spare, &ev->node);

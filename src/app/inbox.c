@@ -212,6 +212,10 @@ static void receipt(struct event *ev)
 static void note_await(struct app *a, struct event *ev)
 {
     receipt(ev);
+    /* `data` was copied into Lua before the handler began. What was lent must
+     * not be looked at again; what is ours counts no more, so it must not wait
+     * with the handler (I2). */
+    event_drop_data(ev);
     if (ev->client != NULL && ev->client->far != NULL) {
         far_awaits(ev->client, true);
     }

@@ -51,6 +51,8 @@ void event_free(struct event *ev);
 const char *event_name(const struct event *ev);
 /* It could not even begin: logged, and over. */
 void event_abandon(struct event *ev);
+/* Lua has what was in it. */
+void event_drop_data(struct event *ev);
 /* Keeps what was lent. False: there is no memory for it, and `data` is empty
  * now. */
 bool event_own_data(struct event *ev) NODISCARD;

@@ -46,6 +46,7 @@
  * one, for each such app (twice as much with what comes from clients that have
  * nothing else there); and what an app may have on its way to a loop. */
 #define LIMIT_LOOPS           64
+#define LIMIT_LOOP_FILES      16 /* descriptors for each, and some to begin */
 #define LIMIT_FAR_EVENTS      1024
 #define LIMIT_FAR_BYTES       (2 * 1024 * 1024)
 #define LIMIT_KNOCKS          1024 /* handshakes under way to an app */
@@ -113,5 +114,6 @@
 /* Shutdown. */
 #define LIMIT_DEFAULT_DRAIN_MS 1000 /* clients are closed spread over this */
 #define LIMIT_STOP_HANDLER_MS  2000 /* for on_stop */
+#define LIMIT_JOIN_MS          3000 /* for a loop to take down its apps */
 
 #endif

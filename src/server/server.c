@@ -60,12 +60,13 @@ void server_app_name(const char *dir, char out[SERVER_NAME_BYTES])
     }
 }
 
-/* One descriptor a client: the soft limit of 1,024 is not meant for us. */
-static void raise_descriptor_limit(void)
+/* One descriptor a client: the soft limit of 1,024 is not meant for us. False:
+ * there are not even those that the loops need. */
+static bool raise_descriptor_limit(uint32_t workers)
 {
     struct rlimit lim;
     if (getrlimit(RLIMIT_NOFILE, &lim) != 0) {
-        return;
+        return true;
     }
     if (lim.rlim_cur < lim.rlim_max) {
         lim.rlim_cur = lim.rlim_max;
@@ -76,6 +77,14 @@ static void raise_descriptor_limit(void)
     }
     log_event(LOG_DEBUG, NULL, "descriptor limit: %llu",
         (unsigned long long)lim.rlim_cur);
+    if (lim.rlim_cur / LIMIT_LOOP_FILES < workers) {
+        log_event(LOG_ERROR, NULL,
+            "cannot start %u loops with %llu descriptors (ulimit -n): each "
+            "takes %d; --workers sets how many there are",
+            workers, (unsigned long long)lim.rlim_cur, LIMIT_LOOP_FILES);
+        return false;
+    }
+    return true;
 }
 
 const char *server_listen_error(int rc)
@@ -162,12 +171,17 @@ static int start(struct server *s)
         }
     }
     if (rc == 0) {
-        log_start(s);
         rc = workers_start(s);
         if (rc != 0) {
-            log_event(
-                LOG_ERROR, NULL, "cannot start a thread: %s", err_text(rc));
+            log_event(LOG_ERROR, NULL,
+                "cannot start %u threads: %s; --workers sets how many loops "
+                "there are",
+                s->worker_count - 1, err_text(rc));
         }
+    }
+    if (rc == 0) {
+        log_start(s);
+        workers_go(s);
     }
     return rc;
 }
@@ -217,7 +231,9 @@ int server_run(const struct config *config)
 {
     struct server s = {
         .config = config, .stage = SERVER_SERVING, .settings = &unclaimed};
-    raise_descriptor_limit();
+    if (!raise_descriptor_limit(config->workers)) {
+        return EXIT_FAILED;
+    }
     mem_keep_heap();
     int rc = find_sites(&s);
     if (rc == 0) {

@@ -56,6 +56,7 @@ struct worker {
     struct conn_router router;
     uv_thread_t thread; /* not of loop 0, which is the main thread's */
     bool has_thread;
+    struct word has_ended;    /* the thread has nothing left to do */
     struct timer round_timer; /* of tenancy.c, and where it is */
     size_t next_site;
     uint32_t apps_to_stop;
@@ -75,6 +76,8 @@ struct server {
     struct worker *workers;
     struct net **nets; /* by loop index */
     uint32_t worker_count;
+    uv_sem_t gate;       /* where new threads wait */
+    bool has_no_threads; /* not all could be made: those that wait are to end */
     struct sites sites;
     const struct conn_settings
         *settings;               /* of connections nobody has claimed */
@@ -101,9 +104,13 @@ void workers_open(struct server *s);
 /* The ports; from here on connections wait in their backlogs. 0 or an error of
  * listener_open(). */
 int workers_listen(struct server *s) NODISCARD;
-/* Threads for all loops but the first. 0 or a libuv error. */
+/* Threads for all loops but the first, which wait for workers_go(). 0 or a
+ * libuv error, and then there are none. */
 int workers_start(struct server *s) NODISCARD;
-/* Waits for the threads to end, which they have been told to. */
+/* All loops may turn; the first one when its thread, this one, comes to it. */
+void workers_go(struct server *s);
+/* Waits for the threads to end, which they have been told to; see
+ * stop_abandon() for one that does not. */
 void workers_join(struct server *s);
 /* Whatever of it was opened. */
 void workers_close(struct server *s);
@@ -112,6 +119,8 @@ void workers_close(struct server *s);
 
 /* Begins the graceful stop; a second call ends the process. */
 void stop_begin(struct server *s, const char *reason);
+/* A loop does not come to its end: the process does, at once. */
+NORETURN void stop_abandon(const struct worker *w);
 /* On the worker's own loop: what the stage wants done there. */
 void stop_enter(struct worker *w, enum server_stage stage);
 

@@ -152,6 +152,12 @@ static bool is_over(struct server *s, bool is_late)
     return is_over;
 }
 
+static void log_stuck(const struct worker *w)
+{
+    log_event(LOG_ERROR, NULL,
+        "loop %u does not come to its end: ending at once", w->index);
+}
+
 /* A loop that does not take its orders: there is no way to end it from here,
  * and what it holds cannot be taken down under it. */
 static void give_up(const struct server *s)
@@ -159,10 +165,15 @@ static void give_up(const struct server *s)
     for (uint32_t i = 0; i < s->worker_count; i++) {
         const struct worker *w = &s->workers[i];
         if (!is_done(w, true)) {
-            log_event(LOG_ERROR, NULL,
-                "loop %u does not come to its end: ending at once", w->index);
+            log_stuck(w);
         }
     }
+    _exit(EXIT_FAILED);
+}
+
+void stop_abandon(const struct worker *w)
+{
+    log_stuck(w);
     _exit(EXIT_FAILED);
 }
 

@@ -8,6 +8,9 @@
  * Signals are loop 0's alone: the others are born with all of them blocked but
  * those that speak of the thread itself.
  *
+ * No thread begins before all are there: if the system has not as many, nothing
+ * has happened yet that would have to be ended in order.
+ *
  * The fibers of a thread are pooled by that thread, so its apps are closed on
  * it and its pool is freed there; what is left is memory. */
 #include "base/limits.h"
@@ -74,9 +77,13 @@ int workers_listen(struct server *s)
 static void run(void *arg)
 {
     struct worker *w = arg;
-    tenancy_begin(w);
-    loop_run(w->loop);
-    fiber_pool_fini();
+    uv_sem_wait(&w->server->gate);
+    if (!w->server->has_no_threads) {
+        tenancy_begin(w);
+        loop_run(w->loop);
+        fiber_pool_fini();
+    }
+    word_set(&w->has_ended, 1);
 }
 
 /* Those that a fault of the thread itself raises; blocked, they would end the
@@ -94,10 +101,18 @@ static void block_signals(sigset_t *before)
     (void)pthread_sigmask(SIG_SETMASK, &all, before);
 }
 
+static void open_gate(struct server *s)
+{
+    for (uint32_t i = 1; i < s->worker_count; i++) {
+        uv_sem_post(&s->gate);
+    }
+}
+
 int workers_start(struct server *s)
 {
     sigset_t before;
-    int rc = 0;
+    int rc = uv_sem_init(&s->gate, 0);
+    ASSERT(rc == 0, "a semaphore costs no memory");
     block_signals(&before);
     for (uint32_t i = 1; rc == 0 && i < s->worker_count; i++) {
         struct worker *w = &s->workers[i];
@@ -105,10 +120,31 @@ int workers_start(struct server *s)
         w->has_thread = rc == 0;
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc == 0) {
-        tenancy_begin(&s->workers[0]);
+    if (rc != 0) {
+        s->has_no_threads = true;
+        open_gate(s);
+        workers_join(s);
     }
     return rc;
+}
+
+void workers_go(struct server *s)
+{
+    open_gate(s);
+    tenancy_begin(&s->workers[0]);
+}
+
+/* A handler may have begun that never ends, after its loop was seen to have
+ * nothing left. */
+static void wait_for(const struct worker *w)
+{
+    uint64_t end_ns = loop_clock_ns() + LIMIT_JOIN_MS * UINT64_C(1000000);
+    while (word_get(&w->has_ended) == 0) {
+        if (loop_clock_ns() > end_ns) {
+            stop_abandon(w);
+        }
+        uv_sleep(1);
+    }
 }
 
 void workers_join(struct server *s)
@@ -116,11 +152,13 @@ void workers_join(struct server *s)
     for (uint32_t i = 1; i < s->worker_count; i++) {
         struct worker *w = &s->workers[i];
         if (w->has_thread) {
+            wait_for(w);
             int rc = uv_thread_join(&w->thread);
             ASSERT(rc == 0, "a thread is joined once");
             w->has_thread = false;
         }
     }
+    uv_sem_destroy(&s->gate);
 }
 
 static void close_worker(struct worker *w)

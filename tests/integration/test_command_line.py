@@ -2,11 +2,14 @@
 import os
 import pathlib
 import re
+import resource
 import socket
 import subprocess
 import time
 
 import pytest
+
+from support.wire import is_sanitized
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("MOONWIRE_BIN", str(ROOT / "build/dev/moonwire"))
@@ -171,6 +174,35 @@ def test_a_port_in_use_is_one_line_and_exit_code_1(app):
     assert done.returncode == 1
     assert ("cannot listen on %s: address already in use" % address
             in one_line(done.stderr))
+
+
+def limited(words, **limits):
+    """Runs a command that has to end by itself, under these limits."""
+    def limit():
+        for name, value in limits.items():
+            resource.setrlimit(getattr(resource, name), (value, value))
+    return subprocess.run(
+        [BINARY, *words], preexec_fn=limit, timeout=60,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(is_sanitized() or is_sanitized(b"t"),
+                    reason="shadow memory needs more than there may be")
+def test_too_few_threads_are_one_line_and_exit_code_1(app):
+    for _ in range(5):      # some could be made, and may be quick
+        done = limited(["run", str(app), "--listen", "127.0.0.1:0",
+                        "--workers", "8"],
+                       RLIMIT_STACK=256 << 20, RLIMIT_AS=1 << 30)
+        assert done.returncode == 1, done.stderr
+        assert "cannot start 7 threads" in one_line(done.stderr)
+
+
+def test_too_few_descriptors_are_one_line_and_exit_code_1(app):
+    done = limited(["run", str(app), "--listen", "127.0.0.1:0",
+                    "--workers", "32"], RLIMIT_NOFILE=64)
+    assert done.returncode == 1, done.stderr
+    assert "cannot start 32 loops with 64 descriptors" in one_line(done.stderr)
+    assert "--workers" in done.stderr
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-", "<&- >&- 2>&-"])

@@ -333,6 +333,28 @@ end
         assert all(r["code"] == 1001 for r in lines(server, "^gone "))
 
 
+@pytest.mark.parametrize("runaway", [
+    # Its loop is stuck before, or after it was seen to have nothing left.
+    "", "sleep(0.3)"])
+def test_a_handler_that_never_ends_does_not_keep_a_server_from_ending(
+        tmp_path, runaway):
+    main = """
+function on_stop()
+  task.spawn(function() %s while true do end end)
+end
+""" % runaway
+    # In this order they are dealt over the loops: not loop 0.
+    apps = {"a": {"main": WHO}, "b": {"main": main}}
+    server = serve_many(tmp_path, apps, ["--workers", 2, "--drain", "1s"])
+    try:
+        with Peer(server.port).open("/a/"):
+            assert server.stop(30 * FACTOR) == 1
+        assert lines(server, "loop 1 does not come to its end")
+        assert not server.noise
+    finally:
+        server.close()
+
+
 def test_an_app_that_is_still_loading_does_not_keep_a_server_from_ending(
         tmp_path):
     apps = {name: {"main": SLOW % 0.2} for name in "abcdefgh"}

@@ -49,7 +49,8 @@ for i, name in ipairs(ROOMS) do
   if name == "*" then often, pad = 0.7, 10 end
   if name:find("^drop") then often, pad = 0.02, TINY and 20 or 2000 end
   timer.every(often, function()
-    if stopped then return end
+    -- The scribe, who hears everybody's first word, is the second to come.
+    if stopped or clients.count() < 2 then return end
     n = n + 1
     if i %% 3 == 0 then sleep(0.005) end
     cast(who, n, { name }, nil, pad)

@@ -1,6 +1,7 @@
 #include "stage.h"
 
 #include "script/vm_priv.h"
+#include <malloc.h>
 
 /* Every event of every client, in the order in which they came; on_close
  * prints those of its client. */
@@ -422,6 +423,42 @@ static void clients_whose_handlers_wait_do_not_keep_others_out(void **state)
     stage_fini(&st);
 }
 
+/* It is Lua's by then, and bounded there. */
+static void a_handler_that_waits_keeps_no_copy_of_its_message(void **state)
+{
+    (void)state;
+    struct stage st;
+    static char text[60000];
+    struct peer *p[60];
+    memset(text, 'x', sizeof(text));
+    stage_start(&st, "function on_message(c, m)\n"
+                     "  m = nil\n"
+                     "  if c.id > 1 then sleep(0.2) end\n"
+                     "  c:send('x')\n"
+                     "end\n");
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        p[i] = peer_open(&st, "/");
+        peer_send(p[i], FRAME_TEXT, text, 10);
+        peer_send(p[i], FRAME_TEXT, text, 10);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        UNTIL(&st, p[i]->messages == 2);
+    }
+    size_t before = mallinfo2().uordblks;
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        peer_send(p[i], FRAME_TEXT, text, sizeof(text));
+        stage_turn(&st, 0);
+    }
+    UNTIL(&st,
+        metric_get(loop_metrics(st.loop), METRIC_EVENTS) == 3 * ARRAY_LEN(p));
+    /* A sanitizer's heap says 0. */
+    assert_in_range(mallinfo2().uordblks, 0, before + sizeof(text) * 20);
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        UNTIL(&st, p[i]->messages == 3);
+    }
+    stage_fini(&st);
+}
+
 #endif
 
 static void a_client_that_lags_is_told_of_twice(void **state)
@@ -624,6 +661,7 @@ int main(void)
         cmocka_unit_test(a_close_does_not_wait_for_a_handler_that_waits),
 #ifndef MOONWIRE_TINY
         cmocka_unit_test(clients_whose_handlers_wait_do_not_keep_others_out),
+        cmocka_unit_test(a_handler_that_waits_keeps_no_copy_of_its_message),
 #endif
         cmocka_unit_test(a_client_that_lags_is_told_of_twice),
         cmocka_unit_test(without_handlers_nothing_happens_and_nothing_is_kept),
