@@ -23,6 +23,8 @@ import os
 import random
 import time
 
+import pytest
+
 from support.lab import IS_TINY, counters
 from support.stress_app import LOSSY, MAIN, ROOMS, conf
 from support.stress_member import Member, Scribe
@@ -334,10 +336,35 @@ class Stress:
             assert word in ("slow", "drain"), text
 
 
+class Lateness:
+    """How late the clients themselves are: they live in one thread, and on a
+    machine that has no time for it they look to the server like clients that
+    lag or are dead."""
+
+    MOST_S = 5      # the server gives a silent client 10
+
+    def __init__(self):
+        self.worst_s = 0
+
+    async def watch(self):
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.1)
+            self.worst_s = max(self.worst_s, time.monotonic() - before - 0.1)
+
+
 async def play(server, parts):
     """Lets them run all at once. -> the most clients there were at once."""
+    lateness = Lateness()
+    asyncio.create_task(lateness.watch())
     try:
         return await begin_and_end(server, parts)
+    except AssertionError as e:
+        print("late by %.1f s" % lateness.worst_s)
+        if lateness.worst_s > lateness.MOST_S:
+            pytest.skip("the machine is too busy: clients were late by %.0f s"
+                        " (%s)" % (lateness.worst_s, e))
+        raise
     finally:
         # After a failure: nobody else has to say how it ended for him.
         for part in parts:
