@@ -340,10 +340,14 @@ async def play(server, parts):
         return await begin_and_end(server, parts)
     finally:
         # After a failure: nobody else has to say how it ended for him.
+        for part in parts:
+            part.is_over = True
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        if rest:
+            done, _ = await asyncio.wait(rest, timeout=10)
+            await asyncio.gather(*done, return_exceptions=True)
 
 
 async def begin_and_end(server, parts):
