@@ -4,8 +4,11 @@ import time
 
 import pytest
 
+from support import wires
 from support.lab import ask, lines, serve
 from support.wire import CLOSE, PING, TEXT, Peer, close_payload, encode, until
+
+WIRES = [wires.PLAIN, wires.TLS]
 
 KINDS = r"""
 local kinds = {}

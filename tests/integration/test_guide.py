@@ -217,7 +217,9 @@ DEFAULTS = {"message.max": "MESSAGE_BYTES",
             "outbox.soft": "OUTBOX_SOFT_MESSAGES",
             "outbox.soft_for": "OUTBOX_SOFT_MS",
             "limits.memory": "MEMORY_BYTES", "limits.clients": "CLIENTS",
-            "limits.cpu": "CPU_MS", "ping": "PING_MS"}
+            "limits.cpu": "CPU_MS", "ping": "PING_MS",
+            "compress.threshold": "DEFLATE_THRESHOLD_BYTES",
+            "compress.level": "DEFLATE_LEVEL"}
 
 
 def settings():
@@ -244,8 +246,9 @@ def conf_of(name, value):
 
 
 def test_the_table_of_settings_has_every_setting_and_no_other():
-    source = (ROOT / "src/app/manifest.c").read_text()
-    known = set(re.findall(r'\{"(\w+)",\s*read_', source))
+    source = "".join(path.read_text() for path in
+                     sorted((ROOT / "src/app").glob("manifest*.c")))
+    known = set(re.findall(r'\{"(\w+)",\s*(?:manifest_)?read_', source))
     assert known == {word for name in settings() for word in name.split(".")}
 
 

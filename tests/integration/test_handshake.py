@@ -207,7 +207,7 @@ WELL_FORMED = {
     "absolute-form of another scheme": lambda p: p.request(
         "WS://%s/x" % p.host),
     "an extension that is not spoken": tail(
-        b"Sec-WebSocket-Extensions: permessage-deflate; "
+        b"Sec-WebSocket-Extensions: permessage-lzma; "
         b"client_max_window_bits\r\n"),
     "a protocol that nobody chose": tail(
         b"Sec-WebSocket-Protocol: chat, superchat\r\n"),
