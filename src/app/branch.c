@@ -10,7 +10,8 @@
  * app or wait there: what it sent less what has been receipted. That is its
  * share of the app's inbox, and the rules are the inbox's own (inbox.c): a
  * client that has nothing else under way, nor a handler that awaits, may still
- * send when the others have to rest. The end of a client needs no share: the guest is its own letter.
+ * send when the others have to rest. The end of a client needs no share: the
+ * guest is its own letter.
  *
  * Laws: I1, I2, I3 (a client's letters keep their order; its guest's own is
  * the last), I6. */
