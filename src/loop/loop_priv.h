@@ -129,8 +129,8 @@ struct loop {
 int io_init(struct loop *l) NODISCARD;
 void io_fini(struct loop *l);
 /* Waits at most wait_ms (-1: without bound), but never past what libuv has to
- * do; wakes up (load_wake); brings loop_now_ms() up to date, calls what is ready
- * and lets libuv run. */
+ * do; wakes up (load_wake); brings loop_now_ms() up to date, calls what is
+ * ready and lets libuv run. */
 void io_poll(struct loop *l, int wait_ms);
 
 /* For the backend: wait_ms cut to what libuv's timers, closing handles and new
