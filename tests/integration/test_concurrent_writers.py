@@ -59,7 +59,8 @@ def check_counters(count):
 
 def test_eight_apps_on_four_loops_whose_clients_do_not_behave(tmp_path):
     dice = seeded()
-    apps = {name: {"main": MAIN % 1, "conf": conf(placement=placement, **OUTBOX)}
+    apps = {name: {"main": MAIN % 1,
+                   "conf": conf(placement=placement, **OUTBOX)}
             for name, placement in APPS.items()}
     with serve_many(tmp_path, apps, ["--workers", LOOPS]) as server:
         parts = [Stress(server, random.Random(dice.random()), SIZE,

@@ -69,7 +69,6 @@ function commands.mix(c)
   end
   return pack()
 end
-function commands.close(c) return pack(clients.get(c.id):close(c.code, c.why)) end
 function commands.late(c)
   local client = clients.get(c.id)
   client:send("before")
@@ -78,7 +77,9 @@ function commands.late(c)
   return pack(err, client.closed, select(2, client:close()),
               select(2, client:join("x")))
 end
-function commands.close_room(c) return pack(room(c.room):close(c.code, c.why)) end
+function commands.close_room(c)
+  return pack(room(c.room):close(c.code, c.why))
+end
 function commands.queue(c)
   local q = clients.get(c.id):queue()
   return pack(q.messages, q.bytes, q.dropped)
@@ -368,7 +369,8 @@ def test_a_client_closed_in_its_on_open_hears_nothing_but_that(server):
         (4009, "at once")}
 
 
-@pytest.mark.parametrize("code, reason", [(1000, "bye"), (4321, ""), (None, "")])
+@pytest.mark.parametrize("code, reason",
+                         [(1000, "bye"), (4321, ""), (None, "")])
 def test_how_a_client_ended_is_told_as_at_home(server, code, reason):
     watcher = come(server, 0)
     for i in range(LOOPS):

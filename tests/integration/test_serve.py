@@ -12,7 +12,7 @@ from support.hold import thread_of
 from support.lab import (Lab, ask, environment, lines, serve_many,
                          signal_and_wait, write_app)
 from support.server import BINARY
-from support.wire import FACTOR, HOST, Ended, Peer, until
+from support.wire import FACTOR, HOST, Peer, until
 
 LOOPS = 4
 

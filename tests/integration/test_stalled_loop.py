@@ -303,15 +303,13 @@ def test_who_asks_for_another_app_is_let_in_meanwhile(server):
 
 # ---- what an app says to clients that live on a loop that stands still
 
-def spread_clients(server, crowd):
-    """Eight clients of "d", two on each loop, and one that gives orders."""
-    boss = open_at(server, "c")         # holds a place, so to say
-    peers = [open_at(server, "d") for _ in range(8 * (1 if IS_TINY else 2))]
-    boss.close()
-    return peers
+def spread_clients(server):
+    """Clients of "d", as many on each loop."""
+    return [open_at(server, "d") for _ in range(2 * LOOPS if IS_TINY
+                                                else 4 * LOOPS)]
 
 
-def order(peers, stuck):
+def choose_boss(peers, stuck):
     """One that is not stuck, to give orders."""
     return next(peer for peer in peers if peer not in stuck)
 
@@ -324,10 +322,10 @@ def listen(crowd, peers, boss):
 def test_broadcasts_to_a_loop_that_stands_still_all_arrive(server, pad):
     count = 20 if IS_TINY else 600
     with Crowd() as crowd:
-        peers = spread_clients(server, crowd)
+        peers = spread_clients(server)
         with held(server.stuck):
             stuck = find_stuck(peers)
-            boss = order(peers, stuck)
+            boss = choose_boss(peers, stuck)
             others = listen(crowd, peers, boss)
             ids = [peer.id for peer in others]
             told = command(boss, "enlist", enlist=ids, room="all")
@@ -362,10 +360,10 @@ def say_beyond_the_window(boss, **how):
 def test_what_is_beyond_the_window_is_dropped_and_counted(server, pad, way):
     batch = 2000 if pad == 10 else 100
     with Crowd() as crowd:
-        peers = spread_clients(server, crowd)
+        peers = spread_clients(server)
         with held(server.stuck):
             stuck = find_stuck(peers)
-            boss = order(peers, stuck)
+            boss = choose_boss(peers, stuck)
             listen(crowd, stuck, boss)
             ids = [peer.id for peer in stuck]
             command(boss, "enlist", enlist=ids, room="stuck")
