@@ -2,7 +2,8 @@
  *
  * TERM, INT   stop gracefully; the second one ends the process at once
  * HUP         reload the app from the files as they are
- * USR1        log every counter that is not zero, in one line
+ * USR1        log every counter that is not zero, in one line, and one line
+ *             of the app
  * PIPE        nothing: a send to a closed socket returns EPIPE
  *
  * libuv catches them and calls from the loop, so all of this is ordinary
@@ -29,6 +30,7 @@ static void log_counters(struct server *s)
         len += n > 0 ? (size_t)n : 0;
     }
     log_event(LOG_INFO, NULL, "counters:%s", len > 0 ? line : " all zero");
+    app_log_stats(s->app);
 }
 
 static void reload(struct server *s)
