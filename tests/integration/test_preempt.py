@@ -1,13 +1,13 @@
 """Scripts that do not end, against a running server: everybody else is
 served while they run, and afterwards they are gone."""
 import re
-import threading
+import signal
 import time
 import urllib.request
 
 import pytest
 
-from support.wire import Wire
+from support.wire import Peer
 
 HOG = """
 count = 0
@@ -43,10 +43,11 @@ CASES = {
     "sends": ("local c = ... while true do c:send('x', { key = 'k' }) end", "cpu"),
     "logs": ("while true do print('x') end", "cpu"),
     "rep": ("while true do string.rep('x', 1e6) end", "cpu"),
-    "memory": ("local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end",
+    "memory": ("local t = {} while true do t[#t + 1] = ('x'):rep(1e6) .. #t end",
                "memory"),
     "memory caught": ("local t = {} while true do pcall(function()"
-                      " while true do t[#t + 1] = {} end end) end", "memory"),
+                      " while true do t[#t + 1] = ('x'):rep(1e6) .. #t end end)"
+                      " end", "memory"),
     "pattern": ("string.find(('a'):rep(5000), '.-.-.-.-b')", "dead"),
     "find": ("string.find(('a'):rep(1 << 20), ('a'):rep(1 << 19) .. 'b', 1, true)",
              "any"),
@@ -69,20 +70,20 @@ def kinds(server, since):
 
 @pytest.fixture
 def hog(serve):
-    return serve(HOG, conf="return { limits = { cpu = '60ms', memory = '32MB' } }",
-                 files={"index.html": "<p>served</p>"})
+    return serve(HOG, conf="return { limits = { cpu = '60ms' } }",
+                 files={"page.html": "<p>served</p>"})
 
 
 def ask(server):
     start = time.monotonic()
-    with urllib.request.urlopen(server.url + "/", timeout=30) as reply:
+    with urllib.request.urlopen(server.url + "page.html", timeout=30) as reply:
         assert b"served" in reply.read()
     return time.monotonic() - start
 
 
 def stats(server):
     since = server.mark()
-    server.signal("USR1")
+    server.signal(signal.SIGUSR1)
     record = server.wait_log(lambda r: r.get("event") == "stats", since=since)
     return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", record["msg"])}
 
@@ -90,12 +91,12 @@ def stats(server):
 @pytest.mark.parametrize("name", CASES)
 def test_it_ends_and_everybody_else_is_served(hog, name):
     script, end = CASES[name]
-    with Wire(hog.port) as client:
-        client.handshake("/")
-        client.send_text("?")
-        assert client.read_text() == "here 0"
+    with Peer(hog.port) as client:
+        client.open("/")
+        client.text("?")
+        assert client.message() == "here 0"
         since = hog.mark()
-        client.send_text(script)
+        client.text(script)
         waits = []
         deadline = time.monotonic() + 60
         while not kinds(hog, since) and time.monotonic() < deadline:
@@ -108,10 +109,10 @@ def test_it_ends_and_everybody_else_is_served(hog, name):
         elif end != "any":
             assert seen[0] == end, seen
         # Its client is still there, and so is the app.
-        client.send_text("?")
+        client.text("?")
         texts = []
         while not texts or not texts[-1].startswith("here"):
-            texts.append(client.read_text())
+            texts.append(client.message())
         assert ("again" in texts) == any(
             r.get("event") == "restart" for r in hog.log[since:])
         if end == "dead":
@@ -124,9 +125,9 @@ def test_the_timer_rests_when_nobody_works(hog):
         with open("/proc/%d/status" % hog.pid) as f:
             return int(re.search(r"voluntary_ctxt_switches:\s+(\d+)",
                                  f.read()).group(1))
-    with Wire(hog.port) as client:
-        client.handshake("/")
-        client.send_text("while true do end")
+    with Peer(hog.port) as client:
+        client.open("/")
+        client.text("while true do end")
         hog.wait_log(lambda r: r.get("kind") == "cpu")
         time.sleep(0.2)
         before = switches()
@@ -135,11 +136,11 @@ def test_the_timer_rests_when_nobody_works(hog):
 
 
 def test_figures_say_how_long_an_app_waited(hog):
-    with Wire(hog.port) as client:
-        client.handshake("/")
+    with Peer(hog.port) as client:
+        client.open("/")
         for i in range(3):
-            client.send_text("while true do end")
-        client.send_text("?")
-        assert client.read_text() == "here 3"
+            client.text("while true do end")
+        client.text("?")
+        assert client.message() == "here 3"
         s = stats(hog)
         assert s["kills"] == 3 and s["stops"] >= 3 * 50
