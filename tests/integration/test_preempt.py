@@ -68,10 +68,14 @@ def kinds(server, since):
     return [r.get("kind") for r in server.log[since:] if r.get("kind")]
 
 
+def start_hog(serve, cpu="60ms"):
+    return serve(HOG, conf="return { limits = { cpu = '%s' } }" % cpu,
+                 files={"page.html": "<p>served</p>"})
+
+
 @pytest.fixture
 def hog(serve):
-    return serve(HOG, conf="return { limits = { cpu = '60ms' } }",
-                 files={"page.html": "<p>served</p>"})
+    return start_hog(serve)
 
 
 def ask(server):
@@ -89,8 +93,9 @@ def stats(server):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_ends_and_everybody_else_is_served(hog, name):
+def test_it_ends_and_everybody_else_is_served(serve, name):
     script, end = CASES[name]
+    hog = start_hog(serve, "3s" if end in ("memory", "error") else "60ms")
     with Peer(hog.port) as client:
         client.open("/")
         client.text("?")

@@ -1,6 +1,7 @@
 /* test_api_specs.c -- runs tests/lua/app/NAME_spec.lua, each as part of a real
  * app with a loop, a net and peers, and each a test of its own here. */
 #include "stage.h"
+#include "support/unsafe_calls.h"
 
 #include <dirent.h>
 
