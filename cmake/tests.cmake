@@ -22,6 +22,11 @@ foreach(source ${unit_tests})
     set_tests_properties(${room}/${file} PROPERTIES TIMEOUT 120)
 endforeach()
 
+# The bindings once more, with scripts that are stopped every 100 us.
+add_test(NAME app_stopped/api_specs COMMAND unit_app_api_specs)
+set_tests_properties(app_stopped/api_specs PROPERTIES TIMEOUT 240
+    ENVIRONMENT MOONWIRE_SLICE_US=100)
+
 # A room built another way, held to the same tests as the usual one:
 #   moonwire_variant(NAME ROOM DEFINITION FILES file ... DEPS library ...)
 function(moonwire_variant name room definition)

@@ -14,6 +14,7 @@
 
 struct app;
 struct sched;
+struct sched_stats;
 
 #define APP_ERROR_BYTES 4096
 
@@ -69,10 +70,19 @@ void app_connect(struct app *a, struct conn *c, const struct http_request *r);
 /* Clients that are open or about to be, or whose on_close has not ended. */
 uint32_t app_client_count(const struct app *a);
 
+/* Slices, stops, and how long it waited for its turn. Any thread may read. */
+const struct sched_stats *app_sched_stats(const struct app *a);
+/* Events of it that were ended, for CPU, memory or a crash. */
+uint64_t app_kills(const struct app *a);
+/* The same as a line in the log. */
+void app_log_stats(const struct app *a);
+
 /* Loads the files as they are now aside; if good they take over between two
  * events, with client.data carried; else the present generation goes on and
  * the log says why (I8). 0, ERR_CHANGED if nothing had changed, ERR_CLOSED if
- * the app stops, or an error. */
+ * the app stops, or an error.
+ * While a job of the app is stopped in its middle it is put off until that is
+ * over, and 0. */
 int app_reload(struct app *a);
 
 /* Begins the end: new connections get 503, on_stop(reason) is queued, and

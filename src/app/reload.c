@@ -33,8 +33,11 @@ static void encode_one(lua_State *L, struct carry *c, struct client *cl)
     size_t at = c->buf.len;
     uint64_t len = 0;
 
-    if (buf_add(&c->buf, &id, sizeof(id)) != 0 ||
-        buf_add(&c->buf, &len, sizeof(len)) != 0) {
+    preempt_hold(); /* it may allocate */
+    bool is_added = buf_add(&c->buf, &id, sizeof(id)) == 0 &&
+                    buf_add(&c->buf, &len, sizeof(len)) == 0;
+    preempt_release();
+    if (!is_added) {
         luaL_error(L, "the data of the clients is too large to carry over");
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, cl->state->client_data);

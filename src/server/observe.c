@@ -7,10 +7,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/config.h"
+#include "server/observe_apps.h"
 #include "server/server_priv.h"
 
 struct observe {
     struct admin *admin;
+    struct admin_source apps;
     const struct metrics *tables[]; /* one for each loop */
 };
 
@@ -25,10 +27,13 @@ int observe_open(struct server *s)
     for (size_t i = 0; i < count; i++) {
         o->tables[i] = loop_metrics(s->workers[i].loop);
     }
+    o->apps = (struct admin_source){observe_apps, &s->sites};
     struct admin_config config = {.net = s->nets[0],
         .address = s->config->admin,
         .tables = o->tables,
-        .table_count = count};
+        .table_count = count,
+        .sources = &o->apps,
+        .source_count = 1};
     int rc = admin_open(&o->admin, &config);
     if (rc != 0) {
         mem_free(o);

@@ -2,7 +2,8 @@
  *
  * TERM, INT   stop gracefully; the second one ends the process at once
  * HUP         reload the apps, and the certificates, from the files as they are
- * USR1        log every counter that is not zero, in one line
+ * USR1        log every counter that is not zero, in one line, and one line
+ *             for each app that ran
  * PIPE        nothing: a send to a closed socket returns EPIPE
  *
  * libuv catches them and calls from the loop, so all of this is ordinary
@@ -34,34 +35,41 @@ static void log_counters(struct server *s)
     log_event(LOG_INFO, NULL, "counters:%s", len > 0 ? line : " all zero");
 }
 
-struct reload_letter {
+struct notice {
     struct letter letter;
     struct worker *worker;
+    void (*fn)(struct worker *w);
 };
 
-static void on_reload(struct letter *l, struct loop *here)
+static void on_notice(struct letter *l, struct loop *here)
 {
-    struct reload_letter *r = container_of(l, struct reload_letter, letter);
+    struct notice *n = container_of(l, struct notice, letter);
     (void)here;
-    if (r->worker->stage == SERVER_SERVING) {
-        tenancy_reload(r->worker);
+    if (n->worker->stage == SERVER_SERVING) {
+        n->fn(n->worker);
     }
-    mem_free(r);
+    mem_free(n);
 }
 
-/* Each loop its own apps. */
+/* On each loop, for its own apps. */
+static void tell_all(struct server *s, void (*fn)(struct worker *w))
+{
+    for (uint32_t i = 0; i < s->worker_count && s->stage == SERVER_SERVING;
+         i++) {
+        struct notice *n = mem_alloc(sizeof(*n));
+        n->worker = &s->workers[i];
+        n->fn = fn;
+        mailbox_post(
+            s->workers[0].loop, n->worker->loop, &n->letter, on_notice);
+    }
+}
+
 static void reload(struct server *s)
 {
     if (s->stage == SERVER_SERVING) {
         secure_reload(s);
     }
-    for (uint32_t i = 0; i < s->worker_count && s->stage == SERVER_SERVING;
-         i++) {
-        struct reload_letter *r = mem_alloc(sizeof(*r));
-        r->worker = &s->workers[i];
-        mailbox_post(
-            s->workers[0].loop, r->worker->loop, &r->letter, on_reload);
-    }
+    tell_all(s, tenancy_reload);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -71,7 +79,10 @@ static void on_signal(uv_signal_t *handle, int number)
     case SIGTERM: stop_begin(s, "SIGTERM"); break;
     case SIGINT: stop_begin(s, "SIGINT"); break;
     case SIGHUP: reload(s); break;
-    case SIGUSR1: log_counters(s); break;
+    case SIGUSR1:
+        log_counters(s);
+        tell_all(s, tenancy_log_stats);
+        break;
     default: break;
     }
 }

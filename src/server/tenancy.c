@@ -8,8 +8,10 @@
  * Laws: I1 (a site's app is its home loop's), I4 (others read its state). */
 #include "server/tenancy.h"
 #include "base/err.h"
+#include "base/histogram.h"
 #include "base/log.h"
 #include "loop/watch.h"
+#include "script/sched.h"
 #include "server/config.h"
 #include "server/server_priv.h"
 #include <string.h>
@@ -142,6 +144,18 @@ void tenancy_begin(struct worker *w)
 void tenancy_reload(struct worker *w)
 {
     begin_round(w, reload_next);
+}
+
+void tenancy_log_stats(struct worker *w)
+{
+    const struct sites *sites = &w->server->sites;
+    for (size_t i = 0; i < sites->count; i++) {
+        const struct site *site = &sites->list[i];
+        if (is_mine(w, site) && site->app != NULL &&
+            histogram_get(&app_sched_stats(site->app)->slices) > 0) {
+            app_log_stats(site->app);
+        }
+    }
 }
 
 /* ---- the end ---- */

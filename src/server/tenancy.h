@@ -11,6 +11,8 @@ int tenancy_load(struct worker *w, struct site *site);
 void tenancy_begin(struct worker *w);
 /* The files of all of them are looked at again, one app a turn (SIGHUP). */
 void tenancy_reload(struct worker *w);
+/* A line in the log for each of them that has run. */
+void tenancy_log_stats(struct worker *w);
 /* on_stop in all of them; `on_stopped(w)` when the last has ended. */
 void tenancy_stop(
     struct worker *w, const char *reason, void (*on_stopped)(struct worker *w));

@@ -3,6 +3,7 @@
 #ifndef SUPPORT_JOBS_H
 #define SUPPORT_JOBS_H
 
+#include "script/preempt.h"
 #include "script/task.h"
 #include <lauxlib.h>
 #include <lualib.h>
@@ -112,11 +113,12 @@ static inline int test_wait(lua_State *L)
 {
     struct wait w = {.cancel = test_wait_cancel};
     ASSERT(test_waits.n < TEST_WAITS_MAX, "room for one more");
-    if (!test_waits.is_refusing) {
-        test_waits.at[test_waits.n++] = &w;
-        test_waits.parked++;
-    }
-    task_park(L, &w); /* when refusing, this raises */
+    task_check_park(L); /* when refusing, this raises */
+    preempt_hold();
+    test_waits.at[test_waits.n++] = &w;
+    test_waits.parked++;
+    task_park(L, &w);
+    preempt_release();
     return lua_gettop(L);
 }
 

@@ -2,6 +2,7 @@
 #include "app/app_priv.h"
 #include "script/preempt_priv.h"
 #include "stage.h"
+#include "support/unsafe_calls.h"
 
 /* Runs what it is told; keeps a diary. */
 #define HOG                                                                    \

@@ -6,6 +6,7 @@
 #include "script/preempt_priv.h"
 #include "script/sandbox.h"
 #include "support/jobs.h"
+#include "support/unsafe_calls.h"
 #include <setjmp.h>
 #include <stdarg.h>
 /* cmocka.h wants these before it. */

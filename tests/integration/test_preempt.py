@@ -1,0 +1,151 @@
+"""Scripts that do not end, against a running server: everybody else is
+served while they run, and afterwards they are gone."""
+import re
+import signal
+import time
+import urllib.request
+
+import pytest
+
+from support.wire import Peer
+
+HOG = """
+count = 0
+function on_open(c) if c.restored then c:send("again") end end
+function on_message(c, m)
+  if m == "?" then return c:send("here " .. count) end
+  count = count + 1
+  assert(load(m))(c)
+end
+function on_error(m, x) last = x.kind end
+"""
+
+# name: (script, how it ends)
+CASES = {
+    "loop": ("while true do end", "cpu"),
+    "pcall": ("while true do pcall(function() while true do end end) end", "cpu"),
+    "xpcall": ("while true do xpcall(error, function() while true do end end) end",
+               "cpu"),
+    "coroutines": ("while true do pcall(coroutine.wrap(function()"
+                   " while true do end end)) end", "cpu"),
+    "close": ("local t = setmetatable({}, {__close = function()"
+              " while true do end end})"
+              " while true do local x <close> = t end", "cpu"),
+    "comparator": ("table.sort({1, 2, 3}, function() while true do end end)", "cpu"),
+    "tostring": ("print(setmetatable({}, {__tostring = function()"
+                 " while true do end end}))", "cpu"),
+    "where": ("broadcast('x', { where = function() while true do end end })", "cpu"),
+    "lock": ("lock('l', function() while true do end end)", "cpu"),
+    "kill in a sleep": ("local x <close> = setmetatable({}, {__close ="
+                        " function() sleep(10) end}) while true do end", "cpu"),
+    "json": ("local t = {} for i = 1, 1e4 do t[i] = i end"
+             " while true do json.encode(t) end", "cpu"),
+    "sends": ("local c = ... while true do c:send('x', { key = 'k' }) end", "cpu"),
+    "logs": ("while true do print('x') end", "cpu"),
+    "rep": ("while true do string.rep('x', 1e6) end", "cpu"),
+    "memory": ("local t = {} while true do t[#t + 1] = ('x'):rep(1e6) .. #t end",
+               "memory"),
+    "memory caught": ("local t = {} while true do pcall(function()"
+                      " while true do t[#t + 1] = ('x'):rep(1e6) .. #t end end)"
+                      " end", "memory"),
+    "pattern": ("string.find(('a'):rep(5000), '.-.-.-.-b')", "dead"),
+    "find": ("string.find(('a'):rep(1 << 20), ('a'):rep(1 << 19) .. 'b', 1, true)",
+             "any"),
+    "rehash": ("local t = {} for n = 1, 1 << 16 do"
+               " t[n * ((1 << 17) - 1)] = true end t.x = 1", "any"),
+    "gc": ("local t = {} for i = 1, 3e5 do t[i] = {i} end"
+           " while true do collectgarbage() end", "any"),
+    "move": ("table.move({}, 1, 1e15, 2)", "any"),
+    "sort": ("local t = {} for i = 1, 1e6 do t[i] = i * 7919 % 1000003 end"
+             " table.sort(t)", "any"),
+    "deep": ("local function f() return f() + 1 end f()", "error"),
+    "nested": ("local function f(n) return (string.gsub('x', 'x', f)) end f()",
+               "error"),
+}
+
+
+def kinds(server, since):
+    return [r.get("kind") for r in server.log[since:] if r.get("kind")]
+
+
+def start_hog(serve, cpu="60ms"):
+    return serve(HOG, conf="return { limits = { cpu = '%s' } }" % cpu,
+                 files={"page.html": "<p>served</p>"})
+
+
+@pytest.fixture
+def hog(serve):
+    return start_hog(serve)
+
+
+def ask(server):
+    start = time.monotonic()
+    with urllib.request.urlopen(server.url + "page.html", timeout=30) as reply:
+        assert b"served" in reply.read()
+    return time.monotonic() - start
+
+
+def stats(server):
+    since = server.mark()
+    server.signal(signal.SIGUSR1)
+    record = server.wait_log(lambda r: r.get("event") == "stats", since=since)
+    return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", record["msg"])}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_ends_and_everybody_else_is_served(serve, name):
+    script, end = CASES[name]
+    hog = start_hog(serve, "3s" if end in ("memory", "error") else "60ms")
+    with Peer(hog.port) as client:
+        client.open("/")
+        client.text("?")
+        assert client.message() == "here 0"
+        since = hog.mark()
+        client.text(script)
+        waits = []
+        deadline = time.monotonic() + 60
+        while not kinds(hog, since) and time.monotonic() < deadline:
+            waits.append(ask(hog))
+            if end == "any" and len(waits) > 30:
+                break  # it may have come to its end by itself
+        seen = kinds(hog, since)
+        if end == "dead":
+            assert seen[0] == "cpu", seen
+        elif end != "any":
+            assert seen[0] == end, seen
+        # Its client is still there, and so is the app.
+        client.text("?")
+        texts = []
+        while not texts or not texts[-1].startswith("here"):
+            texts.append(client.message())
+        assert ("again" in texts) == any(
+            r.get("event") == "restart" for r in hog.log[since:])
+        if end == "dead":
+            assert "again" in texts
+        assert waits or end in ("error", "any")
+
+
+def test_the_timer_rests_when_nobody_works(hog):
+    def switches():
+        with open("/proc/%d/status" % hog.pid) as f:
+            return int(re.search(r"voluntary_ctxt_switches:\s+(\d+)",
+                                 f.read()).group(1))
+    with Peer(hog.port) as client:
+        client.open("/")
+        client.text("while true do end")
+        hog.wait_log(lambda r: r.get("kind") == "cpu")
+        time.sleep(0.2)
+        before = switches()
+        time.sleep(1)
+        assert switches() - before < 50
+
+
+def test_figures_say_how_long_an_app_waited(hog):
+    with Peer(hog.port) as client:
+        client.open("/")
+        for i in range(3):
+            client.text("while true do end")
+        client.text("?")
+        assert client.message() == "here 3"
+        s = stats(hog)
+        assert s["kills"] == 3 and s["stops"] >= 3 * 50
