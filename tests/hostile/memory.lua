@@ -38,7 +38,7 @@ while true do xpcall(string.rep, function(e) return e end, "x", 1 << 30) end
 local t = {}
 pcall(function() for i = 1, 1e9 do t[i] = ("x"):rep(100) .. i end end)
 while true do pcall(function() t[#t + 1] = ("x"):rep(50) end) end
---# full-then-free | ok freed
+--# full-then-free | ok freed or killed
 local t = {}
 pcall(function() for i = 1, 20000 do t[i] = ("x"):rep(1000) .. i end end)
 t = nil
