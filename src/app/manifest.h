@@ -19,7 +19,8 @@ struct setting_pair {
 
 struct settings {
     struct conn_settings conn; /* message, ping, outbox */
-    uint32_t cpu_ms;           /* per event (enforced by a later version) */
+    uint32_t cpu_ms;           /* per event */
+    uint32_t share; /* of its thread's time, in percent, in the long run */
     size_t memory_bytes;
     uint32_t clients;
     enum placement placement;

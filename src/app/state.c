@@ -311,6 +311,7 @@ void state_start(struct state *s)
 {
     s->is_loading = false;
     s->app->conn_settings = s->settings.conn;
+    s->app->unit.share = s->settings.share;
     hub_set_policy(s->app->hub, s->settings.conn.policy);
     api_room_apply_rules(s);
     api_time_start(s);
