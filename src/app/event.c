@@ -69,6 +69,16 @@ bool event_own_data(struct event *ev)
     return true;
 }
 
+void event_forget_data(struct event *ev)
+{
+    if (ev->owns_data) {
+        quota_free((void *)(uintptr_t)ev->data);
+    }
+    ev->owns_data = false;
+    ev->data = NULL;
+    ev->len = 0;
+}
+
 /* ---- on the fiber ---- */
 
 static int handler_ref(const struct event *ev)

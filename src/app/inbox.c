@@ -229,6 +229,8 @@ static int start(struct app *a, struct event *ev)
         make_ready(cl);
     }
     if (rc == TASK_PARKED) {
+        /* It may wait for long: what it has is Lua's copy. */
+        event_forget_data(ev);
         resume_readers(a, cl);
     }
     note_result(a, s, rc);
@@ -473,6 +475,8 @@ static void resume_stopped(struct app *a)
     int rc = task_resume(s->vm);
     if (rc < 0) {
         event_abandon(container_of(j, struct event, job));
+    } else if (rc == TASK_PARKED) {
+        event_forget_data(container_of(j, struct event, job));
     }
     note_result(a, s, rc);
 }

@@ -47,6 +47,8 @@ struct event *event_new(struct app *a, enum event_kind kind) NODISCARD;
 void event_free(struct event *ev);
 /* The name of the handler, for logs. Static. */
 const char *event_name(const struct event *ev);
+/* Lua has it now. */
+void event_forget_data(struct event *ev);
 /* It could not even begin: logged, and over. */
 void event_abandon(struct event *ev);
 /* Keeps what was lent. False: there is no memory for it, and `data` is empty
