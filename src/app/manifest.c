@@ -95,11 +95,17 @@ static void read_clients(
         (uint32_t)manifest_read_count(L, p, path, 1, LIMIT_MAX_CLIENTS);
 }
 
+static void read_share(lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->share = (uint32_t)manifest_read_count(L, p, path, 1, 100);
+}
+
 static void read_limits(
     lua_State *L, struct manifest_parse *p, const char *path)
 {
-    static const struct manifest_key keys[] = {
-        {"cpu", read_cpu}, {"memory", read_memory}, {"clients", read_clients}};
+    static const struct manifest_key keys[] = {{"cpu", read_cpu},
+        {"memory", read_memory}, {"clients", read_clients},
+        {"share", read_share}};
 
     manifest_read_keys(L, p, path, keys, ARRAY_LEN(keys));
 }
@@ -332,6 +338,7 @@ void settings_init(struct settings *s)
     s->conn.policy = OUTBOX_CLOSE;
     compress_settings_init(&s->compress);
     s->cpu_ms = LIMIT_DEFAULT_CPU_MS;
+    s->share = 100;
     s->memory_bytes = LIMIT_DEFAULT_MEMORY_BYTES;
     s->clients = LIMIT_DEFAULT_CLIENTS;
     s->placement = PLACEMENT_UNSET;

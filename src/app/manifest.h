@@ -25,7 +25,8 @@ struct compress_settings {
 struct settings {
     struct conn_settings conn; /* message, ping, outbox */
     struct compress_settings compress;
-    uint32_t cpu_ms; /* per event (enforced by a later version) */
+    uint32_t cpu_ms; /* per event */
+    uint32_t share;  /* of its thread's time, in percent, in the long run */
     size_t memory_bytes;
     uint32_t clients;
     enum placement placement;

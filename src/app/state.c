@@ -312,6 +312,7 @@ void state_start(struct state *s)
     s->is_loading = false;
     s->app->conn_settings = s->settings.conn;
     word_set(&s->app->placement, s->settings.placement);
+    s->app->unit.share = s->settings.share;
     hub_set_policy(s->app->hub, s->settings.conn.policy);
     const struct compress_settings *c = &s->settings.compress;
     const struct pack_settings how = {

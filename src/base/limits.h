@@ -105,7 +105,7 @@
 
 /* The operator's port. */
 #define LIMIT_ADMIN_TEXT_BYTES (32 * 1024 * 1024)
-#define LIMIT_TURN_TLS_MS       4 /* for handshakes */
+#define LIMIT_TURN_TLS_MS      4 /* for handshakes */
 
 /* TLS. */
 #define LIMIT_TLS_CERTIFICATES 64

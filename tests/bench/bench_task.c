@@ -1,10 +1,13 @@
 /* What a job costs: an empty Lua handler called by a bare lua_pcall on the
- * main thread, by task_run(), by task_run() in one of many vms in turn; and
- * a switch there and back.
+ * main thread, by task_run(), by task_run() in one of many vms in turn; a
+ * switch there and back; and what it costs a script to be stopped again and
+ * again.
  *
  *   bench_task [calls] */
+#include "base/limits.h"
 #include "loop/loop.h"
 #include "script/fiber_priv.h"
+#include "script/preempt.h"
 #include "script/task.h"
 #include <lauxlib.h>
 #include <stdio.h>
@@ -114,6 +117,59 @@ static double scattered(struct vm **vms)
     return ns_per_call(start);
 }
 
+static int push_loop(struct job *j, lua_State *T)
+{
+    (void)j;
+    if (luaL_loadstring(T, "local t = {} for i = 1, 5000000 do\n"
+                           "  t[i % 100] = i % 7 end") != LUA_OK) {
+        lua_error(T);
+    }
+    return 0;
+}
+
+/* CPU time of a loop in Lua, in milliseconds; slices of `us`, 0: none. */
+static double busy_ms(uint32_t us, uint64_t *stops)
+{
+    struct vm_config config = {.memory_bytes = 64 << 20,
+        .max_tasks = 2,
+        .cpu_ms = us != 0 ? 1000000 : 0};
+    struct vm *vm = vm_new(&config);
+    struct job j = {.push = push_loop, .done = check_done};
+    preempt_set_slice_us(us == LIMIT_SLICE_US ? 0 : us);
+    uint64_t before = preempt_count();
+    uint64_t start = preempt_cpu_ns();
+    if (vm == NULL || task_settle(vm, task_run(vm, &j)) != TASK_DONE) {
+        exit(1);
+    }
+    double ms = (double)(preempt_cpu_ns() - start) / 1e6;
+    *stops = preempt_count() - before;
+    preempt_set_slice_us(0);
+    vm_free(vm);
+    return ms;
+}
+
+static void keep_best(double *so_far, double ns)
+{
+    *so_far = *so_far == 0 || ns < *so_far ? ns : *so_far;
+}
+
+static void print_stops(void)
+{
+    static const uint32_t slices[] = {0, LIMIT_SLICE_US, 100, 20};
+    double best[ARRAY_LEN(slices)] = {0};
+    uint64_t stops[ARRAY_LEN(slices)];
+    for (int i = 0; i < 10; i++) {
+        for (size_t k = 0; k < ARRAY_LEN(slices); k++) {
+            keep_best(&best[k], busy_ms(slices[k], &stops[k]));
+        }
+    }
+    for (size_t k = 0; k < ARRAY_LEN(slices); k++) {
+        printf("slices of %4u us     %6.1f ms  (%.3f), stopped %llu times\n",
+            slices[k], best[k], best[k] / best[0],
+            (unsigned long long)stops[k]);
+    }
+}
+
 static struct vm *make_vm(void)
 {
     struct vm_config config = {
@@ -124,11 +180,6 @@ static struct vm *make_vm(void)
         exit(1);
     }
     return vm;
-}
-
-static void keep_best(double *so_far, double ns)
-{
-    *so_far = *so_far == 0 || ns < *so_far ? ns : *so_far;
 }
 
 int main(int argc, char **argv)
@@ -159,6 +210,8 @@ int main(int argc, char **argv)
         vm_free(vms[i]);
     }
     vm_free(vm);
+    print_stops();
+    preempt_fini();
     fiber_pool_fini();
     return 0;
 }

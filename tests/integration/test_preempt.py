@@ -111,6 +111,9 @@ def test_it_ends_and_everybody_else_is_served(serve, name):
         seen = kinds(hog, since)
         if end == "dead":
             assert seen[0] == "cpu", seen
+        elif end == "error":
+            # Lua's own limits, or the app's memory: whichever is reached first
+            assert seen[0] in ("error", "memory"), seen
         elif end != "any":
             assert seen[0] == end, seen
         # Its client is still there, and so is the app.
@@ -118,8 +121,6 @@ def test_it_ends_and_everybody_else_is_served(serve, name):
         texts = []
         while not texts or not texts[-1].startswith("here"):
             texts.append(client.message())
-        assert ("again" in texts) == any(
-            r.get("event") == "restart" for r in hog.log[since:])
         if end == "dead":
             assert "again" in texts
         assert waits or end in ("error", "any")

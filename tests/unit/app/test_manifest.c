@@ -89,7 +89,8 @@ static void every_key_sets_what_it_names(void **state)
         "  message = { max = '2MB' },\n"
         "  outbox = { policy = 'drop_oldest', hard = 512 * kb, soft = 100,\n"
         "    soft_for = '1.5s' },\n"
-        "  limits = { cpu = 0.25, memory = '1MB', clients = 7 },\n"
+        "  limits = { cpu = 0.25, memory = '1MB', clients = 7,\n"
+        "    share = 20 },\n"
         "  ping = '1m', placement = 'spread', concurrent = true,\n"
         "  origins = { 'https://a.example', '*.b.example' },\n"
         "  env = { NAME = 'value', NUMBER = 42 },\n"
@@ -100,6 +101,7 @@ static void every_key_sets_what_it_names(void **state)
     assert_int_equal(s.conn.outbox.soft_messages, 100);
     assert_int_equal(s.conn.outbox.soft_ms, 1500);
     assert_int_equal(s.cpu_ms, 250);
+    assert_int_equal(s.share, 20);
     assert_int_equal(s.memory_bytes, 1 << 20);
     assert_int_equal(s.clients, 7);
     assert_int_equal(s.conn.ping_ms, 60000);
@@ -303,6 +305,7 @@ static void values_out_of_range_name_the_range(void **state)
             "outbox.soft_for must be 0ms to 1h, got 2h"},
         {"limits = { cpu = 11 }", "limits.cpu must be 1ms to 10s, got 11s"},
         {"limits = { cpu = 0 }", "limits.cpu must be 1ms to 10s, got 0ms"},
+        {"limits = { share = 0 }", "limits.share must be 1 to 100, got 0"},
         {"limits = { memory = '2GB' }",
             "limits.memory must be 256KB to 1GB, got 2GB"},
         {"limits = { clients = 1000001 }",
