@@ -77,11 +77,6 @@ bool event_own_data(struct event *ev)
     return true;
 }
 
-ev->owns_data = false;
-ev->data = NULL;
-ev->len = 0;
-}
-
 /* ---- on the fiber ---- */
 
 static int handler_ref(const struct event *ev)

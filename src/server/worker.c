@@ -11,8 +11,9 @@
  * No thread begins before all are there: if the system has not as many, nothing
  * has happened yet that would have to be ended in order.
  *
- * The fibers of a thread are pooled by that thread, so its apps are closed on
- * it and its pool is freed there; what is left is memory. */
+ * The fibers of a thread are pooled by that thread, and its timer stops its
+ * scripts; so its apps are closed on it, and pool and timer go there. What is
+ * left is memory. */
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -81,6 +82,8 @@ static void run(void *arg)
     if (!w->server->has_no_threads) {
         tenancy_begin(w);
         loop_run(w->loop);
+        sched_free(w->sched); /* its timer is this thread's */
+        w->sched = NULL;
         fiber_pool_fini();
     }
     word_set(&w->has_ended, 1);
@@ -98,6 +101,7 @@ static void block_signals(sigset_t *before)
     (void)sigdelset(&all, SIGILL);
     (void)sigdelset(&all, SIGABRT);
     (void)sigdelset(&all, SIGTRAP);
+    (void)sigdelset(&all, SIGURG); /* the tick that stops scripts */
     (void)pthread_sigmask(SIG_SETMASK, &all, before);
 }
 
