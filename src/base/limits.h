@@ -15,7 +15,8 @@
 /* Messages from clients. */
 #define LIMIT_DEFAULT_MESSAGE_BYTES (1024 * 1024)
 #define LIMIT_MAX_MESSAGE_BYTES     (64 * 1024 * 1024)
-#define LIMIT_FRAGMENTS             1024 /* per message */
+#define LIMIT_FRAGMENTS             1024 /* per message, or any number... */
+#define LIMIT_FRAGMENT_BYTES        32   /* ...that bring this on average */
 
 /* Outbox: per client and per app. A queued frame costs its bytes plus
  * LIMIT_FRAME_OVERHEAD_BYTES. */

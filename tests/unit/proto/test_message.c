@@ -154,6 +154,29 @@ static void the_number_of_fragments_is_bounded(void **s)
     }
 }
 
+/* Autobahn's 9.3.1 sends 4 MiB in 65,536 of them. */
+static void fragments_that_bring_enough_are_not_bounded(void **s)
+{
+    (void)s;
+    static const uint8_t full[LIMIT_FRAGMENT_BYTES];
+    for (size_t bytes = LIMIT_FRAGMENT_BYTES - 1;
+         bytes <= LIMIT_FRAGMENT_BYTES; bytes++) {
+        struct message_reader r;
+        message_reader_init(&r, 1 << 20);
+        struct message m;
+        int rc = 0;
+        for (int i = 0; i < 4 * LIMIT_FRAGMENTS && rc == 0; i++) {
+            uint8_t b[64];
+            uint8_t *p = b;
+            size_t n =
+                (size_t)(put_frame(b, i == 0 ? 0x02 : 0x00, full, bytes) - b);
+            rc = message_read(&r, &p, &n, &m);
+        }
+        assert_int_equal(rc, bytes < LIMIT_FRAGMENT_BYTES ? ERR_TOO_BIG : 0);
+        message_reader_fini(&r);
+    }
+}
+
 static void pings_do_not_count_as_fragments(void **s)
 {
     (void)s;
@@ -275,6 +298,7 @@ int main(void)
         cmocka_unit_test(
             memory_grows_with_what_arrived_not_with_what_was_announced),
         cmocka_unit_test(the_number_of_fragments_is_bounded),
+        cmocka_unit_test(fragments_that_bring_enough_are_not_bounded),
         cmocka_unit_test(pings_do_not_count_as_fragments),
         cmocka_unit_test(a_long_mixed_stream_comes_out_the_same_at_random_cuts),
         cmocka_unit_test(without_memory_a_split_message_fails_cleanly),
