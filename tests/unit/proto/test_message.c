@@ -159,8 +159,8 @@ static void fragments_that_bring_enough_are_not_bounded(void **s)
 {
     (void)s;
     static const uint8_t full[LIMIT_FRAGMENT_BYTES];
-    for (size_t bytes = LIMIT_FRAGMENT_BYTES - 1;
-         bytes <= LIMIT_FRAGMENT_BYTES; bytes++) {
+    for (size_t bytes = LIMIT_FRAGMENT_BYTES - 1; bytes <= LIMIT_FRAGMENT_BYTES;
+         bytes++) {
         struct message_reader r;
         message_reader_init(&r, 1 << 20);
         struct message m;
