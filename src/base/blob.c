@@ -62,8 +62,7 @@ size_t meter_used(const struct meter *m)
     return atomic_load_explicit(&m->used, memory_order_relaxed);
 }
 
-/* Charges n bytes, or changes nothing and returns false. */
-static bool charge(struct meter *m, size_t n)
+bool meter_charge(struct meter *m, size_t n)
 {
     size_t used = atomic_load_explicit(&m->used, memory_order_relaxed);
     do {
@@ -75,7 +74,7 @@ static bool charge(struct meter *m, size_t n)
     return true;
 }
 
-static void uncharge(struct meter *m, size_t n)
+void meter_release(struct meter *m, size_t n)
 {
     size_t before =
         atomic_fetch_sub_explicit(&m->used, n, memory_order_relaxed);
@@ -86,13 +85,13 @@ struct blob *blob_new(struct meter *meter, size_t size)
 {
     ASSERT(size <= UINT32_MAX, "I6");
     size_t total = sizeof(struct blob) + size;
-    if (meter != NULL && !charge(meter, total)) {
+    if (meter != NULL && !meter_charge(meter, total)) {
         return NULL;
     }
     struct blob *b = quota_alloc(total);
     if (b == NULL) {
         if (meter != NULL) {
-            uncharge(meter, total);
+            meter_release(meter, total);
         }
         return NULL;
     }
@@ -118,7 +117,7 @@ void blob_unref(struct blob *b)
     size_t total = sizeof(*b) + b->size;
     quota_free(b);
     if (meter != NULL) {
-        uncharge(meter, total);
+        meter_release(meter, total);
         meter_unref(meter);
     }
 }

@@ -23,6 +23,10 @@ struct meter *meter_new(size_t cap_bytes) NODISCARD;
 struct meter *meter_ref(struct meter *m);
 void meter_unref(struct meter *m);
 size_t meter_used(const struct meter *m);
+/* Charges n bytes for something that is no blob; false: over the cap, nothing
+ * is charged. Given back with meter_release(). */
+bool meter_charge(struct meter *m, size_t n) NODISCARD;
+void meter_release(struct meter *m, size_t n);
 
 struct blob {
     atomic_uint refs;

@@ -37,6 +37,16 @@
 #define LIMIT_INBOX_BYTES         (8 * 1024 * 1024)
 #define LIMIT_INBOX_CLIENT_EVENTS 64
 
+/* Many loops. What a loop may have on its way to an app that lives on another
+ * one, for each such app (twice as much with what comes from clients that have
+ * nothing else there); and what an app may have on its way to a loop. */
+#define LIMIT_LOOPS           64
+#define LIMIT_FAR_EVENTS      1024
+#define LIMIT_FAR_BYTES       (2 * 1024 * 1024)
+#define LIMIT_WINDOW_BYTES    (16 * 1024 * 1024)
+#define LIMIT_MAILBOX_LETTERS 65536 /* then newcomers are refused */
+#define LIMIT_TURN_LETTERS_US 1000  /* opening them, in one turn */
+
 /* Apps. */
 #define LIMIT_DEFAULT_MEMORY_BYTES  (64 * 1024 * 1024)
 #define LIMIT_MIN_MEMORY_BYTES      (256 * 1024)

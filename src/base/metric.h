@@ -13,6 +13,8 @@
 #define METRIC_LIST(X)                                                         \
     X(ACCEPTED, "accepted_total", "counter", "connections accepted")           \
     X(SHED, "shed_total", "counter", "connections shed: no descriptors left")  \
+    X(MOVED, "connections_moved_total", "counter",                             \
+        "connections that went to another loop")                               \
     X(CONNS, "connections", "gauge", "connections now")                        \
     X(CLIENTS, "clients", "gauge", "open WebSocket clients now")               \
     X(HANDSHAKE_REFUSED, "handshakes_refused_total", "counter",                \
@@ -37,6 +39,8 @@
         "queued frames that died with their connection")                       \
     X(DROPPED_APP, "dropped_app_total", "counter",                             \
         "frames refused by the bound over all outboxes of an app")             \
+    X(DROPPED_WINDOW, "dropped_window_total", "counter",                       \
+        "frames refused for clients of a loop that does not keep up")          \
     X(PAUSES, "read_pauses_total", "counter", "times reading was paused")      \
     X(PONG_TIMEOUTS, "pong_timeouts_total", "counter", "clients gone silent")  \
     X(HANDLER_ERRORS, "handler_errors_total", "counter", "handler errors")     \

@@ -16,6 +16,10 @@
  * addressed twice gets one copy, and whoever is excepted bears the stamp
  * beforehand.
  *
+ * Members on other loops are not walked here: far.c writes a letter to each
+ * such loop, behind all that was written before, so that the order of
+ * broadcasts is the same there.
+ *
  * Laws: I2 (net_send judges by the policy; the app's meter bounds the tapes).
  * net never calls on_closed from inside net_send, so membership rests during
  * a walk; is_walking holds everybody to that. */
@@ -33,6 +37,8 @@ struct cast {
     struct tape *tape;
     struct range range; /* lent by the tape; no blob: not encoded yet */
     bool is_refused;    /* the app's meter said no */
+    enum outbox_policy policy; /* of what is collected for other loops */
+    bool has_far;              /* something is */
     uint32_t queued;
     uint32_t dropped;
 };
@@ -67,8 +73,8 @@ static void walk_room(struct cast *c, const struct room *r)
     const enum outbox_policy policy = policy_of(c->h, r);
     const char *key = c->msg->key;
     const size_t key_len = c->msg->key_len;
-    const uint32_t *slots = r->slots;
-    const uint32_t len = r->len;
+    const uint32_t *slots = r->here.slots;
+    const uint32_t len = r->here.len;
     uint32_t queued = 0;
     uint32_t dropped = 0;
     for (uint32_t i = 0; i < len; i++) {
@@ -90,9 +96,7 @@ static void walk_room(struct cast *c, const struct room *r)
     c->dropped += dropped;
 }
 
-/* Calls fn for each member that is excepted, for some perhaps twice; returns
- * the sum of what it says. */
-static uint32_t each_excepted(struct hub *h, const struct hub_target *to,
+uint32_t cast_each_excepted(struct hub *h, const struct hub_target *to,
     uint32_t (*fn)(struct member *m, void *arg), void *arg)
 {
     uint32_t sum = 0;
@@ -119,10 +123,14 @@ static uint32_t hide(struct member *m, void *arg)
 {
     struct room *r = arg;
     const struct membership *place = member_in(m, r);
-    if (place == NULL || (r->slots[place->index] & ROOM_DEAD) != 0) {
+    if (place == NULL) {
         return 0;
     }
-    r->slots[place->index] |= ROOM_DEAD;
+    uint32_t *slot = &room_part(r, m->conn.loop)->slots[place->index];
+    if ((*slot & ROOM_DEAD) != 0) {
+        return 0;
+    }
+    *slot |= ROOM_DEAD;
     return 1;
 }
 
@@ -131,29 +139,68 @@ static uint32_t show(struct member *m, void *arg)
     struct room *r = arg;
     const struct membership *place = member_in(m, r);
     if (place != NULL) {
-        r->slots[place->index] &= ~ROOM_DEAD;
+        room_part(r, m->conn.loop)->slots[place->index] &= ~ROOM_DEAD;
     }
     return 0;
+}
+
+static struct fanout fanout_of(const struct cast *c, enum outbox_policy policy)
+{
+    return (struct fanout){
+        .range = &c->range,
+        .policy = policy,
+        .key = c->msg->key,
+        .key_len = c->msg->key_len,
+    };
 }
 
 static void cast_to_room(
     struct cast *c, struct room *r, const struct hub_target *to)
 {
-    room_tidy(r);
-    uint32_t addressed = room_count(r) - each_excepted(c->h, to, hide, r);
+    part_tidy(&r->here);
+    uint32_t addressed = room_count(r) - cast_each_excepted(c->h, to, hide, r);
     c->tape = &r->tape;
     if (addressed > 0 && encode(c)) {
+        /* Letters first: the others can begin while we walk. */
+        if (r->here.next != NULL) {
+            struct fanout f = fanout_of(c, policy_of(c->h, r));
+            far_cast_room(c->h, r, &f, to, &c->queued, &c->dropped);
+        }
         walk_room(c, r);
     } else {
         c->dropped = addressed;
     }
-    each_excepted(c->h, to, show, r);
+    cast_each_excepted(c->h, to, show, r);
 }
 
 static uint32_t skip(struct member *m, void *arg)
 {
     m->stamp = *(const uint64_t *)arg;
     return 0;
+}
+
+static void send_collected(struct cast *c)
+{
+    if (c->has_far) {
+        struct fanout f = fanout_of(c, c->policy);
+        far_send_batch(c->h, &f, &c->queued, &c->dropped);
+        c->has_far = false;
+    }
+}
+
+/* One letter takes all that are addressed with one policy. */
+static void collect(
+    struct cast *c, const struct member *m, enum outbox_policy policy)
+{
+    if (c->policy != policy) {
+        send_collected(c);
+    }
+    c->policy = policy;
+    if (far_collect(c->h, m)) {
+        c->has_far = true;
+    } else {
+        c->dropped++;
+    }
 }
 
 static void address(struct cast *c, struct member *m, enum outbox_policy policy)
@@ -168,6 +215,10 @@ static void address(struct cast *c, struct member *m, enum outbox_policy policy)
     }
     if (c->is_refused) {
         c->dropped++;
+        return;
+    }
+    if (m->conn.loop != h->home) {
+        collect(c, m, policy);
         return;
     }
     int rc = net_send(
@@ -196,18 +247,21 @@ static struct tape *choose_tape(struct hub *h, const struct hub_target *to)
     return named <= FEW ? &h->scratch : &h->everybody.tape;
 }
 
-static void walk_members(struct cast *c, const struct room *r)
+static void walk_members(
+    struct cast *c, const struct part *p, enum outbox_policy policy)
 {
     const struct lane *lanes = c->h->net->lanes;
-    const enum outbox_policy policy = policy_of(c->h, r);
-    for (uint32_t i = 0; i < r->len; i++) {
-        if (i + AHEAD < r->len && r->members[i + AHEAD] != NULL) {
-            __builtin_prefetch(&r->members[i + AHEAD]->stamp, 1);
-            __builtin_prefetch(&r->members[i + AHEAD]->conn);
-            __builtin_prefetch(&lanes[r->slots[i + AHEAD]], 1);
+    bool is_here = p->loop == c->h->home;
+    for (uint32_t i = 0; i < p->len; i++) {
+        if (i + AHEAD < p->len && p->members[i + AHEAD] != NULL) {
+            __builtin_prefetch(&p->members[i + AHEAD]->stamp, 1);
+            __builtin_prefetch(&p->members[i + AHEAD]->conn);
+            if (is_here) {
+                __builtin_prefetch(&lanes[p->slots[i + AHEAD]], 1);
+            }
         }
-        if (r->members[i] != NULL) {
-            address(c, r->members[i], policy);
+        if (p->members[i] != NULL) {
+            address(c, p->members[i], policy);
         }
     }
 }
@@ -219,8 +273,10 @@ static void cast_to_named_rooms(struct cast *c, const struct hub_target *to)
         if (r == NULL) {
             continue;
         }
-        room_tidy(r);
-        walk_members(c, r);
+        for (struct part *p = &r->here; p != NULL; p = p->next) {
+            part_tidy(p);
+            walk_members(c, p, policy_of(c->h, r));
+        }
     }
 }
 
@@ -244,18 +300,18 @@ static void cast_to_union(struct cast *c, const struct hub_target *to)
     struct hub *h = c->h;
     c->tape = choose_tape(h, to);
     h->stamp++;
-    each_excepted(h, to, skip, &h->stamp);
+    cast_each_excepted(h, to, skip, &h->stamp);
     if (to->ids == NULL) {
         cast_to_named_rooms(c, to);
         cast_to_named_users(c, to);
-        return;
     }
-    for (size_t i = 0; i < to->id_count; i++) {
+    for (size_t i = 0; to->ids != NULL && i < to->id_count; i++) {
         struct member *m = hub_find(h, to->ids[i]);
         if (m != NULL) {
             address(c, m, h->policy);
         }
     }
+    send_collected(c);
 }
 
 void hub_broadcast(struct hub *h, const struct hub_target *to,
@@ -291,7 +347,8 @@ int hub_send(struct member *m, const struct hub_message *msg)
     }
     ASSERT(!h->is_walking, "a walk borrows the tape");
     struct net *n = h->net;
-    if (!(n->lanes[m->conn.slot].flags & LANE_OPEN)) {
+    bool is_far = m->conn.loop != h->home;
+    if (!is_far && !(n->lanes[m->conn.slot].flags & LANE_OPEN)) {
         return ERR_CLOSED; /* no bytes on the tape for nobody */
     }
     struct range r;
@@ -299,6 +356,11 @@ int hub_send(struct member *m, const struct hub_message *msg)
         &h->scratch, n, h->meter, msg->op, false, msg->data, msg->len, &r);
     if (rc != 0) {
         return rc;
+    }
+    if (is_far) {
+        struct cast c = {.h = h, .msg = msg, .range = r};
+        struct fanout f = fanout_of(&c, h->policy);
+        return far_send(h, m, &f);
     }
     return net_send(n, m->conn.slot, &r, h->policy, msg->key, msg->key_len);
 }

@@ -16,6 +16,7 @@ struct hub *hub_new(const struct hub_config *config)
 {
     struct hub *h = mem_zalloc(sizeof(*h));
     h->net = config->net;
+    h->home = config->net != NULL ? loop_index(config->net->loop) : 0;
     h->meter = config->meter == NULL ? NULL : meter_ref(config->meter);
     h->policy = config->policy;
     h->rooms_max = config->rooms_max;
@@ -23,7 +24,7 @@ struct hub *hub_new(const struct hub_config *config)
     map_init(&h->rooms);
     map_init(&h->users);
     tape_init(&h->scratch, true);
-    room_init(&h->everybody, "", 0);
+    room_init(&h->everybody, "", 0, h->home);
     return h;
 }
 
@@ -31,6 +32,7 @@ void hub_free(struct hub *h)
 {
     ASSERT(hub_count(h) == 0, "a hub outlives its members");
     room_fini(&h->everybody);
+    far_fini(h);
     hub_clear_rules(h);
     tape_fini(&h->scratch);
     map_fini(&h->users);
@@ -61,7 +63,7 @@ int hub_enter(struct hub *h, struct member *m, uint64_t id, struct conn_id conn,
     }
     int rc = ids_reserve(&h->ids);
     if (rc == 0) {
-        rc = room_reserve(&h->everybody);
+        rc = room_reserve(&h->everybody, conn.loop);
     }
     if (rc != 0) {
         user_drop_if_unused(h, u);

@@ -3,6 +3,7 @@
 #define HUB_HUB_PRIV_H
 
 #include "hub/hub.h"
+#include "net/fanout.h"
 #include "net/tape.h"
 
 /* id -> member. See ids.c. */
@@ -17,18 +18,28 @@ struct ids {
  * readable below it, so that places can still be searched. */
 #define ROOM_DEAD 0x80000000u
 
-/* The places of a room are two parallel arrays (one allocation): a walk needs
- * nothing but the slots. See room.c for their order. */
-struct room {
+/* The members of a room that live on one loop. Their places are two parallel
+ * arrays (one allocation): a walk needs nothing but the slots. See part.c for
+ * their order. */
+struct part {
+    struct room *room; /* it is part of this one, which owns it */
+    struct part *next; /* of the same room, for another loop */
+    struct blob *list; /* ref; the places as letters carry them; NULL: to be
+                          made for the next broadcast */
     uint32_t *slots;
     struct member **members; /* NULL: dead */
-    uint32_t len;            /* places used, dead ones among them */
+    uint32_t loop;
+    uint32_t len; /* places used, dead ones among them */
     uint32_t cap;
     uint32_t dead;
-    uint32_t sorted;       /* places [0, sorted) are in ascending slot order */
-    struct room_rule rule; /* as it was when the room was made */
+    uint32_t sorted; /* places [0, sorted) are in ascending slot order */
+};
+
+struct room {
+    struct part here; /* on the hub's own loop; first of all parts */
     struct tape tape;
-    const char *name; /* behind the struct, but for everybody's */
+    struct room_rule rule; /* as it was when the room was made */
+    const char *name;      /* behind the struct, but for everybody's */
     uint32_t name_len;
 };
 
@@ -46,8 +57,24 @@ struct rule {
     struct room_rule rule;
 };
 
+/* Members on one other loop that a broadcast has found so far (far.c). */
+struct far_batch {
+    struct fanout_target *targets;
+    uint32_t count;
+    uint32_t cap;
+};
+
+/* The hub's end of the way to one other loop. */
+struct far_loop {
+    struct meter *window; /* ref; what is under way there. NULL: nothing was */
+    struct far_batch batch;
+};
+
 struct hub {
-    struct net *net;     /* borrowed: outlives every hub */
+    struct net *net;      /* borrowed: outlives every hub */
+    uint32_t home;        /* its loop's index */
+    struct far_loop *far; /* by loop index; NULL: no member was ever far */
+    uint32_t far_count;
     struct meter *meter; /* ref */
     enum outbox_policy policy;
     uint32_t rooms_max;
@@ -83,21 +110,60 @@ void user_drop_if_unused(struct hub *h, struct user_entry *u);
 /* rules.c */
 struct room_rule rules_match(const struct hub *h, const char *name, size_t len);
 
-/* room.c */
-void room_init(struct room *r, const char *name, size_t len);
-void room_fini(struct room *r);
-/* NULL: no memory. */
-struct room *room_new(
-    const char *name, size_t len, const struct room_rule *rule) NODISCARD;
-void room_free(struct room *r);
-/* Room for one more: room_add() cannot fail then. 0 or ERR_NOMEM. */
-int room_reserve(struct room *r) NODISCARD;
+/* part.c */
+void part_init(struct part *p, struct room *r, uint32_t loop);
+void part_fini(struct part *p);
+uint32_t part_count(const struct part *p);
+/* Room for one more: part_add() cannot fail then. 0 or ERR_NOMEM. */
+int part_reserve(struct part *p) NODISCARD;
 /* Returns the member's index. */
-uint32_t room_add(struct room *r, struct member *m);
-void room_remove(struct room *r, uint32_t index);
+uint32_t part_add(struct part *p, struct member *m);
+void part_remove(struct part *p, uint32_t index);
 /* Called before a walk: drops dead places and restores the order where either
  * has become worth its cost. */
-void room_tidy(struct room *r);
+void part_tidy(struct part *p);
+/* Copies at most `cap` members' ids, in order; returns how many. */
+uint32_t part_ids(const struct part *p, uint64_t *ids, uint32_t cap);
+/* The members as net/fanout has them, part_count() of them; lent until the part
+ * changes. NULL: the meter says no, or there is no memory. */
+struct blob *part_list(struct part *p, struct meter *meter) NODISCARD;
+
+/* room.c */
+void room_init(struct room *r, const char *name, size_t len, uint32_t home);
+void room_fini(struct room *r);
+/* NULL: no memory. */
+struct room *room_new(const char *name, size_t len, uint32_t home,
+    const struct room_rule *rule) NODISCARD;
+void room_free(struct room *r);
+/* The part for members of that loop; NULL: there never was one. */
+struct part *room_part(struct room *r, uint32_t loop);
+/* Room for one more from that loop: room_add() cannot fail then. 0 or
+ * ERR_NOMEM. */
+int room_reserve(struct room *r, uint32_t loop) NODISCARD;
+/* Returns the member's index in its part. */
+uint32_t room_add(struct room *r, struct member *m);
+void room_remove(struct room *r, const struct member *m, uint32_t index);
+
+/* far.c */
+void far_fini(struct hub *h);
+/* One letter for each other loop that has members of `r` which are not hidden;
+ * adds to *queued and *dropped. */
+void far_cast_room(struct hub *h, struct room *r, const struct fanout *f,
+    const struct hub_target *to, uint32_t *queued, uint32_t *dropped);
+/* Notes a member for far_send_batch(). False: there is no memory for it. */
+bool far_collect(struct hub *h, const struct member *m) NODISCARD;
+/* One letter for each loop that members were collected for. */
+void far_send_batch(struct hub *h, const struct fanout *f, uint32_t *queued,
+    uint32_t *dropped);
+/* To one member. 0 or ERR_FULL. */
+int far_send(struct hub *h, const struct member *m,
+    const struct fanout *f) NODISCARD;
+
+/* cast.c */
+/* Calls fn for each member that is excepted, for some perhaps twice; returns
+ * the sum of what it says. */
+uint32_t cast_each_excepted(struct hub *h, const struct hub_target *to,
+    uint32_t (*fn)(struct member *m, void *arg), void *arg);
 
 /* member.c */
 /* The member's place in `r`, or NULL. */

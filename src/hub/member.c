@@ -79,15 +79,15 @@ static void release_memberships(struct member *m)
 }
 
 /* A room that nobody is in yet, with a place for one. */
-static int begin_room(
-    struct hub *h, const char *name, size_t len, struct room **out)
+static int begin_room(struct hub *h, const char *name, size_t len,
+    uint32_t loop, struct room **out)
 {
     struct room_rule rule = rules_match(h, name, len);
-    struct room *r = room_new(name, len, &rule);
+    struct room *r = room_new(name, len, h->home, &rule);
     if (r == NULL) {
         return ERR_NOMEM;
     }
-    int rc = room_reserve(r);
+    int rc = room_reserve(r, loop);
     if (rc == 0) {
         rc = map_put(&h->rooms, name, len, r);
     }
@@ -138,7 +138,9 @@ int hub_join(struct member *m, const char *room, size_t len)
         rc = reserve_membership(m);
     }
     if (rc == 0) {
-        rc = r == NULL ? begin_room(h, room, len, &r) : room_reserve(r);
+        uint32_t loop = m->conn.loop;
+        rc = r == NULL ? begin_room(h, room, len, loop, &r)
+                       : room_reserve(r, loop);
     }
     if (rc != 0) {
         if (m->room_count == 1) {
@@ -163,7 +165,7 @@ bool hub_part(struct member *m, const char *room, size_t len)
     if (place == NULL) {
         return false;
     }
-    room_remove(r, place->index);
+    room_remove(r, m, place->index);
     size_t behind = (size_t)(m->rooms + m->room_count - (place + 1));
     memmove(place, place + 1, behind * sizeof(*place));
     m->room_count--;
@@ -178,7 +180,7 @@ void member_leave_all(struct hub *h, struct member *m)
 {
     while (m->room_count > 0) {
         struct membership *last = &m->rooms[--m->room_count];
-        room_remove(last->room, last->index);
+        room_remove(last->room, m, last->index);
         end_room_if_empty(h, last->room);
     }
     release_memberships(m);

@@ -1,9 +1,11 @@
 /* loop.c -- the turn, and what hangs on it.
  *
- * A turn polls, lets sockets and libuv's handles speak, fires timers, runs the
- * hooks of each phase and last what was deferred. Sockets come before timers
- * on purpose: when a pong and its time-out arrive in the same turn, the pong
- * counts.
+ * A turn polls, lets sockets and libuv's handles speak, opens letters, fires
+ * timers, runs the hooks of each phase and last what was deferred. Sockets come
+ * before timers on purpose: when a pong and its time-out arrive in the same
+ * turn, the pong counts. Letters to other loops leave before long work begins
+ * and not only at the end: a broadcast reaches the other loops while this one
+ * writes to its own sockets.
  *
  * Everything here belongs to the thread that runs the loop (I1). A turn is
  * never entered from inside a turn (I7 leans on that). Waiting, readiness and
@@ -24,6 +26,7 @@ struct loop *loop_new(uint32_t index)
         list_init(&l->hooks[phase]);
     }
     list_init(&l->deferred);
+    mailbox_init(&l->mailbox);
 
     int rc = uv_loop_init(&l->uv);
     ASSERT(rc == 0, "a loop has its descriptors");
@@ -63,6 +66,7 @@ void loop_free(struct loop *l)
         ASSERT(list_is_empty(&l->hooks[phase]), "hooks die before their loop");
     }
     ASSERT(l->watch_count == 0, "watches die before their loop");
+    mailbox_fini(&l->mailbox);
     timers_close(l);
     io_fini(l);
     uv_close((uv_handle_t *)&l->anchor, NULL);
@@ -109,6 +113,18 @@ int loop_bound_wait(struct loop *l, int wait_ms)
     return uv_ms >= 0 && (wait_ms < 0 || uv_ms < wait_ms) ? uv_ms : wait_ms;
 }
 
+static void poll_or_sleep(struct loop *l, int wait_ms)
+{
+    if (wait_ms == 0 || !mailbox_doze(l)) {
+        io_poll(l, 0);
+    } else {
+        word_set(&l->load.is_asleep, 1);
+        io_poll(l, wait_ms);
+        word_set(&l->load.is_asleep, 0);
+    }
+    load_turn(l);
+}
+
 void loop_turn(struct loop *l, int wait_ms)
 {
     CHECK(l, LOOP_MAGIC);
@@ -119,10 +135,13 @@ void loop_turn(struct loop *l, int wait_ms)
     }
     l->keeps_polling = false;
 
-    io_poll(l, wait_ms);
+    poll_or_sleep(l, wait_ms);
+    mailbox_open(l);
     timers_turn(l);
+    mailbox_send(l);
     for (int phase = 0; phase < LOOP_PHASES; phase++) {
         run_hooks(&l->hooks[phase]);
+        mailbox_send(l);
     }
     run_deferred(l);
     l->is_in_turn = false;

@@ -1,7 +1,7 @@
 /* loop.h -- one thread, one turn at a time.
  *
- * A turn: poll, dispatch what is ready, then the hooks, in the order of
- * enum loop_phase. libuv owns timers, signals, file watching, worker threads
+ * A turn: poll, dispatch what is ready, open letters (loop/mailbox.h), then the
+ * hooks, in the order of enum loop_phase. libuv owns timers, signals, file watching, worker threads
  * and wake-ups; sockets go through loop/io (see there for why). Everything
  * here belongs to the thread that runs the loop. */
 #ifndef LOOP_LOOP_H
@@ -29,6 +29,8 @@ struct metrics *loop_metrics(struct loop *l);
 /* Monotonic milliseconds, cached: read after this turn's poll (and brought up
  * to date once more when libuv runs). */
 uint64_t loop_now_ms(const struct loop *l);
+/* Any thread: how busy the loop's thread was lately, 0 to 1000. */
+uint32_t loop_load(const struct loop *l);
 /* Monotonic nanoseconds, read now. */
 uint64_t loop_clock_ns(void);
 

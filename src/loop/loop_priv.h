@@ -1,12 +1,16 @@
-/* loop_priv.h -- what the files of this room share: the body of a loop, the
- * seam between the loop and its readiness backend, and the bare timer wheel
- * (which tests drive with a clock of their own). */
+/* loop_priv.h -- what the files of this room share: the body of a loop, its
+ * mailbox, the seam between the loop and its readiness backend, and the bare
+ * timer wheel (which tests drive with a clock of their own). */
 #ifndef LOOP_LOOP_PRIV_H
 #define LOOP_LOOP_PRIV_H
 
+#include "base/limits.h"
+#include "base/word.h"
 #include "loop/io.h"
 #include "loop/loop.h"
+#include "loop/mailbox.h"
 #include "loop/timers.h"
+#include <pthread.h>
 #include <uv.h>
 
 #if defined(__linux__) && !defined(MOONWIRE_IO_UV)
@@ -51,6 +55,46 @@ uint64_t timers_next(const struct timers *w);
  * the callbacks start fires at a later advance at the earliest. */
 void timers_advance(struct timers *w, uint64_t now_ms);
 
+/* Letters in order; `last` is where the next one is hung. */
+struct letter_chain {
+    struct letter *first;
+    struct letter **last;
+};
+
+struct mailbox {
+    struct word pending;    /* sent here and not opened yet */
+    struct word has_staged; /* outgoing_mask is not 0 */
+    pthread_mutex_t lock; /* a leaf: for box and is_asleep */
+    struct letter_chain box;
+    bool is_asleep; /* the owner waits in its poll and wants a ring */
+    /* The rest is the owner's. */
+    struct letter_chain opening; /* taken out of the box */
+    struct outgoing {
+        struct loop *to;
+        uint64_t count;
+        struct letter_chain chain;
+    } outgoing[LIMIT_LOOPS]; /* staged, by the receiver's index */
+    uint64_t outgoing_mask;  /* those that are not empty */
+};
+
+void mailbox_init(struct mailbox *m);
+void mailbox_fini(struct mailbox *m);
+/* All staged letters leave. */
+void mailbox_send(struct loop *l);
+/* Before a wait. False: there are letters, so do not wait. */
+bool mailbox_doze(struct loop *l);
+/* Opens what has come, as far as the turn has time for it. */
+void mailbox_open(struct loop *l);
+
+struct load {
+    struct word figure;    /* when it was taken, and permille */
+    struct word is_asleep; /* in a poll that waits */
+    uint64_t sampled_ms;
+    uint64_t cpu_ns;
+};
+
+void load_turn(struct loop *l);
+
 #define LOOP_MAGIC 0x4c4f4f50u /* "LOOP" */
 
 struct loop {
@@ -75,6 +119,8 @@ struct loop {
     struct epoll_event batch[IO_BATCH];
 #endif
     struct metrics metrics;
+    struct load load;
+    struct mailbox mailbox;
 };
 
 /* The backend: io_epoll.c or io_uv.c. */

@@ -226,6 +226,8 @@ void conn_do_todo(struct conn *c)
     CHECK(c, CONN_MAGIC);
     if (c->doom == CONN_DOOM_ERROR) {
         conn_kill(c, false);
+    } else if (c->doom == CONN_DOOM_MOVE) {
+        conn_depart(c);
     } else if (c->doom != CONN_DOOM_NONE) {
         conn_end_slow(c);
     }
@@ -375,24 +377,15 @@ static void free_at_end_of_turn(struct loop_deferred *d)
     quota_free(c);
 }
 
-void conn_kill(struct conn *c, bool reset)
+void conn_unlink(struct conn *c)
 {
-    CHECK(c, CONN_MAGIC);
-    if (c->state == CONN_DEAD) {
-        return;
-    }
     struct net *n = c->net;
-    int fd = conn_lane(c)->fd;
-    struct conn_queue q;
-    conn_queue(c, &q);
-    metric_add(n->metrics, METRIC_DROPPED_CLOSE, q.messages);
     conn_set_state(c, CONN_DEAD);
     io_remove(n->loop, &c->watch);
     timer_stop(&c->timer);
     outbox_free(c->outbox, n);
     c->outbox = NULL;
     net_remove_conn(n, c);
-    c->transport->close(c->transport_state, fd, reset);
     if (!(c->flags & CONN_IS_WS)) {
         conn_http_fini(c);
     }
@@ -401,5 +394,19 @@ void conn_kill(struct conn *c, bool reset)
     /* Nothing of the connection is needed to free it: it may outlive its
      * net by a turn. */
     loop_defer(n->loop, &c->u.dead, free_at_end_of_turn);
+}
+
+void conn_kill(struct conn *c, bool reset)
+{
+    CHECK(c, CONN_MAGIC);
+    if (c->state == CONN_DEAD) {
+        return;
+    }
+    int fd = conn_lane(c)->fd;
+    struct conn_queue q;
+    conn_queue(c, &q);
+    metric_add(c->net->metrics, METRIC_DROPPED_CLOSE, q.messages);
+    conn_unlink(c);
+    c->transport->close(c->transport_state, fd, reset);
     tell_closed(c, CODE_ABNORMAL, "", 0);
 }

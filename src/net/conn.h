@@ -80,6 +80,14 @@ struct conn_router {
 struct conn *conn_new(struct net *n, int fd, const struct conn_router *router,
     const struct conn_settings *defaults) NODISCARD;
 
+/* From on_request(), instead of an answer: the connection leaves this loop at
+ * the coming flush, with its request and what was read behind it, and the
+ * router of that loop is asked as if the request had come there. Once in a
+ * connection's life (conn_has_moved()), and only where the net knows its peers
+ * (net_meet()). If it dies before it arrives, nobody hears of it. */
+void conn_move(struct conn *c, uint32_t loop);
+bool conn_has_moved(const struct conn *c);
+
 struct conn_id conn_get_id(const struct conn *c);
 struct net *conn_net(const struct conn *c);
 enum conn_state conn_get_state(const struct conn *c);

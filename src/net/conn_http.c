@@ -61,8 +61,7 @@ void conn_http_refuse(struct conn *c, int status, const char *detail)
     reply_text(c, status, detail, NULL, false, false);
 }
 
-/* A head is complete. */
-static void answer(struct conn *c)
+void conn_http_answer(struct conn *c)
 {
     struct http_parser *parser = c->p.http.parser;
     const struct http_request *r = http_parser_request(parser);
@@ -78,6 +77,10 @@ static void answer(struct conn *c)
     const struct conn_router *router = c->p.http.router;
     router->on_request(router->user, c, r);
     c->flags &= (uint16_t)~CONN_IN_CALL;
+    if (c->doom == CONN_DOOM_MOVE && c->state != CONN_DEAD) {
+        c->p.http.parser = parser; /* it travels with its request */
+        return;
+    }
     give_back(c->net, parser);
     if ((c->flags & CONN_THINKING) && c->state == CONN_HTTP && is_upgrade) {
         conn_set_state(c, CONN_UPGRADING);
@@ -107,7 +110,7 @@ bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n)
         return false;
     }
     if (rc == HTTP_REQUEST) {
-        answer(c);
+        conn_http_answer(c);
         return true;
     }
     return false;

@@ -7,6 +7,7 @@
  *   conn_push.c   bytes out, first half: lane, outbox, policies
  *   conn_write.c  bytes out, second half: the socket
  *   conn_clock.c  the one timer
+ *   conn_move.c   from one loop to another, once
  *
  * A server has as many of these as it has clients, most of them idle, so
  * every field has to earn its place: 184 bytes and the lane. */
@@ -37,13 +38,15 @@ enum conn_flags {
                                 bound */
     CONN_FIN_SENT = 4096,
     CONN_FIN_SEEN = 8192,
-    CONN_AGAIN = 16384 /* not the first request */
+    CONN_AGAIN = 16384, /* not the first request */
+    CONN_MOVED = 32768  /* came from another loop, and stays here */
 };
 
-/* Why the connection ends at the next flush: net_send() is not the place to
- * call anybody back. */
+/* Why the connection ends here at the next flush: net_send() is not the place
+ * to call anybody back. */
 enum conn_doom {
     CONN_DOOM_NONE,
+    CONN_DOOM_MOVE, /* another loop will have it */
     CONN_DOOM_SLOW,
     CONN_DOOM_APP,  /* the app's outboxes have no room for us */
     CONN_DOOM_ERROR /* the socket is dead, or memory is out */
@@ -90,6 +93,7 @@ struct conn {
             const struct conn_router *router;
             struct http_parser *parser; /* NULL: no head has begun */
             struct conn_body *body;     /* NULL: none, or all of it made */
+            uint32_t next_loop;         /* CONN_DOOM_MOVE: where to */
         } http;
         struct {
             const struct conn_handler *handler; /* NULL: on_closed was called */
@@ -149,6 +153,8 @@ void conn_read_on(struct conn *c);
 bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n);
 /* Answers a request that never reaches the router. */
 void conn_http_refuse(struct conn *c, int status, const char *detail);
+/* p.http.parser holds a whole head: the router is asked. */
+void conn_http_answer(struct conn *c);
 /* The reply made so far has left. */
 void conn_http_left(struct conn *c);
 void conn_http_fini(struct conn *c);
@@ -192,6 +198,15 @@ void conn_on_writable(struct conn *c);
 /* conn_clock.c */
 void conn_on_timer(struct timer *t);
 void conn_start_timer(struct conn *c, uint32_t ms);
+
+/* conn_move.c */
+/* The turn's end of conn_move(). */
+void conn_depart(struct conn *c);
+
+/* conn.c */
+/* Takes it out of everything but memory, which goes at the end of the turn.
+ * The descriptor stays open. */
+void conn_unlink(struct conn *c);
 
 /* net.c */
 void net_add_conn(struct net *n, struct conn *c, int fd);

@@ -5,7 +5,7 @@
  * order of its members. The common case is one send() from here without
  * touching the connection; everything else goes to conn_write.c.
  *
- * A lane outlives its connection by LANE_DIRTY alone: the slot may be given
+ * A lane outlives its connection by LANE_DIRTY (and its tag) alone: the slot may be given
  * out again while it still stands in the ring, and must not stand there
  * twice.
  *
@@ -64,7 +64,7 @@ void net_add_conn(struct net *n, struct conn *c, int fd)
     struct lane *l = &n->lanes[c->slot];
     ASSERT(l->blob == NULL, "I1: a lane is handed on empty");
     l->fd = fd;
-    l->flags &= LANE_DIRTY;
+    l->flags = (l->flags & LANE_DIRTY) | c->generation << LANE_TAG_SHIFT;
     l->hard_bytes = 0;
     n->conn_count++;
     metric_add(n->metrics, METRIC_CONNS, 1);
@@ -205,6 +205,16 @@ struct net *net_new(struct loop *l)
     n->dirty_cap = FIRST_RING;
     loop_hook_add(l, LOOP_FLUSH, &n->flush_hook, on_flush);
     return n;
+}
+
+void net_meet(struct net *n, struct net *const *peers, uint32_t count,
+    const struct conn_router *router, const struct conn_settings *defaults)
+{
+    ASSERT(peers[loop_index(n->loop)] == n, "I1: each loop has its own net");
+    n->peers = peers;
+    n->peer_count = count;
+    n->router = router;
+    n->defaults = defaults;
 }
 
 void net_kill_all(struct net *n, bool reset)

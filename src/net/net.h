@@ -24,6 +24,8 @@
 #include "net/tape.h"
 
 struct conn;
+struct conn_router;
+struct conn_settings;
 struct http_parser;
 struct net;
 
@@ -45,8 +47,14 @@ enum lane_flags {
     LANE_OPEN = 1,  /* takes data: a WebSocket that is not closing */
     LANE_SLOW = 2,  /* has an outbox: pushes go there */
     LANE_DIRTY = 4, /* stands in the flush list */
-    LANE_PLAIN = 8  /* plain TCP: the flush may send() by itself */
+    LANE_PLAIN = 8, /* plain TCP: the flush may send() by itself */
+    LANE_SKIP = 16  /* left out of the fan-out under way */
 };
+/* Above the flags: the low bits of the connection's generation, so that a
+ * fan-out from another loop tells whether a slot is still whose it was without
+ * touching the connection. A letter would have to be under way while its slot
+ * is given out 16 million times to mistake one for another. */
+#define LANE_TAG_SHIFT 8
 
 struct lane {
     struct blob *blob; /* ref; NULL: nothing pending here */
@@ -60,6 +68,11 @@ struct lane {
 
 struct net {
     struct loop *loop;
+    struct net *const *peers; /* by loop index, ours among them; NULL: alone.
+                                 Others' are only written into letters */
+    uint32_t peer_count;
+    const struct conn_router *router;     /* for connections that move here */
+    const struct conn_settings *defaults; /* and theirs, until they are claimed */
     struct metrics *metrics; /* the loop's */
     struct slots conns;      /* slot -> struct conn * */
     struct lane *lanes;      /* parallel to conns.entries */
@@ -82,6 +95,10 @@ struct net {
 struct net *net_new(struct loop *l) NODISCARD;
 /* Every connection must be gone. */
 void net_free(struct net *n);
+/* Before the loops run: who the others are, by loop index (it outlives the
+ * net), and who answers requests of connections that move here. */
+void net_meet(struct net *n, struct net *const *peers, uint32_t count,
+    const struct conn_router *router, const struct conn_settings *defaults);
 /* conn_kill() for all that are left (shutdown). */
 void net_kill_all(struct net *n, bool reset);
 /* The same, with a FIN, for those that wait for a request or answer one

@@ -127,29 +127,29 @@ static uint64_t cast(struct bench *b, const struct hub_target *to)
 static uint64_t touch(struct bench *b, const struct room *r)
 {
     uint64_t t0 = loop_clock_ns();
-    for (uint32_t i = 0; i < r->len; i++) {
-        b->net.lanes[r->slots[i]].fd++;
+    for (uint32_t i = 0; i < r->here.len; i++) {
+        b->net.lanes[r->here.slots[i]].fd++;
     }
     return loop_clock_ns() - t0;
 }
 
 static void swap_places(struct room *r, uint32_t i, uint32_t j)
 {
-    uint32_t slot = r->slots[i];
-    struct member *m = r->members[i];
-    r->slots[i] = r->slots[j];
-    r->members[i] = r->members[j];
-    r->slots[j] = slot;
-    r->members[j] = m;
-    member_in(r->members[i], r)->index = i;
-    member_in(r->members[j], r)->index = j;
+    uint32_t slot = r->here.slots[i];
+    struct member *m = r->here.members[i];
+    r->here.slots[i] = r->here.slots[j];
+    r->here.members[i] = r->here.members[j];
+    r->here.slots[j] = slot;
+    r->here.members[j] = m;
+    member_in(r->here.members[i], r)->index = i;
+    member_in(r->here.members[j], r)->index = j;
 }
 
 /* The room goes on believing that it is sorted. */
 static void shuffle(struct room *r)
 {
     srand(1);
-    for (uint32_t i = r->len - 1; i > 0; i--) {
+    for (uint32_t i = r->here.len - 1; i > 0; i--) {
         swap_places(r, i, (uint32_t)rand() % (i + 1));
     }
 }

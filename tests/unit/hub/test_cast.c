@@ -200,12 +200,12 @@ static void a_room_is_put_in_order_before_it_is_walked(void **state)
     }
     struct room *a = hub_room(w.hub, "a", 1);
     struct room *b = hub_room(w.hub, "b", 1);
-    assert_int_equal(a->sorted, 1);
+    assert_int_equal(a->here.sorted, 1);
     cast_to_room("a", "1");
-    assert_int_equal(a->sorted, 4);
+    assert_int_equal(a->here.sorted, 4);
     struct hub_name rooms[] = {{"a", 1}, {"b", 1}};
     cast(&(struct hub_target){.rooms = rooms, .room_count = 2}, "2");
-    assert_int_equal(b->sorted, 4);
+    assert_int_equal(b->here.sorted, 4);
     WANT("1 2", "1 2", "1 2", "1 2");
 }
 

@@ -65,22 +65,22 @@ static struct room *the_room(const char *name)
 static void check(const struct room *r)
 {
     uint32_t dead = 0;
-    assert_true(r->sorted <= r->len && r->len <= r->cap);
-    for (uint32_t i = 0; i < r->len; i++) {
-        if (i > 0 && i < r->sorted) {
+    assert_true(r->here.sorted <= r->here.len && r->here.len <= r->here.cap);
+    for (uint32_t i = 0; i < r->here.len; i++) {
+        if (i > 0 && i < r->here.sorted) {
             assert_true(
-                (r->slots[i - 1] & ~ROOM_DEAD) < (r->slots[i] & ~ROOM_DEAD));
+                (r->here.slots[i - 1] & ~ROOM_DEAD) < (r->here.slots[i] & ~ROOM_DEAD));
         }
-        if (r->slots[i] & ROOM_DEAD) {
-            assert_null(r->members[i]);
+        if (r->here.slots[i] & ROOM_DEAD) {
+            assert_null(r->here.members[i]);
             dead++;
             continue;
         }
-        assert_int_equal(r->members[i]->conn.slot, r->slots[i]);
-        assert_int_equal(member_in(r->members[i], r)->index, i);
+        assert_int_equal(r->here.members[i]->conn.slot, r->here.slots[i]);
+        assert_int_equal(member_in(r->here.members[i], r)->index, i);
     }
-    assert_int_equal(r->dead, dead);
-    assert_int_equal(room_count(r), r->len - dead);
+    assert_int_equal(r->here.dead, dead);
+    assert_int_equal(room_count(r), r->here.len - dead);
 }
 
 static void check_ids(const struct room *r, const char *want)
@@ -104,7 +104,7 @@ static void members_that_come_in_slot_order_stand_in_it_at_once(void **state)
         join(i, "a");
     }
     check(the_room("a"));
-    assert_int_equal(the_room("a")->sorted, 6);
+    assert_int_equal(the_room("a")->here.sorted, 6);
     check_ids(the_room("a"), "1 2 3 4 5 6");
 }
 
@@ -117,10 +117,10 @@ static void a_walk_finds_late_comers_of_low_slots_in_order(void **state)
         join(i, "a");
     }
     check(the_room("a"));
-    room_tidy(the_room("a"));
+    part_tidy(&the_room("a")->here);
     check(the_room("a"));
     check_ids(the_room("a"), "2 5 7 3 1 6 4");
-    assert_int_equal(the_room("a")->sorted, 7);
+    assert_int_equal(the_room("a")->here.sorted, 7);
 }
 
 static void a_client_in_the_slot_of_one_who_left_takes_his_place(void **state)
@@ -132,9 +132,9 @@ static void a_client_in_the_slot_of_one_who_left_takes_his_place(void **state)
     hub_leave(&members[40]);
     enter(100, 40);
     check(&hub->everybody);
-    assert_int_equal(hub->everybody.len, 100);
-    assert_int_equal(hub->everybody.sorted, 100);
-    assert_int_equal(hub->everybody.dead, 0);
+    assert_int_equal(hub->everybody.here.len, 100);
+    assert_int_equal(hub->everybody.here.sorted, 100);
+    assert_int_equal(hub->everybody.here.dead, 0);
     assert_int_equal(members[100].rooms[0].index, 40);
 }
 
@@ -147,16 +147,16 @@ static void a_dead_neighbour_makes_room_for_a_slot_between(void **state)
     hub_leave(&members[5]);
     enter(20, 47);
     check(&hub->everybody);
-    assert_int_equal(hub->everybody.sorted, 10);
+    assert_int_equal(hub->everybody.here.sorted, 10);
     hub_leave(&members[3]);
     enter(21, 33);
     check(&hub->everybody);
-    assert_int_equal(hub->everybody.sorted, 10);
-    assert_int_equal(hub->everybody.dead, 0);
+    assert_int_equal(hub->everybody.here.sorted, 10);
+    assert_int_equal(hub->everybody.here.dead, 0);
     check_ids(NULL, "1 2 3 22 5 21 7 8 9 10");
     hub_leave(&members[0]);
     enter(22, 3);
-    assert_int_equal(hub->everybody.sorted, 10);
+    assert_int_equal(hub->everybody.here.sorted, 10);
     check_ids(NULL, "23 2 3 22 5 21 7 8 9 10");
 }
 
@@ -169,11 +169,11 @@ static void a_walk_meets_at_most_a_quarter_of_dead_places(void **state)
     for (size_t i = 0; i < 50; i++) {
         hub_leave(&members[i * 2]);
     }
-    room_tidy(&hub->everybody);
-    assert_int_equal(hub->everybody.dead, 50);
+    part_tidy(&hub->everybody.here);
+    assert_int_equal(hub->everybody.here.dead, 50);
     hub_leave(&members[101]);
-    room_tidy(&hub->everybody);
-    assert_int_equal(hub->everybody.dead, 0);
+    part_tidy(&hub->everybody.here);
+    assert_int_equal(hub->everybody.here.dead, 0);
     check(&hub->everybody);
     assert_int_equal(hub_count(hub), 149);
 }
@@ -184,13 +184,13 @@ static void a_room_gives_memory_back_when_most_have_left(void **state)
     for (size_t i = 0; i < MEMBERS; i++) {
         enter(i, (uint32_t)i);
     }
-    uint32_t most = hub->everybody.cap;
+    uint32_t most = hub->everybody.here.cap;
     for (size_t i = 0; i < MEMBERS - 5; i++) {
         hub_leave(&members[i]);
     }
-    room_tidy(&hub->everybody);
+    part_tidy(&hub->everybody.here);
     check(&hub->everybody);
-    assert_true(hub->everybody.cap < most);
+    assert_true(hub->everybody.here.cap < most);
     check_ids(NULL, "296 297 298 299 300");
 }
 
@@ -207,7 +207,7 @@ static void churn_without_a_walk_does_not_grow_a_room(void **state)
         enter(i, 999 - turn);
         check(&hub->everybody);
     }
-    assert_true(hub->everybody.cap <= 32);
+    assert_true(hub->everybody.here.cap <= 32);
 }
 
 struct model {
@@ -285,9 +285,9 @@ static void random_joins_and_leaves_equal_a_naive_model(void **state)
         if (n % 50 == 0) {
             struct room *r = rand() % 4 ? the_room("a") : &hub->everybody;
             if (r != NULL) {
-                room_tidy(r);
-                assert_true(r->len - r->sorted <= r->len / 16);
-                assert_true(r->dead <= r->len / 4);
+                part_tidy(&r->here);
+                assert_true(r->here.len - r->here.sorted <= r->here.len / 16);
+                assert_true(r->here.dead <= r->here.len / 4);
             }
             compare(model);
         }
@@ -301,13 +301,13 @@ static void without_memory_to_sort_a_walk_goes_on_unsorted(void **state)
         enter(i, 100 - (uint32_t)i);
     }
     mem_fail_at(1);
-    room_tidy(&hub->everybody);
+    part_tidy(&hub->everybody.here);
     mem_fail_at(0);
     check(&hub->everybody);
     assert_int_equal(hub_count(hub), 20);
-    room_tidy(&hub->everybody);
+    part_tidy(&hub->everybody.here);
     check(&hub->everybody);
-    assert_int_equal(hub->everybody.sorted, 20);
+    assert_int_equal(hub->everybody.here.sorted, 20);
 }
 
 static void room_ids_says_how_many_there_are_but_fills_no_more_than_asked(
