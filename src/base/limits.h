@@ -6,11 +6,32 @@
 #ifndef BASE_LIMITS_H
 #define BASE_LIMITS_H
 
-/* The opening handshake. */
-#define LIMIT_HEAD_BYTES    (16 * 1024)
-#define LIMIT_HEADERS       100
-#define LIMIT_HANDSHAKE_MS  10000
-#define LIMIT_KEEP_ALIVE_MS 10000 /* between two requests */
+/* The opening handshake, and other requests. The first four are defaults: an
+ * operator may set others, up to the ceilings below. */
+#define LIMIT_HEAD_BYTES         (16 * 1024)
+#define LIMIT_HEADERS            100
+#define LIMIT_HANDSHAKE_MS       10000
+#define LIMIT_KEEP_ALIVE_MS      10000 /* between two requests */
+#define LIMIT_MAX_HEAD_BYTES     (64 * 1024)
+#define LIMIT_MAX_HEADERS        1000
+#define LIMIT_MAX_WAIT_MS        (3600 * 1000) /* of any wait for a peer */
+#define LIMIT_DEFAULT_BODY_BYTES (1024 * 1024) /* of a request */
+#define LIMIT_MAX_BODY_BYTES     (64 * 1024 * 1024)
+#define LIMIT_BODIES_BYTES       (64 * 1024 * 1024) /* under way on a loop */
+#define LIMIT_CHUNK_EXTRA_BYTES  4096 /* extensions and trailers of a body */
+#define LIMIT_PROXY_BYTES        4096 /* behind the head of a PROXY header */
+#define LIMIT_PROXIES            64   /* ranges of trusted ones */
+
+/* Who is slow: less than this in this time, in the midst of a message or a
+ * body. */
+#define LIMIT_SLOW_BYTES 1024
+#define LIMIT_SLOW_MS    30000
+
+/* Floods. Who is over a rate is not read from; who is over it for that long
+ * without a break is closed. */
+#define LIMIT_RATE_PATIENCE_MS 10000
+#define LIMIT_MAX_RATE         1000000000
+#define LIMIT_ADDRESSES        1000000 /* counted at once */
 
 /* Messages from clients. */
 #define LIMIT_DEFAULT_MESSAGE_BYTES (1024 * 1024)

@@ -42,6 +42,14 @@
     X(DROPPED_WINDOW, "dropped_window_total", "counter",                       \
         "frames refused for clients of a loop that does not keep up")          \
     X(PAUSES, "read_pauses_total", "counter", "times reading was paused")      \
+    X(RATE_PAUSES, "rate_pauses_total", "counter",                             \
+        "times reading was paused because a rate was exceeded")                \
+    X(FLOODS, "floods_closed_total", "counter",                                \
+        "clients closed because they kept exceeding a rate")                   \
+    X(SLOW_INPUT, "slow_input_closed_total", "counter",                        \
+        "clients closed because a message or a body took too long")            \
+    X(TURNED_AWAY, "turned_away_total", "counter",                             \
+        "connections refused by a limit for their address")                    \
     X(PONG_TIMEOUTS, "pong_timeouts_total", "counter", "clients gone silent")  \
     X(HANDLER_ERRORS, "handler_errors_total", "counter", "handler errors")     \
     X(EVENTS, "events_total", "counter", "events run in Lua")                  \

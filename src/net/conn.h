@@ -18,6 +18,7 @@
 #ifndef NET_CONN_H
 #define NET_CONN_H
 
+#include "base/rate.h"
 #include "net/net.h"
 #include "net/outbox.h"
 #include "proto/http.h"
@@ -40,6 +41,9 @@ struct conn_settings {
     uint32_t close_ms;
     struct outbox_limits outbox;
     enum outbox_policy policy;
+    /* What a client may send; per_s 0: anything. */
+    struct rate rate_messages; /* frames of all kinds */
+    struct rate rate_bytes;
 };
 
 /* Callbacks of an open WebSocket. None may free or kill the conn directly;
@@ -69,10 +73,14 @@ struct conn_handler {
 struct conn_router {
     /* A whole request head came. Must lead to exactly one of conn_upgrade(),
      * conn_reply() or conn_reply_body() -- now, or later by id: until then
-     * reading rests. `r` is lent for the call. */
+     * reading rests -- or to conn_take_body(). `r` is lent for the call. */
     void (*on_request)(
         void *user, struct conn *c, const struct http_request *r);
     void *user;
+    /* After conn_take_body(): the same request, and its body (lent, too). Must
+     * lead to exactly one answer. NULL where nobody takes bodies. */
+    void (*on_body)(void *user, struct conn *c, const struct http_request *r,
+        const uint8_t *data, size_t len);
 };
 
 /* Takes over a connected non-blocking socket (the listener's inherited options
@@ -94,9 +102,13 @@ enum conn_state conn_get_state(const struct conn *c);
 /* Has the peer ended the connection already, though what it sent before that
  * may not have been read? One system call: for who has kept it waiting. */
 bool conn_has_left(const struct conn *c);
-/* Numeric address of the peer, NUL-terminated. */
+/* Numeric address of the client, NUL-terminated: who a trusted proxy says is
+ * behind it, else the peer. */
 #define CONN_IP_BYTES 46
 void conn_ip(const struct conn *c, char out[CONN_IP_BYTES]);
+/* The host that a trusted proxy says was asked for (lent with `r`); NULL. */
+const char *conn_forwarded_host(
+    const struct conn *c, const struct http_request *r);
 
 /* Queues the 101 response (as handshake_response() wrote it) and opens the
  * WebSocket. Bytes that came with the handshake are read once control is
@@ -110,6 +122,11 @@ void conn_settings_changed(struct conn *c);
 /* Another handler and user from the next event on (a reload). */
 void conn_set_handler(
     struct conn *c, const struct conn_handler *handler, void *user);
+
+/* From on_request(), instead of an answer: reads the body, then calls
+ * on_body(). False: it has been refused (413, 417, 503), and so answered. */
+bool conn_take_body(
+    struct conn *c, const struct http_request *r, uint32_t max_bytes) NODISCARD;
 
 /* A queued part of an HTTP body that is made as the socket drains. */
 struct conn_body {

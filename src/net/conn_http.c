@@ -25,7 +25,7 @@ static struct http_parser *take_parser(struct net *n)
         n->spare_parser = NULL;
         return p;
     }
-    return http_parser_new(LIMIT_HEAD_BYTES, LIMIT_HEADERS);
+    return http_parser_new(n->guard->head_bytes, n->guard->headers);
 }
 
 static void give_back(struct net *n, struct http_parser *p)
@@ -42,6 +42,7 @@ void conn_http_fini(struct conn *c)
 {
     give_back(c->net, c->p.http.parser);
     c->p.http.parser = NULL;
+    conn_body_free(c);
     struct conn_body *body = c->p.http.body;
     c->p.http.body = NULL;
     if (body != NULL) {
@@ -61,13 +62,14 @@ void conn_http_refuse(struct conn *c, int status, const char *detail)
     reply_text(c, status, detail, NULL, false, false);
 }
 
-void conn_http_answer(struct conn *c)
+/* Asks the router: about the head, or (at_body) about head and body. */
+static void ask(struct conn *c, bool at_body, const uint8_t *data, size_t len)
 {
     struct http_parser *parser = c->p.http.parser;
     const struct http_request *r = http_parser_request(parser);
     bool is_upgrade = r->upgrade;
     c->flags |= CONN_THINKING | CONN_IN_CALL;
-    if (r->has_body) {
+    if (r->has_body && !at_body) {
         c->flags |= CONN_HAS_BODY;
     }
     timer_stop(&c->timer);
@@ -75,8 +77,19 @@ void conn_http_answer(struct conn *c)
      * parser. */
     c->p.http.parser = NULL;
     const struct conn_router *router = c->p.http.router;
-    router->on_request(router->user, c, r);
+    if (at_body) {
+        router->on_body(router->user, c, r, data, len);
+    } else if (conn_peer_learn(c, r)) {
+        router->on_request(router->user, c, r);
+    }
     c->flags &= (uint16_t)~CONN_IN_CALL;
+    if (conn_has_incoming(c)) {
+        c->p.http.parser = parser; /* its body comes first */
+        if (c->net->guard->slow_ms != 0) {
+            conn_start_timer(c, c->net->guard->slow_ms);
+        }
+        return;
+    }
     if (c->doom == CONN_DOOM_MOVE && c->state != CONN_DEAD) {
         c->p.http.parser = parser; /* it travels with its request */
         return;
@@ -87,15 +100,32 @@ void conn_http_answer(struct conn *c)
     }
 }
 
+void conn_http_answer(struct conn *c)
+{
+    ask(c, false, NULL, 0);
+}
+
+void conn_http_answer_body(struct conn *c, const uint8_t *data, size_t len)
+{
+    ask(c, true, data, len);
+}
+
 bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n)
 {
     if (*n == 0 || (c->flags & (CONN_THINKING | CONN_REPLYING))) {
         return false;
     }
+    if (conn_has_incoming(c)) {
+        return conn_body_feed(c, p, n);
+    }
+    if (c->extra != NULL && c->extra->proxy != NULL &&
+        !conn_peer_feed(c, p, n)) {
+        return false;
+    }
     if (c->p.http.parser == NULL) {
         c->p.http.parser = take_parser(c->net);
         if (c->flags & CONN_AGAIN) {
-            conn_start_timer(c, LIMIT_HANDSHAKE_MS);
+            conn_start_timer(c, c->net->guard->handshake_ms);
         }
         c->flags |= CONN_HEAD_BEGUN;
     }
@@ -130,7 +160,7 @@ static void begin_reply(struct conn *c, bool keep_alive)
         c->flags |= CONN_KEEP_ALIVE;
     }
     c->heard_ms = conn_now_ms(c);
-    conn_start_timer(c, LIMIT_KEEP_ALIVE_MS);
+    conn_start_timer(c, c->net->guard->keep_alive_ms);
 }
 
 void conn_reply(
@@ -163,7 +193,7 @@ static void end_reply(struct conn *c)
     }
     c->flags &= (uint16_t) ~(CONN_REPLYING | CONN_KEEP_ALIVE | CONN_HEAD_BEGUN);
     c->flags |= CONN_AGAIN;
-    conn_start_timer(c, LIMIT_KEEP_ALIVE_MS);
+    conn_start_timer(c, c->net->guard->keep_alive_ms);
     if (c->u.live.rest != NULL || !(c->watch.events & IO_READ)) {
         c->flags |= CONN_RESUMING;
         conn_add_todo(c);

@@ -27,7 +27,8 @@ struct move {
     const struct transport *transport;
     void *transport_state;
     struct http_parser *parser;
-    struct conn_rest *rest; /* NULL: nothing was read behind the request */
+    struct conn_rest *rest;   /* NULL: nothing was read behind the request */
+    struct conn_extra *extra; /* NULL: nothing */
     int fd;
     uint16_t flags;
 };
@@ -56,11 +57,20 @@ static void arrive(struct letter *l, struct loop *here)
     ASSERT(n->loop == here, "I1");
     struct conn *c = conn_new(n, m->fd, n->router, n->defaults);
     if (c == NULL) { /* it has closed the descriptor */
+        tally_leave(
+            n->guard->tally, m->extra != NULL ? m->extra->counted : NULL);
+        if (m->extra != NULL) {
+            m->extra->counted = NULL;
+        }
+        conn_extra_free(m->extra);
         http_parser_free(m->parser);
         quota_free(m->rest);
         quota_free(m);
         return;
     }
+    conn_peer_leave(c);
+    conn_extra_free(c->extra);
+    c->extra = m->extra;
     c->transport = m->transport;
     c->transport_state = m->transport_state;
     c->flags = m->flags | CONN_MOVED;
@@ -93,11 +103,13 @@ void conn_depart(struct conn *c)
         .transport_state = c->transport_state,
         .parser = c->p.http.parser,
         .rest = c->u.live.rest,
+        .extra = c->extra,
         .fd = conn_lane(c)->fd,
         .flags = c->flags & (CONN_AGAIN | CONN_HEAD_BEGUN),
     };
     c->p.http.parser = NULL;
     c->u.live.rest = NULL;
+    c->extra = NULL;
     conn_unlink(c);
     metric_add(n->metrics, METRIC_MOVED, 1);
     mailbox_post(n->loop, to->loop, &m->letter, arrive);

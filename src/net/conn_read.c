@@ -121,14 +121,25 @@ static bool feed_open(struct conn *c, uint8_t **p, size_t *n)
             metric_add(c->net->metrics, METRIC_PAUSES, 1);
             return false;
         }
+        if (c->extra != NULL && !conn_flood_admits(c)) {
+            return c->state != CONN_OPEN;
+        }
         struct message m = {0};
+        size_t before = *n;
         int rc = message_read(&c->p.ws.reader, p, n, &m);
+        if (c->extra != NULL) {
+            conn_flood_count(c, m.frames, before - *n);
+        }
         if (rc != 0 || m.kind == MESSAGE_CLOSE) {
             end_open(c, rc, &m);
             *n = 0; /* read over */
         } else {
             take_message(c, &m);
         }
+    }
+    if (c->state == CONN_OPEN && message_is_partial(&c->p.ws.reader) &&
+        c->net->guard->slow_ms != 0) {
+        conn_note_partial(c);
     }
     return c->state != CONN_OPEN;
 }

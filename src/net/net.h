@@ -26,6 +26,7 @@
 struct conn;
 struct conn_router;
 struct conn_settings;
+struct guard;
 struct http_parser;
 struct net;
 
@@ -71,8 +72,9 @@ struct net {
     struct net *const *peers; /* by loop index, ours among them; NULL: alone.
                                  Others' are only written into letters */
     uint32_t peer_count;
-    const struct conn_router *router;     /* for connections that move here */
-    const struct conn_settings *defaults; /* and theirs, until they are claimed */
+    const struct conn_router *router; /* for connections that move here */
+    const struct conn_settings
+        *defaults;           /* and theirs, until they are claimed */
     struct metrics *metrics; /* the loop's */
     struct slots conns;      /* slot -> struct conn * */
     struct lane *lanes;      /* parallel to conns.entries */
@@ -88,11 +90,15 @@ struct net {
     uint32_t spare_outbox_count;
     uint32_t conn_count;
     struct http_parser *spare_parser; /* NULL: none */
+    const struct guard *guard;
+    size_t bodies_bytes;   /* of all bodies of requests under way */
     struct blob *read_buf; /* loop-wide; replaced while somebody borrows it */
     struct loop_hook flush_hook;
 };
 
 struct net *net_new(struct loop *l) NODISCARD;
+/* Before its first connection: limits other than the defaults. */
+void net_guard(struct net *n, const struct guard *g);
 /* Every connection must be gone. */
 void net_free(struct net *n);
 /* Before the loops run: who the others are, by loop index (it outlives the

@@ -45,6 +45,7 @@ struct message_part {
     uint8_t head[FRAME_HEADER_MAX];
     struct frame_header frame;
     uint64_t got; /* of its payload */
+    struct message_mark mark;
     uint8_t control[LIMIT_CONTROL_BYTES];
 };
 
@@ -122,6 +123,7 @@ static void hand_out_data(struct message *out, unsigned opcode, bool compressed,
     const uint8_t *p, size_t n)
 {
     out->kind = opcode == FRAME_TEXT ? MESSAGE_TEXT : MESSAGE_BINARY;
+    out->frames = 1;
     out->compressed = compressed;
     out->data = p;
     out->len = n;
@@ -156,6 +158,7 @@ static int hand_out_close(struct message *out, const uint8_t *p, size_t n)
 static int hand_out_control(
     struct message *out, unsigned opcode, const uint8_t *p, size_t n)
 {
+    out->frames = 1;
     if (opcode == FRAME_CLOSE) {
         return hand_out_close(out, p, n);
     }
@@ -339,6 +342,7 @@ static int read_split(
             const uint8_t *data = part->data.len != 0 ? part->data.p : no_bytes;
             hand_out_data(
                 out, part->opcode, part->compressed, data, part->data.len);
+            out->frames = part->fragments;
             /* Idle from here: the data lives until the next call. */
             part->opcode = FRAME_CONTINUATION;
             return 0;
@@ -383,4 +387,15 @@ int message_read(
 bool message_is_partial(const struct message_reader *r)
 {
     return r->part != NULL && !part_is_idle(r->part);
+}
+
+struct message_mark *message_mark(struct message_reader *r, uint64_t *bytes)
+{
+    if (!message_is_partial(r)) {
+        return NULL;
+    }
+    bool is_control = (r->part->frame.opcode & FRAME_BIT_CONTROL) != 0;
+    *bytes = r->part->data.len +
+             (r->part->in_payload && is_control ? r->part->got : 0);
+    return &r->part->mark;
 }

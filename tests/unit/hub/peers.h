@@ -107,7 +107,7 @@ static void world_open(struct world *w, size_t meter_cap, uint32_t outbox_bytes)
         .outbox = {outbox_bytes, 100000, 100000},
         .policy = OUTBOX_CLOSE,
     };
-    w->router = (struct conn_router){world_on_request, w};
+    w->router = (struct conn_router){.on_request = world_on_request, .user = w};
     struct hub_config config = {
         .net = w->net,
         .meter = w->meter,
