@@ -6,6 +6,7 @@
  * idle client that no script holds costs Lua nothing. client.data lies in a
  * table of the state, made when it is first looked at. */
 #include "app/api_priv.h"
+#include "app/branch_priv.h"
 #include "proto/utf8.h"
 #include "script/json.h"
 #include <string.h>
@@ -264,6 +265,8 @@ void api_push_queue(lua_State *L, const struct client *cl)
 
     if (c != NULL) {
         conn_queue(c, &q);
+    } else if (cl != NULL && cl->far != NULL && !cl->is_closed) {
+        q = cl->far->queue;
     }
     lua_createtable(L, 0, 3);
     lua_pushinteger(L, (lua_Integer)q.messages);

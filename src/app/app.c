@@ -2,6 +2,7 @@
  * files change, stopped in order. */
 #include "app/app.h"
 #include "app/app_priv.h"
+#include "app/branch_priv.h"
 #include "base/mem.h"
 #include "loop/watch.h"
 #include <stdio.h>
@@ -25,6 +26,16 @@ const char *app_name(const struct app *a)
 uint32_t app_generation(const struct app *a)
 {
     return a->live->generation;
+}
+
+enum placement app_placement(const struct app *a)
+{
+    return (enum placement)word_get(&a->placement);
+}
+
+uint32_t app_home(const struct app *a)
+{
+    return loop_index(a->loop);
 }
 
 struct files *app_files(const struct app *a)
@@ -56,6 +67,7 @@ static struct app *new_app(const struct app_config *config)
     a->next_id = 1;
     a->drain_old_ms = LIMIT_DRAIN_OLD_MS;
     sched_unit_init(&a->unit, inbox_run);
+    far_init_app(a);
     list_init(&a->draining);
     list_init(&a->client_list);
     slots_init(&a->clients);
@@ -94,6 +106,7 @@ static void free_app(struct app *a)
         cl->has_data = false; /* its state is gone */
         client_free(cl);
     }
+    far_fini_app(a);
     sched_remove(&a->unit);
     inbox_fini(&a->inbox);
     hub_free(a->hub);
@@ -238,14 +251,13 @@ static void on_close_timer(struct timer *t)
     }
     list_each_safe (node, &a->client_list) {
         struct client *cl = container_of(node, struct client, node);
-        struct conn *c = net_find(a->net, cl->member.conn);
         if (a->close_done >= due) {
             break;
         }
-        if (c != NULL && !cl->is_closed) {
+        if (!cl->is_closed) {
             a->close_done++;
-            conn_close(
-                c, a->close_code, a->close_reason, strlen(a->close_reason));
+            client_shut(
+                cl, a->close_code, a->close_reason, strlen(a->close_reason));
         }
     }
     if (passed < a->close_spread_ms && a->close_done < a->close_total) {

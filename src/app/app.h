@@ -1,6 +1,7 @@
 /* app.h -- one hosted app: its directory, its Lua state, its clients.
  *
- * An app lives on its home loop; everything here is called there. The server
+ * An app lives on its home loop; what is called elsewhere says so. Its clients
+ * may live on any loop whose net knows this one (net_meet()). The server
  * routes requests to it (app_connect) and steers it (reload, stop); what the
  * app's Lua sees is in the api_*.c files.
  *
@@ -37,7 +38,7 @@ int app_check(const struct app_config *config, char *why, size_t why_bytes,
     char *handlers, size_t handlers_bytes) NODISCARD;
 /* No client may be connected any more (app_kill_clients()), nor may any of its
  * connections see the rest of its close handshake through (net_kill_all()):
- * they read the app's settings. Handlers that still wait are dropped, on_close
+ * they read the app's settings; and every mailbox must be quiet. Handlers that still wait are dropped, on_close
  * that have not run do not run, on_stopped is not called. */
 void app_close(struct app *a);
 
@@ -46,9 +47,22 @@ uint32_t app_generation(const struct app *a);
 /* The static files of DIR/public. */
 struct files *app_files(const struct app *a);
 
+/* Any thread: where the app wants its connections to live, by its settings. */
+enum placement {
+    PLACEMENT_AUTO,
+    PLACEMENT_HOME,
+    PLACEMENT_SPREAD,
+    PLACEMENT_UNSET /* the server decides */
+};
+enum placement app_placement(const struct app *a);
+/* Any thread: the index of its home loop. */
+uint32_t app_home(const struct app *a);
+
 /* A well-formed WebSocket request (handshake_check() said 0): origin and
  * limits are judged, on_connect is asked, and the connection is upgraded or
- * refused, now or later. `r` is lent for the call. */
+ * refused, now or later. `r` is lent for the call; r->path may begin further
+ * back than the request's own does. On the connection's loop, which need not
+ * be the app's: then its handlers run there, and the connection stays here. */
 void app_connect(struct app *a, struct conn *c, const struct http_request *r);
 
 /* Clients that are open or about to be, or whose on_close has not ended. */
@@ -68,7 +82,7 @@ void app_stop(struct app *a, const char *reason, void (*on_stopped)(void *arg),
 /* Closes every client with `code`, spread evenly over spread_ms. */
 void app_close_clients(
     struct app *a, uint16_t code, const char *reason, uint32_t spread_ms);
-/* Cuts whoever is still connected. */
+/* Cuts whoever is still connected here. */
 void app_kill_clients(struct app *a);
 
 #endif

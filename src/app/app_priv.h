@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/slots.h"
+#include "base/word.h"
 #include "hub/hub.h"
 #include "loop/timers.h"
 #include <lauxlib.h>
@@ -115,6 +116,7 @@ struct client {
     bool is_closed;           /* on_closed came: sends say "closed" */
     bool is_dismissed;        /* the app closed it: hears no more messages */
     bool has_data;            /* state->client_data[id] is set */
+    struct far *far;          /* NULL: it lives on the app's own loop */
     uint64_t connected_at_ms; /* wall clock */
     struct left_rooms *left_rooms; /* after the end; NULL: none */
     /* Path, protocol ("" if none), ip and user, each NUL-ended; where the
@@ -136,6 +138,8 @@ extern const struct conn_handler client_handler;
 
 struct client_identity {
     uint64_t id;
+    struct conn_id conn;
+    const char *ip;
     const char *path;
     const char *protocol; /* "" if none */
     const char *user;     /* user_len 0: none */
@@ -144,9 +148,20 @@ struct client_identity {
 
 /* A client for a connection about to be upgraded. NULL: no memory. */
 struct client *client_new(
-    struct app *a, struct conn *c, const struct client_identity *who) NODISCARD;
-/* After its last event. */
+    struct app *a, const struct client_identity *who) NODISCARD;
+/* After its last event. One that lives elsewhere goes when it is known that
+ * nobody there writes about it any more. */
 void client_free(struct client *cl);
+/* Its connection is open: on_open is due. */
+void client_opened(struct client *cl);
+/* Its connection has told its end: on_close is due, nothing else. */
+void client_ended(
+    struct client *cl, uint16_t code, const char *reason, size_t len);
+/* Its outbox went over its high mark, or below its low one. */
+void client_level(struct client *cl, bool is_slow);
+/* Closes it, wherever it lives; harmless if it is closed. */
+void client_shut(
+    struct client *cl, uint16_t code, const char *reason, size_t len);
 /* The app closes it. Messages of it that still wait are not heard any more:
  * a handler that shows somebody the door wants to hear nothing from him,
  * whenever it came. False: it has gone already. */
@@ -164,7 +179,17 @@ void reload_migrate(struct client *cl);
 /* Called when a task of a draining state ended. */
 void reload_check_drained(struct state *s);
 
+/* ---- connect.c ---- */
+
+/* A request to become a client, wherever its connection is: answered now or
+ * later, by id. `request` is lent. */
+void connect_begin(struct app *a, struct conn_id conn, const char *ip,
+    const struct http_request *request);
+
 /* ---- app.c ---- */
+
+struct branch;
+struct far_side;
 
 struct app {
     char *name;
@@ -173,6 +198,12 @@ struct app {
     struct net *net;
     struct sched *sched;
     struct sched_unit unit;
+    /* Clients on other loops; see branch_priv.h. */
+    uint32_t loop_count;
+    struct branch **branches;   /* [i] is loop i's alone; NULL: none */
+    struct far_side *far_sides; /* by loop index */
+    struct loop_hook receipt_hook;
+    struct word placement; /* enum placement; any thread reads it */
     struct hub *hub;
     struct meter *meter; /* ref: bounds all outboxes together */
     struct files *files;

@@ -6,6 +6,7 @@
  * moment its connection says so: nobody can address it any more, while its
  * last events are still on their way to Lua (I3). */
 #include "app/app_priv.h"
+#include "app/branch_priv.h"
 #include "base/mem.h"
 #include <string.h>
 #include <time.h>
@@ -49,14 +50,18 @@ static struct client *alloc_client(
 }
 
 struct client *client_new(
-    struct app *a, struct conn *c, const struct client_identity *who)
+    struct app *a, const struct client_identity *who)
 {
-    char ip[CONN_IP_BYTES];
-
-    conn_ip(c, ip);
-    struct client *cl = alloc_client(who, ip);
+    struct client *cl = alloc_client(who, who->ip);
     if (cl == NULL) {
         return NULL;
+    }
+    if (who->conn.loop != loop_index(a->loop)) {
+        cl->far = far_new(who->conn);
+        if (cl->far == NULL) {
+            quota_free(cl);
+            return NULL;
+        }
     }
     cl->app = a;
     cl->state = a->live;
@@ -79,7 +84,13 @@ void client_free(struct client *cl)
     hub_leave(&cl->member);
     if (cl->has_data) {
         state_forget_data(cl->state, client_id(cl));
+        cl->has_data = false;
     }
+    if (cl->far != NULL && cl->far->is_bound) {
+        cl->far->is_over = true;
+        return;
+    }
+    far_free(cl->far);
     list_remove(&cl->ready_node);
     list_remove(&cl->pause_node);
     list_remove(&cl->node);
@@ -92,14 +103,25 @@ void client_free(struct client *cl)
 bool client_dismiss(
     struct client *cl, uint16_t code, const char *reason, size_t len)
 {
-    struct conn *c = net_find(cl->app->net, cl->member.conn);
-
-    if (c == NULL) {
+    if (cl->is_closed) {
         return false;
     }
     cl->is_dismissed = true;
-    conn_close(c, code, reason, len);
+    client_shut(cl, code, reason, len);
     return true;
+}
+
+void client_shut(
+    struct client *cl, uint16_t code, const char *reason, size_t len)
+{
+    if (cl->far != NULL) {
+        far_shut(cl, code, reason, len);
+        return;
+    }
+    struct conn *c = net_find(cl->app->net, cl->member.conn);
+    if (c != NULL) {
+        conn_close(c, code, reason, len);
+    }
 }
 
 /* ---- what the connection tells ---- */
@@ -168,10 +190,23 @@ static void remember_rooms(struct client *cl)
     }
 }
 
-static void on_closed(
-    void *user, uint16_t code, const char *reason, size_t reason_len)
+void client_opened(struct client *cl)
 {
-    struct client *cl = user;
+    if (!has_handler(cl, HANDLER_ON_OPEN)) {
+        return;
+    }
+    struct event *ev = event_new(cl->app, EVENT_OPEN);
+    ev->client = cl;
+    /* Queued, not taken: this may be the end of another event. */
+    inbox_queue(cl->app, ev);
+}
+
+void client_ended(
+    struct client *cl, uint16_t code, const char *reason, size_t reason_len)
+{
+    if (cl->is_closed) {
+        return;
+    }
     struct event *ev = event_new(cl->app, EVENT_CLOSE);
 
     cl->is_closed = true;
@@ -181,33 +216,49 @@ static void on_closed(
     ev->code = code;
     ev->data = (const uint8_t *)reason;
     ev->len = reason_len;
+    if (cl->far != NULL && cl->far->is_opening) {
+        /* Whether there was an on_open at all is not known yet. */
+        if (!event_own_data(ev)) {
+            ev->len = 0; /* the reason is lost, not the event */
+        }
+        cl->far->close_event = ev;
+        return;
+    }
     /* Queued, not taken: this may come from inside Lua (client:close()) or
      * from the midst of a flush. */
     inbox_queue(cl->app, ev);
 }
 
-static void tell_queue(
-    struct client *cl, enum event_kind kind, enum handler handler)
+static void on_closed(
+    void *user, uint16_t code, const char *reason, size_t reason_len)
 {
+    client_ended(user, code, reason, reason_len);
+}
+
+void client_level(struct client *cl, bool is_slow)
+{
+    enum handler handler = is_slow ? HANDLER_ON_SLOW : HANDLER_ON_DRAIN;
+
     /* Each crossing took real traffic, so these are few; a client whose
      * handler never ends must not pile them up all the same (I2). */
     if (!has_handler(cl, handler) ||
         cl->event_count >= 2 * LIMIT_INBOX_CLIENT_EVENTS) {
         return;
     }
-    struct event *ev = event_new(cl->app, kind);
+    struct event *ev =
+        event_new(cl->app, is_slow ? EVENT_SLOW : EVENT_DRAIN);
     ev->client = cl;
     inbox_queue(cl->app, ev);
 }
 
 static void on_slow(void *user)
 {
-    tell_queue(user, EVENT_SLOW, HANDLER_ON_SLOW);
+    client_level(user, true);
 }
 
 static void on_drain(void *user)
 {
-    tell_queue(user, EVENT_DRAIN, HANDLER_ON_DRAIN);
+    client_level(user, false);
 }
 
 const struct conn_handler client_handler = {

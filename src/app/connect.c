@@ -3,8 +3,12 @@
  * Origin and limits are judged first, then on_connect(request) is asked; it
  * may await. The request is flattened to one block, since the parser's copy
  * dies with the call. The verdict (verdict.c) comes back by conn_id: if the
- * connection has died meanwhile, neither on_open nor on_close runs. */
+ * connection has died meanwhile, neither on_open nor on_close runs.
+ *
+ * All of this happens on the app's home loop. A request that came elsewhere
+ * has been sent here (branch.c), and its answer goes back there (far.c). */
 #include "app/app_priv.h"
+#include "app/branch_priv.h"
 #include "app/connect_priv.h"
 #include "base/mem.h"
 #include "net/reply.h"
@@ -35,27 +39,33 @@ static int flatten(struct buf *b, const struct http_request *r, const char *ip)
 
 /* ---- refusals ---- */
 
-static void refuse(struct conn *c, int status, const char *text)
+static void refuse(
+    struct app *a, struct conn_id conn, int status, const char *text)
 {
-    reply_text(c, status, text, status == 503 ? "Retry-After: 5\r\n" : NULL,
-        false, false);
+    if (conn.loop != loop_index(a->loop)) {
+        far_refuse(a, conn, status, text);
+        return;
+    }
+    struct conn *c = net_find(a->net, conn);
+    if (c != NULL) {
+        reply_text(c, status, text,
+            status == 503 ? "Retry-After: 5\r\n" : NULL, false, false);
+    }
 }
 
 static void log_refusal(
-    struct app *a, struct conn *c, int status, const char *text)
+    struct app *a, const char *ip, int status, const char *text)
 {
     struct log_fields f;
-    char ip[CONN_IP_BYTES];
 
-    conn_ip(c, ip);
     app_log_fields(a, a->live, &f);
     f.event = "connect";
     log_event(LOG_WARN, &f, "refused %s with %d: %s", ip, status, text);
 }
 
 /* Names the origin, what is allowed, and the setting. */
-static bool check_origin(
-    struct app *a, struct conn *c, const struct http_request *r)
+static bool check_origin(struct app *a, struct conn_id conn, const char *ip,
+    const struct http_request *r)
 {
     const char *const *allowed =
         (const char *const *)(void *)a->live->settings.origins;
@@ -78,17 +88,17 @@ static bool check_origin(
         (void)snprintf(text + n, sizeof(text) - (size_t)n,
             " (setting \"origins\" in app.conf.lua)");
     }
-    log_refusal(a, c, 403, text);
-    refuse(c, 403, text);
+    log_refusal(a, ip, 403, text);
+    refuse(a, conn, 403, text);
     return false;
 }
 
-static bool check_limits(struct app *a, struct conn *c)
+static bool check_limits(struct app *a, struct conn_id conn, const char *ip)
 {
     char text[128];
 
     if (a->is_stopping) {
-        refuse(c, 503, "the server is stopping");
+        refuse(a, conn, 503, "the server is stopping");
         return false;
     }
     if (a->client_count + a->connecting < a->live->settings.clients) {
@@ -98,8 +108,8 @@ static bool check_limits(struct app *a, struct conn *c)
         "the app is full: %u clients are there, "
         "limits.clients is %u",
         a->client_count + a->connecting, a->live->settings.clients);
-    log_refusal(a, c, 503, text);
-    refuse(c, 503, "the app is full");
+    log_refusal(a, ip, 503, text);
+    refuse(a, conn, 503, "the app is full");
     return false;
 }
 
@@ -130,17 +140,19 @@ static int join_rooms(struct client *cl, const struct buf *rooms)
     return 0;
 }
 
-static int make_client(struct app *a, struct conn *c, struct connect *cn,
-    struct state *s, struct client **out)
+static int make_client(
+    struct app *a, struct connect *cn, struct state *s, struct client **out)
 {
     const struct client_identity who = {
         .id = cn->id,
+        .conn = cn->conn,
+        .ip = cn->ip,
         .path = cn->path,
         .protocol = cn->protocol,
         .user = cn->user,
         .user_len = cn->user_len,
     };
-    struct client *cl = client_new(a, c, &who);
+    struct client *cl = client_new(a, &who);
 
     if (cl == NULL) {
         return ERR_NOMEM;
@@ -148,7 +160,7 @@ static int make_client(struct app *a, struct conn *c, struct connect *cn,
     cl->state = s;
     cl->has_data = cn->has_data;
     int rc = hub_enter(
-        a->hub, &cl->member, cn->id, conn_get_id(c), cn->user, cn->user_len);
+        a->hub, &cl->member, cn->id, cn->conn, cn->user, cn->user_len);
     if (rc == 0) {
         rc = join_rooms(cl, &cn->rooms);
     }
@@ -160,59 +172,83 @@ static int make_client(struct app *a, struct conn *c, struct connect *cn,
     return 0;
 }
 
-/* False: refused after all. */
-static bool accept_client(
-    struct app *a, struct conn *c, struct connect *cn, struct state *s)
+/* The 101 goes out, here or on the loop where the connection is. */
+static int open_conn(struct app *a, struct connect *cn, struct client *cl)
 {
     char head[LIMIT_RESPONSE_HEADER_BYTES + 512];
-    struct client *cl = NULL;
-    int rc = make_client(a, c, cn, s, &cl);
-
-    if (rc != 0) {
-        log_refusal(a, c, 503, err_word(rc));
-        refuse(c, 503,
-            rc == ERR_FULL ? "the room is full" : "no room for another client");
-        return false;
-    }
     size_t len = handshake_response(head, sizeof(head), cn->accept,
         cn->protocol[0] != '\0' ? cn->protocol : NULL,
         cn->headers.len != 0 ? (const char *)cn->headers.p : NULL);
+
     ASSERT(len != 0, "I6");
-    conn_upgrade(c, head, len, &client_handler, cl, &a->conn_settings);
+    if (cl->far != NULL) {
+        return far_invite(a, cl, head, len);
+    }
+    conn_upgrade(net_find(a->net, cn->conn), head, len, &client_handler, cl,
+        &a->conn_settings);
+    return 0;
+}
+
+/* False: refused after all. The connection, if it is here, is there. */
+static bool accept_client(struct app *a, struct connect *cn, struct state *s)
+{
+    struct client *cl = NULL;
+    int rc = make_client(a, cn, s, &cl);
+
+    if (rc == 0) {
+        rc = open_conn(a, cn, cl);
+        if (rc != 0) {
+            cl->has_data = false; /* the caller's to forget */
+            client_free(cl);
+        }
+    }
+    if (rc != 0) {
+        log_refusal(a, cn->ip, 503, err_word(rc));
+        refuse(a, cn->conn, 503,
+            rc == ERR_FULL ? "the room is full" : "no room for another client");
+        return false;
+    }
     if (cl->state != a->live) {
         reload_migrate(cl);
     }
-    if (a->live->handlers[HANDLER_ON_OPEN] != LUA_NOREF) {
-        struct event *ev = event_new(a, EVENT_OPEN);
-        ev->client = cl;
-        /* Queued, not taken: this may be the end of another event. */
-        inbox_queue(a, ev);
+    if (cl->far == NULL) {
+        client_opened(cl);
     }
     return true;
+}
+
+/* While we thought it may have died; of one on another loop that is found out
+ * over there. */
+static bool has_gone(struct app *a, struct conn_id conn)
+{
+    if (conn.loop != loop_index(a->loop)) {
+        return false;
+    }
+    struct conn *c = net_find(a->net, conn);
+    if (c != NULL && conn_has_left(c)) {
+        conn_kill(c, false);
+        c = NULL;
+    }
+    return c == NULL;
 }
 
 void connect_finished(struct event *ev)
 {
     struct app *a = ev->app;
     struct connect *cn = ev->extra;
-    struct conn *c = net_find(a->net, cn->conn);
     bool is_taken = false;
 
     a->connecting--;
-    if (c != NULL && conn_has_left(c)) {
-        conn_kill(c, false);
-        c = NULL;
-    }
-    if (c == NULL) {
-        /* It died while we thought. */
+    if (has_gone(a, cn->conn)) {
+        /* Neither on_open nor on_close. */
     } else if (a->is_stopping || a->is_closing) {
-        refuse(c, 503, "the server is stopping");
+        refuse(a, cn->conn, 503, "the server is stopping");
     } else if (ev->has_failed) {
-        refuse(c, 500, "the app failed to decide");
+        refuse(a, cn->conn, 500, "the app failed to decide");
     } else if (!cn->is_accepted) {
-        refuse(c, cn->status, cn->reason);
+        refuse(a, cn->conn, cn->status, cn->reason);
     } else {
-        is_taken = accept_client(a, c, cn, ev->state);
+        is_taken = accept_client(a, cn, ev->state);
     }
     if (!is_taken && cn->has_data) {
         state_forget_data(ev->state, cn->id);
@@ -247,14 +283,15 @@ static int join_offers(struct buf *b, const struct http_request *r)
     return rc;
 }
 
-static struct connect *new_connect(
-    struct app *a, struct conn *c, const struct http_request *r)
+static struct connect *new_connect(struct app *a, struct conn_id conn,
+    const char *ip, const struct http_request *r)
 {
     struct connect *cn = mem_zalloc(sizeof(*cn));
     struct buf offers;
 
     buf_init(&offers, LIMIT_HEAD_BYTES);
-    cn->conn = conn_get_id(c);
+    cn->conn = conn;
+    (void)snprintf(cn->ip, sizeof(cn->ip), "%s", ip);
     cn->id = a->next_id++;
     handshake_accept(r, cn->accept);
     buf_init(&cn->headers, LIMIT_RESPONSE_HEADER_BYTES);
@@ -273,27 +310,44 @@ static struct connect *new_connect(
 void app_connect(struct app *a, struct conn *c, const struct http_request *r)
 {
     char ip[CONN_IP_BYTES];
-    struct buf flat;
 
-    if (!check_origin(a, c, r) || !check_limits(a, c)) {
-        return;
-    }
-    struct connect *cn = new_connect(a, c, r);
-    if (cn == NULL) {
-        refuse(c, 503, "no memory for another client");
-        return;
-    }
-    if (a->live->handlers[HANDLER_ON_CONNECT] == LUA_NOREF) {
-        (void)accept_client(a, c, cn, a->live);
-        free_connect(cn);
+    if (conn_net(c) != a->net) {
+        branch_knock(a, c, r);
         return;
     }
     conn_ip(c, ip);
+    connect_begin(a, conn_get_id(c), ip, r);
+}
+
+void connect_begin(struct app *a, struct conn_id conn, const char *ip,
+    const struct http_request *request)
+{
+    struct http_request copy = *request;
+    const struct http_request *r = &copy;
+    struct buf flat;
+
+    if (copy.path[0] == '\0') {
+        copy.path = "/"; /* "/NAME" of an app that is served below a name */
+    }
+
+    if (!check_origin(a, conn, ip, r) || !check_limits(a, conn, ip)) {
+        return;
+    }
+    struct connect *cn = new_connect(a, conn, ip, r);
+    if (cn == NULL) {
+        refuse(a, conn, 503, "no memory for another client");
+        return;
+    }
+    if (a->live->handlers[HANDLER_ON_CONNECT] == LUA_NOREF) {
+        (void)accept_client(a, cn, a->live);
+        free_connect(cn);
+        return;
+    }
     buf_init(&flat, 4 * (size_t)LIMIT_HEAD_BYTES);
     if (flatten(&flat, r, ip) != 0) {
         buf_fini(&flat);
         free_connect(cn);
-        refuse(c, 503, "no memory for another client");
+        refuse(a, conn, 503, "no memory for another client");
         return;
     }
     struct event *ev = event_new(a, EVENT_CONNECT);

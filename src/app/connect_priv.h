@@ -12,6 +12,7 @@
 
 struct connect {
     struct conn_id conn;
+    char ip[CONN_IP_BYTES];
     uint64_t id; /* the client's, if it becomes one */
     char accept[HANDSHAKE_ACCEPT_BYTES + 1];
     char *path;      /* own copy */

@@ -6,6 +6,7 @@
  * its event, nothing else; whatever an event holds is given back once, in
  * finished, however it ended (I3). */
 #include "app/api_priv.h"
+#include "app/branch_priv.h"
 #include "base/mem.h"
 #include <stdio.h>
 #include <string.h>
@@ -43,7 +44,8 @@ void event_free(struct event *ev)
     struct inbox *in = &ev->app->inbox;
 
     if (ev->owns_data) {
-        quota_free((void *)(uintptr_t)ev->data);
+        quota_free(ev->block != NULL ? ev->block
+                                     : (void *)(uintptr_t)ev->data);
     }
     if (in->spare_count < SPARE_EVENTS) {
         in->spare_count++;
@@ -205,6 +207,9 @@ static void end_event(struct job *j)
 
 void event_abandon(struct event *ev)
 {
+    if (ev->kind == EVENT_MESSAGE && ev->client->far != NULL) {
+        far_taken(ev->client, ev->len, false);
+    }
     log_failure(ev, "memory", "no memory to begin");
     end_event(&ev->job);
 }

@@ -14,6 +14,7 @@
  * When a bound is reached the client stops reading (inbox_has_room) and TCP
  * does the rest. The end of a client and its beginning are always taken. */
 #include "app/app_priv.h"
+#include "app/branch_priv.h"
 #include "base/mem.h"
 #include <string.h>
 
@@ -100,6 +101,17 @@ static void lose_message(struct app *a, struct event *ev)
     event_free(ev);
 }
 
+/* What comes from other loops is bounded by what those may have under way
+ * (branch.c). */
+static void count_event(struct app *a, struct event *ev)
+{
+    ev->client->event_count++;
+    if (ev->client->far == NULL) {
+        a->inbox.events++;
+        a->inbox.bytes += ev->len;
+    }
+}
+
 void inbox_queue(struct app *a, struct event *ev)
 {
     struct client *cl = ev->client;
@@ -112,9 +124,7 @@ void inbox_queue(struct app *a, struct event *ev)
         list_push_tail(&a->inbox.calls, &ev->node);
     } else {
         list_push_tail(&cl->events, &ev->node);
-        cl->event_count++;
-        a->inbox.events++;
-        a->inbox.bytes += ev->len;
+        count_event(a, ev);
         make_ready(cl);
     }
     inbox_post(a);
@@ -122,9 +132,13 @@ void inbox_queue(struct app *a, struct event *ev)
 
 static void unqueue(struct app *a, struct event *ev)
 {
+    struct client *cl = ev->client;
+
     list_remove(&ev->node);
-    if (ev->client != NULL) {
-        ev->client->event_count--;
+    if (cl != NULL) {
+        cl->event_count--;
+    }
+    if (cl != NULL && cl->far == NULL) {
         a->inbox.events--;
         a->inbox.bytes -= ev->len;
     }
@@ -143,6 +157,12 @@ static int start(struct app *a, struct event *ev)
         ASSERT(!cl->is_busy, "I3");
         cl->is_busy = true;
     }
+    /* Told of its turn when it has had it; it outlives a message's event. */
+    struct client *far = cl != NULL && cl->far != NULL &&
+                                 ev->kind == EVENT_MESSAGE
+                             ? cl
+                             : NULL;
+    size_t len = ev->len;
     /* The vm takes one task more: for what the server itself does in it. */
     int rc = ERR_QUOTA;
     if (task_count(ev->state->vm) < LIMIT_TASKS) {
@@ -151,6 +171,9 @@ static int start(struct app *a, struct event *ev)
     if (rc >= 0) {
         a->inbox.failing_since_ms = 0;
         metric_add(loop_metrics(a->loop), METRIC_EVENTS, 1);
+        if (far != NULL) {
+            far_taken(far, len, rc == TASK_PARKED);
+        }
     }
     if (rc == TASK_PARKED) {
         /* `data` was copied into Lua before the handler began; what was lent
@@ -392,9 +415,7 @@ static bool run_client(struct app *a)
     unqueue(a, ev);
     if (start(a, ev) != 0 && !give_up(a, ev)) {
         list_push_head(&cl->events, &ev->node);
-        cl->event_count++;
-        a->inbox.events++;
-        a->inbox.bytes += ev->len;
+        count_event(a, ev);
         list_push_head(&a->inbox.ready, &cl->ready_node);
         return false;
     }

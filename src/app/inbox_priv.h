@@ -36,6 +36,7 @@ struct event {
     size_t len;
     void *extra;
     enum event_kind kind;
+    void *block;    /* what holds `data`, if that is owned; NULL: itself */
     bool owns_data; /* else `data` is lent while the event is young */
     bool is_binary;
     bool has_failed; /* until done() says otherwise */

@@ -332,6 +332,7 @@ void settings_init(struct settings *s)
     s->cpu_ms = LIMIT_DEFAULT_CPU_MS;
     s->memory_bytes = LIMIT_DEFAULT_MEMORY_BYTES;
     s->clients = LIMIT_DEFAULT_CLIENTS;
+    s->placement = PLACEMENT_UNSET;
 }
 
 void settings_fini(struct settings *s)

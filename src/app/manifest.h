@@ -7,10 +7,9 @@
 #ifndef APP_MANIFEST_H
 #define APP_MANIFEST_H
 
+#include "app/app.h"
 #include "app/snapshot.h"
 #include "net/conn.h"
-
-enum placement { PLACEMENT_AUTO, PLACEMENT_HOME, PLACEMENT_SPREAD };
 
 struct setting_pair {
     char *name;

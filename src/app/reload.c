@@ -11,6 +11,7 @@
  * Anything that fails before the switch is logged with file and line, and the
  * old generation goes on as if nothing had been. */
 #include "app/api_priv.h"
+#include "app/branch_priv.h"
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/units.h"
@@ -201,6 +202,7 @@ static void switch_to(struct app *a, struct state *fresh)
             conn_settings_changed(c);
         }
     }
+    far_settings_changed(a);
     retire(old);
 }
 

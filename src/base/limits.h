@@ -64,8 +64,9 @@
 #define LIMIT_LOOPS           64
 #define LIMIT_FAR_EVENTS      1024
 #define LIMIT_FAR_BYTES       (2 * 1024 * 1024)
+#define LIMIT_KNOCKS          1024 /* handshakes under way to an app */
 #define LIMIT_WINDOW_BYTES    (16 * 1024 * 1024)
-#define LIMIT_MAILBOX_LETTERS 65536 /* then newcomers are refused */
+#define LIMIT_MAILBOX_LETTERS 16384 /* then newcomers are refused */
 #define LIMIT_TURN_LETTERS_US 1000  /* opening them, in one turn */
 
 /* Apps. */

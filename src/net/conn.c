@@ -153,6 +153,12 @@ void conn_set_handler(
     }
 }
 
+void *conn_user(const struct conn *c)
+{
+    ASSERT(c->state == CONN_OPEN, "an open WebSocket has a user");
+    return c->p.ws.user;
+}
+
 struct conn_id conn_get_id(const struct conn *c)
 {
     return (struct conn_id){

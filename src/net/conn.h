@@ -96,6 +96,10 @@ struct conn *conn_new(struct net *n, int fd, const struct conn_router *router,
 void conn_move(struct conn *c, uint32_t loop);
 bool conn_has_moved(const struct conn *c);
 
+/* From on_request(): the parser that holds the request is the caller's now, to
+ * be given to http_parser_free(), on whatever loop. */
+struct http_parser *conn_take_request(struct conn *c) NODISCARD;
+
 struct conn_id conn_get_id(const struct conn *c);
 struct net *conn_net(const struct conn *c);
 enum conn_state conn_get_state(const struct conn *c);
@@ -110,6 +114,8 @@ void conn_ip(const struct conn *c, char out[CONN_IP_BYTES]);
 const char *conn_forwarded_host(
     const struct conn *c, const struct http_request *r);
 
+/* The `user` of an open WebSocket, as given to conn_upgrade(). */
+void *conn_user(const struct conn *c);
 /* Queues the 101 response (as handshake_response() wrote it) and opens the
  * WebSocket. Bytes that came with the handshake are read once control is
  * back in the conn, after this call. `settings` must outlive the conn. */

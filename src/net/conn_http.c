@@ -76,6 +76,7 @@ static void ask(struct conn *c, bool at_body, const uint8_t *data, size_t len)
     /* The request is lent for the call, and the call may end what holds the
      * parser. */
     c->p.http.parser = NULL;
+    c->net->answering = parser;
     const struct conn_router *router = c->p.http.router;
     if (at_body) {
         router->on_body(router->user, c, r, data, len);
@@ -94,7 +95,7 @@ static void ask(struct conn *c, bool at_body, const uint8_t *data, size_t len)
         c->p.http.parser = parser; /* it travels with its request */
         return;
     }
-    give_back(c->net, parser);
+    give_back(c->net, c->net->answering);
     if ((c->flags & CONN_THINKING) && c->state == CONN_HTTP && is_upgrade) {
         conn_set_state(c, CONN_UPGRADING);
     }
@@ -108,6 +109,14 @@ void conn_http_answer(struct conn *c)
 void conn_http_answer_body(struct conn *c, const uint8_t *data, size_t len)
 {
     ask(c, true, data, len);
+}
+
+struct http_parser *conn_take_request(struct conn *c)
+{
+    ASSERT(c->flags & CONN_IN_CALL, "a request is lent for the call");
+    struct http_parser *parser = c->net->answering;
+    c->net->answering = NULL;
+    return parser;
 }
 
 bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n)

@@ -303,10 +303,31 @@ static int set_option(int fd, int level, int name, int value)
     return setsockopt(fd, level, name, &value, sizeof(value)) == 0 ? 0 : -errno;
 }
 
-/* No SO_REUSEPORT: it would let a second server take half of the clients
- * without a word, where this one is told EADDRINUSE. SO_REUSEADDR only passes
- * over connections of a former run in TIME_WAIT. */
-static int prepare_socket(int fd, const struct addrinfo *ai, bool is_dual)
+/* The first socket on a port is bound without SO_REUSEPORT: with it, a second
+ * server would take half of the clients without a word, where this one is told
+ * EADDRINUSE. Once it is bound the option is set, which lets the sockets of the
+ * other loops come after it, and nobody else who does not say so first.
+ * SO_REUSEADDR only passes over connections of a former run in TIME_WAIT. */
+static int bind_and_listen(int fd, const struct sockaddr *address,
+    socklen_t len, bool is_first)
+{
+    int rc = 0;
+    if (!is_first) {
+        rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    }
+    if (rc == 0 && bind(fd, address, len) != 0) {
+        rc = -errno;
+    }
+    if (rc == 0 && is_first) {
+        rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    }
+    if (rc == 0 && listen(fd, SOMAXCONN) != 0) {
+        rc = -errno;
+    }
+    return rc;
+}
+
+static int prepare_socket(int fd, int family, bool is_dual)
 {
     int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (rc == 0) {
@@ -318,12 +339,8 @@ static int prepare_socket(int fd, const struct addrinfo *ai, bool is_dual)
             set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, LIMIT_NOTSENT_BYTES);
     }
 #endif
-    if (rc == 0 && ai->ai_family == AF_INET6) {
+    if (rc == 0 && family == AF_INET6) {
         rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, is_dual ? 0 : 1);
-    }
-    if (rc == 0 && (bind(fd, ai->ai_addr, ai->ai_addrlen) != 0 ||
-                       listen(fd, SOMAXCONN) != 0)) {
-        rc = -errno;
     }
     return rc;
 }
@@ -336,7 +353,10 @@ static int listen_on(const struct addrinfo *ai, bool is_dual)
     if (fd < 0) {
         return -errno;
     }
-    int rc = prepare_socket(fd, ai, is_dual);
+    int rc = prepare_socket(fd, ai->ai_family, is_dual);
+    if (rc == 0) {
+        rc = bind_and_listen(fd, ai->ai_addr, ai->ai_addrlen, true);
+    }
     if (rc != 0) {
         close(fd);
         return rc;
@@ -408,19 +428,10 @@ static int write_address(int fd, char *out, size_t cap)
 
 /* ---- life ---- */
 
-int listener_open(struct listener **out, struct net *n, const char *address,
+/* Takes the listening socket. */
+static int open_on(struct listener **out, struct net *n, int fd,
     const struct conn_router *router, const struct conn_settings *defaults)
 {
-    struct address a;
-    int rc = address_parse(&a, address);
-    if (rc != 0) {
-        return rc;
-    }
-    int fd = listen_on_address(&a);
-    if (fd < 0) {
-        return fd;
-    }
-
     struct listener *ln = mem_zalloc(sizeof(*ln));
     ln->magic = LISTENER_MAGIC;
     ln->net = n;
@@ -428,7 +439,7 @@ int listener_open(struct listener **out, struct net *n, const char *address,
     ln->defaults = defaults;
     timer_init(&ln->pause, on_pause_over);
     ln->spare_fd = open_spare();
-    rc = ln->spare_fd < 0 ? -errno : 0;
+    int rc = ln->spare_fd < 0 ? -errno : 0;
     if (rc == 0) {
         rc = write_address(fd, ln->address, sizeof(ln->address));
     }
@@ -445,6 +456,56 @@ int listener_open(struct listener **out, struct net *n, const char *address,
     }
     *out = ln;
     return 0;
+}
+
+int listener_open(struct listener **out, struct net *n, const char *address,
+    const struct conn_router *router, const struct conn_settings *defaults)
+{
+    struct address a;
+    int rc = address_parse(&a, address);
+    if (rc != 0) {
+        return rc;
+    }
+    int fd = listen_on_address(&a);
+    return fd < 0 ? fd : open_on(out, n, fd, router, defaults);
+}
+
+/* A socket bound to where `fd` is bound, and as that one is. */
+static int listen_beside(int fd)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+    int only = 1;
+    socklen_t only_len = sizeof(only);
+    if (getsockname(fd, (struct sockaddr *)&ss, &len) != 0 ||
+        (ss.ss_family == AF_INET6 &&
+            getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &only_len) !=
+                0)) {
+        return -errno;
+    }
+    int beside = socket(
+        ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (beside < 0) {
+        return -errno;
+    }
+    int rc = prepare_socket(beside, ss.ss_family, only == 0);
+    if (rc == 0) {
+        rc = bind_and_listen(
+            beside, (const struct sockaddr *)&ss, len, false);
+    }
+    if (rc != 0) {
+        close(beside);
+        return rc;
+    }
+    return beside;
+}
+
+int listener_share(struct listener **out, struct net *n,
+    const struct listener *first, const struct conn_router *router,
+    const struct conn_settings *defaults)
+{
+    int fd = listen_beside(first->watch.fd);
+    return fd < 0 ? fd : open_on(out, n, fd, router, defaults);
 }
 
 const char *listener_address(const struct listener *ln)

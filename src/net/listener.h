@@ -20,6 +20,11 @@ struct listener;
 int listener_open(struct listener **out, struct net *n, const char *address,
     const struct conn_router *router,
     const struct conn_settings *defaults) NODISCARD;
+/* The same port for another loop: the kernel deals new connections between
+ * the two. Before any of the loops runs. */
+int listener_share(struct listener **out, struct net *n,
+    const struct listener *first, const struct conn_router *router,
+    const struct conn_settings *defaults) NODISCARD;
 /* The address it is bound to, "127.0.0.1:43210". */
 const char *listener_address(const struct listener *ln);
 /* SO_SNDBUF of the connections accepted from now on. 0 or a negated errno. */

@@ -33,6 +33,13 @@ static int go_run(const struct config *c)
     return server_run(c);
 }
 
+static int go_serve(const struct config *c)
+{
+    struct config many = *c;
+    many.is_many = true;
+    return server_run(&many);
+}
+
 static int go_check(const struct config *c)
 {
     return check_app(c);
@@ -53,6 +60,11 @@ static const struct command commands[] = {
         "SIGTERM or SIGINT stops gracefully, a second one at once; SIGHUP\n"
         "reloads; SIGUSR1 logs the counters.\n",
         CONFIG_FOR_RUN, go_run},
+    {"serve", "DIR", "serve all apps below DIR",
+        "Each directory in DIR that has a main.lua is an app, and is served at\n"
+        "/ITS-NAME/. The port is opened first; an app that does not load answers\n"
+        "503 until its files are mended, the others serve. Otherwise as `run`.\n",
+        CONFIG_FOR_RUN, go_serve},
     {"check", "DIR", "load the app in DIR and say what is wrong",
         "Reads the settings, compiles and runs main.lua as `run` would, and\n"
         "ends. Exit code 0: it loads.\n",

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uv.h>
 
 #define DEFAULT_LISTEN "127.0.0.1:8080"
 #define MAX_DRAIN_MS   (3600u * 1000u)
@@ -84,6 +85,33 @@ static bool set_no_reload(struct config *c, const char *text)
     return is_yes;
 }
 
+static bool set_workers(struct config *c, const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+    unsigned long n = digits < 4 ? strtoul(text, NULL, 10) : 0;
+    if (digits == 0 || text[digits] != '\0' || n < 1 || n > LIMIT_LOOPS) {
+        return false;
+    }
+    c->workers = (uint32_t)n;
+    return true;
+}
+
+static bool set_placement(struct config *c, const char *text)
+{
+    static const char *const words[] = {
+        [PLACEMENT_AUTO] = "auto",
+        [PLACEMENT_HOME] = "home",
+        [PLACEMENT_SPREAD] = "spread",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        if (strcmp(text, words[i]) == 0) {
+            c->placement = (enum placement)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static const struct option options[] = {
     {"--listen", "MOONWIRE_LISTEN", "HOST:PORT",
         "where to listen (" DEFAULT_LISTEN "); an empty HOST is every\n"
@@ -92,6 +120,14 @@ static const struct option options[] = {
     {"--drain", "MOONWIRE_DRAIN", "TIME",
         "at a stop, close the clients spread over this time (1s)",
         CONFIG_FOR_RUN, set_drain, "a time up to 1h such as 500ms or 10s"},
+    {"--workers", "MOONWIRE_WORKERS", "N",
+        "loops, each with a thread (one for each processor)", CONFIG_FOR_RUN,
+        set_workers, "a number from 1 to 64"},
+    {"--placement", "MOONWIRE_PLACEMENT", "HOW",
+        "which loop a client lives on, where app.conf.lua does not say:\n"
+        "home (that of its app), spread (dealt over all), or auto (home\n"
+        "until that is busy) (auto)",
+        CONFIG_FOR_RUN, set_placement, "home, spread or auto"},
     {"--no-reload", "MOONWIRE_NO_RELOAD", NULL,
         "do not reload the app when its files change (SIGHUP still\n"
         "does)",
@@ -202,6 +238,12 @@ static int read_environment(
     return 0;
 }
 
+static uint32_t processors(void)
+{
+    unsigned n = uv_available_parallelism();
+    return n < LIMIT_LOOPS ? n : LIMIT_LOOPS;
+}
+
 static bool asks_for_help(const char *const *words)
 {
     for (size_t i = 0; words[i] != NULL; i++) {
@@ -222,7 +264,9 @@ int config_read(struct config *c, unsigned command, const char *operand,
         .log_level = LOG_INFO,
         .log_format = LOG_AUTO,
         .drain_ms = LIMIT_DEFAULT_DRAIN_MS,
-        .reload = true};
+        .reload = true,
+        .workers = processors(),
+        .placement = PLACEMENT_AUTO};
     if (asks_for_help(words)) {
         return CONFIG_HELP;
     }

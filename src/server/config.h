@@ -6,6 +6,7 @@
 #ifndef SERVER_CONFIG_H
 #define SERVER_CONFIG_H
 
+#include "app/app.h"
 #include "base/log.h"
 #include <stdio.h>
 
@@ -16,6 +17,9 @@ struct config {
     enum log_format log_format;
     uint32_t drain_ms; /* clients are closed spread over this */
     bool reload;       /* when files change */
+    bool is_many;      /* the operand holds apps (serve), else is one (run) */
+    uint32_t workers;  /* loops */
+    enum placement placement; /* where an app does not say */
 };
 
 /* Which options a command takes; bits. */

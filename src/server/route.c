@@ -1,20 +1,28 @@
-/* route.c -- a request head -> the app, a file, or a refusal.
+/* route.c -- a request head -> an app, a file, another loop, or a refusal.
  *
  * Called by net/conn with every whole request head; each leads to exactly one
- * answer. A WebSocket request goes to the app on any path, GET and HEAD to
- * the files in its public/. What is refused gets a status with one sentence,
- * and a malformed WebSocket request one line in the log as well: its author
- * sees only a failed connection in the browser.
+ * answer. The path says whose site it is. A WebSocket request goes to the app
+ * on any path of its site, GET and HEAD to the files in its public/. What is
+ * refused gets a status with one sentence, and a malformed WebSocket request
+ * one line in the log as well: its author sees only a failed connection in the
+ * browser.
+ *
+ * A WebSocket request is also the moment to say on which loop the connection
+ * shall live (placement.c). If that is another one it goes there as it is, and
+ * is routed there anew. Files are served wherever they are asked for.
  *
  * A request that brings a body is answered and its connection ended, because
  * nobody reads bodies yet and the bytes must not be taken for the next
  * request. */
 #include "server/route.h"
-#include "app/app.h"
+#include "base/limits.h"
 #include "base/log.h"
+#include "loop/mailbox.h"
 #include "net/files.h"
 #include "net/reply.h"
 #include "proto/handshake.h"
+#include "server/placement.h"
+#include "server/sites.h"
 #include <string.h>
 
 static void refuse(struct conn *c, const struct http_request *r, int status,
@@ -24,13 +32,13 @@ static void refuse(struct conn *c, const struct http_request *r, int status,
         keep_alive && r->keep_alive && !r->has_body);
 }
 
-static void refuse_handshake(struct route *route, struct conn *c,
+static void refuse_handshake(const struct site *site, struct conn *c,
     const struct http_request *r, int status, const char *detail)
 {
     char ip[CONN_IP_BYTES];
     conn_ip(c, ip);
     struct log_fields fields = {
-        .app = app_name(route->app), .event = "handshake", .err = detail};
+        .app = site->name, .event = "handshake", .err = detail};
     log_event(LOG_INFO, &fields,
         "WebSocket request refused with %d: %s (%s %s)", status, ip, r->method,
         r->target);
@@ -43,6 +51,88 @@ static void refuse_handshake(struct route *route, struct conn *c,
     refuse(c, r, status, detail, extra, false);
 }
 
+/* The loop on which a new WebSocket of this app is to live. */
+static uint32_t choose_loop(const struct route *route, const struct app *a)
+{
+    struct placement_loop loops[LIMIT_LOOPS];
+    const struct net *n = route->net;
+    uint32_t here = loop_index(n->loop);
+    enum placement how = app_placement(a);
+    if (n->peer_count <= 1) {
+        return here;
+    }
+    for (uint32_t i = 0; i < n->peer_count; i++) {
+        struct loop *l = n->peers[i]->loop;
+        loops[i] = (struct placement_loop){
+            loop_load(l), metric_get(loop_metrics(l), METRIC_CONNS)};
+    }
+    return placement_choose(how == PLACEMENT_UNSET ? route->placement : how,
+        loops, n->peer_count, app_home(a), here);
+}
+
+static void connect_client(const struct route *route, struct site *site,
+    struct conn *c, const struct http_request *r)
+{
+    const char *detail = "";
+    int status = handshake_check(r, &detail);
+    if (status != 0) {
+        refuse_handshake(site, c, r, status, detail);
+        return;
+    }
+    struct net *n = route->net;
+    uint32_t here = loop_index(n->loop);
+    uint32_t there = here;
+    if (!conn_has_moved(c)) {
+        there = choose_loop(route, site->app);
+    }
+    /* Whoever is to take it, or to decide about it, must be able to. */
+    uint32_t asked = there != here ? there : app_home(site->app);
+    if (asked != here && mailbox_is_full(n->peers[asked]->loop)) {
+        refuse(c, r, 503, "The server is busy.", "Retry-After: 5\r\n", false);
+    } else if (there != here) {
+        conn_move(c, there);
+    } else {
+        app_connect(site->app, c, r);
+    }
+}
+
+static void serve_file(struct site *site, struct conn *c,
+    const struct http_request *r)
+{
+    if (strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0) {
+        refuse(c, r, 405, "Only GET and HEAD are answered here.",
+            "Allow: GET, HEAD\r\n", true);
+    } else if (r->has_body) {
+        refuse(c, r, 400, "A GET request with a body is not answered.", NULL,
+            false);
+    } else {
+        /* "/NAME" alone is its directory, too. */
+        files_serve(app_files(site->app), c, r,
+            r->path[0] != '\0' ? r->path : "/");
+    }
+}
+
+/* Nobody answers for it: why? True: somebody does. */
+static bool check_site(
+    const struct site *site, struct conn *c, const struct http_request *r)
+{
+    if (site == NULL) {
+        refuse(c, r, 404, "There is no app at this path.", NULL, true);
+        return false;
+    }
+    switch (site_get_state(site)) {
+    case SITE_LIVE: return true;
+    case SITE_LOADING:
+        refuse(c, r, 503, "This app is being loaded.", "Retry-After: 1\r\n",
+            false);
+        return false;
+    default:
+        refuse(c, r, 503, "This app does not load; the server's log says why.",
+            "Retry-After: 30\r\n", false);
+        return false;
+    }
+}
+
 static void on_request(void *user, struct conn *c, const struct http_request *r)
 {
     struct route *route = user;
@@ -51,27 +141,16 @@ static void on_request(void *user, struct conn *c, const struct http_request *r)
             c, r, 503, "The server is stopping.", "Retry-After: 2\r\n", false);
         return;
     }
+    struct http_request inner = *r;
+    struct site *site = sites_find(route->sites, r->path, &inner.path);
+    if (!check_site(site, c, r)) {
+        return;
+    }
     if (handshake_is_wanted(r)) {
-        const char *detail = "";
-        int status = handshake_check(r, &detail);
-        if (status != 0) {
-            refuse_handshake(route, c, r, status, detail);
-        } else {
-            app_connect(route->app, c, r);
-        }
-        return;
+        connect_client(route, site, c, &inner);
+    } else {
+        serve_file(site, c, &inner);
     }
-    if (strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0) {
-        refuse(c, r, 405, "Only GET and HEAD are answered here.",
-            "Allow: GET, HEAD\r\n", true);
-        return;
-    }
-    if (r->has_body) {
-        refuse(c, r, 400, "A GET request with a body is not answered.", NULL,
-            false);
-        return;
-    }
-    files_serve(app_files(route->app), c, r, r->path);
 }
 
 struct conn_router route_router(struct route *route)

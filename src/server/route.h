@@ -1,15 +1,17 @@
-/* route.h -- who answers a request. One app at "/" for now; host and path
- * will choose between many. */
+/* route.h -- who answers a request, and where. */
 #ifndef SERVER_ROUTE_H
 #define SERVER_ROUTE_H
 
-#include "net/conn.h"
+#include "app/app.h"
 
-struct app;
+struct sites;
 
+/* Of one loop. */
 struct route {
-    struct app *app;  /* borrowed */
-    bool is_stopping; /* everything is refused with 503 */
+    const struct sites *sites;      /* shared, does not change */
+    struct net *net;                /* of this loop */
+    enum placement placement;       /* where an app does not say */
+    bool is_stopping;               /* everything is refused with 503 */
 };
 
 /* What the listener is given. */

@@ -1,25 +1,26 @@
 /* server.c -- boot order, and the same backwards.
  *
- * Called by `moonwire run`. The app is loaded before the port is opened, so
- * a broken app never takes connections it cannot serve; the port is opened
- * before the first turn, so on_start runs in a server that really serves.
- * Whatever keeps it from starting becomes one line in the log and exit code
- * 1. When the loop has stopped, everything is taken down in reverse, to the
- * last byte: a leak shows under a sanitizer. */
+ * Called by `moonwire run` and `moonwire serve`. A single app is loaded before
+ * its port is opened, so a broken one never takes connections it cannot serve;
+ * of many, each may be broken or slow to load, and the port does not wait for
+ * them. Ports are opened before any loop turns, so on_start runs in a server
+ * that really serves. Whatever keeps it from starting becomes one line in the
+ * log and exit code 1. When the loops have stopped, everything is taken down in
+ * reverse, to the last byte: a leak shows under a sanitizer. */
 #include "server/server.h"
-#include "app/app.h"
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/listener.h"
 #include "script/fiber.h"
-#include "script/sched.h"
 #include "server/cli.h"
 #include "server/config.h"
 #include "server/server_priv.h"
+#include "server/tenancy.h"
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -73,36 +74,6 @@ static void raise_descriptor_limit(void)
         (unsigned long long)lim.rlim_cur);
 }
 
-/* The first line is for everybody, the traceback for who looks closer. */
-static void log_no_start(const char *dir, const char *why)
-{
-    size_t first = strcspn(why, "\n");
-    struct log_fields fields = {.event = "load",
-        .kind = "error",
-        .err = why[first] != '\0' ? why : NULL};
-    log_event(
-        LOG_ERROR, &fields, "cannot start %s: %.*s", dir, (int)first, why);
-}
-
-static int load_app(struct server *s)
-{
-    char name[SERVER_NAME_BYTES];
-    char why[APP_ERROR_BYTES] = "";
-    server_app_name(s->config->operand, name);
-    struct app_config app_config = {.loop = s->loop,
-        .net = s->net,
-        .sched = s->sched,
-        .name = name,
-        .dir = s->config->operand,
-        .watch = s->config->reload};
-    int rc = app_open(&s->app, &app_config, why, sizeof(why));
-    if (rc != 0) {
-        log_no_start(s->config->operand, why[0] != '\0' ? why : err_text(rc));
-    }
-    s->route.app = s->app;
-    return rc;
-}
-
 static const char *listen_error(int rc)
 {
     switch (rc) {
@@ -115,20 +86,9 @@ static const char *listen_error(int rc)
     }
 }
 
-static int open_port(struct server *s)
+static int open_ports(struct server *s)
 {
-    s->settings =
-        (struct conn_settings){.message_bytes = LIMIT_DEFAULT_MESSAGE_BYTES,
-            .ping_ms = LIMIT_DEFAULT_PING_MS,
-            .pong_ms = LIMIT_PONG_MS,
-            .close_ms = LIMIT_CLOSE_MS,
-            .outbox = {.hard_bytes = LIMIT_DEFAULT_OUTBOX_HARD_BYTES,
-                .soft_messages = LIMIT_DEFAULT_OUTBOX_SOFT_MESSAGES,
-                .soft_ms = LIMIT_DEFAULT_OUTBOX_SOFT_MS},
-            .policy = OUTBOX_CLOSE};
-    s->router = route_router(&s->route);
-    int rc = listener_open(
-        &s->listener, s->net, s->config->listen, &s->router, &s->settings);
+    int rc = workers_listen(s);
     if (rc != 0) {
         log_event(LOG_ERROR, NULL, "cannot listen on %s: %s", s->config->listen,
             listen_error(rc));
@@ -136,11 +96,47 @@ static int open_port(struct server *s)
     return rc;
 }
 
+static int find_sites(struct server *s)
+{
+    char why[APP_ERROR_BYTES] = "";
+    if (!s->config->is_many) {
+        sites_init_one(&s->sites, s->config->operand);
+        return 0;
+    }
+    int rc = sites_init_below(
+        &s->sites, s->config->operand, why, sizeof(why));
+    if (rc != 0) {
+        log_event(
+            LOG_ERROR, NULL, "cannot serve %s: %s", s->config->operand, why);
+    }
+    return rc;
+}
+
+static void log_start(const struct server *s)
+{
+    char what[SERVER_NAME_BYTES + 32];
+    char loops[32] = "";
+    if (s->config->is_many) {
+        (void)snprintf(what, sizeof(what), "%zu app%s", s->sites.count,
+            s->sites.count == 1 ? "" : "s");
+    } else {
+        (void)snprintf(what, sizeof(what), "%s", s->sites.list[0].name);
+    }
+    if (s->worker_count > 1) {
+        (void)snprintf(loops, sizeof(loops), ", %u loops,", s->worker_count);
+    }
+    log_event(LOG_INFO, NULL,
+        "moonwire " MOONWIRE_VERSION " \u00b7 %s%s on http://%s", what, loops,
+        listener_address(s->workers[0].listener));
+}
+
 static int start(struct server *s)
 {
-    int rc = load_app(s);
+    int rc = s->config->is_many
+                 ? 0
+                 : tenancy_load(&s->workers[0], &s->sites.list[0]);
     if (rc == 0) {
-        rc = open_port(s);
+        rc = open_ports(s);
     }
     if (rc == 0) {
         rc = signals_start(s);
@@ -149,47 +145,65 @@ static int start(struct server *s)
                 LOG_ERROR, NULL, "cannot catch signals: %s", err_text(rc));
         }
     }
+    if (rc == 0) {
+        log_start(s);
+        rc = workers_start(s);
+        if (rc != 0) {
+            log_event(
+                LOG_ERROR, NULL, "cannot start a thread: %s", err_text(rc));
+        }
+    }
     return rc;
 }
 
-/* Whatever of it was started. */
+/* Whatever of it was started; the loops stand still. */
 static void take_down(struct server *s)
 {
-    if (s->listener != NULL) {
-        listener_close(s->listener);
-    }
+    struct worker *first = &s->workers[0];
     timer_stop(&s->stop_timer);
     signals_stop(s);
-    /* Close callbacks and deferred frees. */
-    loop_turn(s->loop, 0);
-    loop_turn(s->loop, 0);
-    if (s->app != NULL) {
-        app_close(s->app);
-        loop_turn(s->loop, 0);
-    }
-    sched_free(s->sched);
-    net_free(s->net);
-    loop_free(s->loop);
+    /* Where it never came to a stop in order: the one app of `run`. */
+    tenancy_close(first);
+    workers_close(s);
     fiber_pool_fini();
+}
+
+/* What connections are held to before an app claims them. */
+static const struct conn_settings unclaimed = {
+    .message_bytes = LIMIT_DEFAULT_MESSAGE_BYTES,
+    .ping_ms = LIMIT_DEFAULT_PING_MS,
+    .pong_ms = LIMIT_PONG_MS,
+    .close_ms = LIMIT_CLOSE_MS,
+    .outbox = {.hard_bytes = LIMIT_DEFAULT_OUTBOX_HARD_BYTES,
+        .soft_messages = LIMIT_DEFAULT_OUTBOX_SOFT_MESSAGES,
+        .soft_ms = LIMIT_DEFAULT_OUTBOX_SOFT_MS},
+    .policy = OUTBOX_CLOSE,
+};
+
+static int run_server(struct server *s)
+{
+    workers_open(s);
+    timer_init(&s->stop_timer, NULL);
+    int rc = start(s);
+    if (rc == 0) {
+        loop_run(s->workers[0].loop);
+        workers_join(s);
+        log_event(LOG_INFO, NULL, "stopped");
+    }
+    take_down(s);
+    return rc;
 }
 
 int server_run(const struct config *config)
 {
-    struct server s = {.config = config, .stage = SERVER_SERVING};
+    struct server s = {
+        .config = config, .stage = SERVER_SERVING, .settings = &unclaimed};
     raise_descriptor_limit();
     mem_keep_heap();
-    s.loop = loop_new(0);
-    s.net = net_new(s.loop);
-    s.sched = sched_new(s.loop);
-    timer_init(&s.stop_timer, NULL);
-    int rc = start(&s);
+    int rc = find_sites(&s);
     if (rc == 0) {
-        log_event(LOG_INFO, NULL,
-            "moonwire " MOONWIRE_VERSION " \u00b7 %s on http://%s",
-            app_name(s.app), listener_address(s.listener));
-        loop_run(s.loop);
-        log_event(LOG_INFO, NULL, "stopped");
+        rc = run_server(&s);
     }
-    take_down(&s);
+    sites_fini(&s.sites);
     return rc == 0 ? EXIT_OK : EXIT_FAILED;
 }

@@ -1,4 +1,5 @@
-/* server.h -- `moonwire run DIR`: boot, signals, graceful stop. */
+/* server.h -- `moonwire run` and `moonwire serve`: boot, signals, graceful
+ * stop. */
 #ifndef SERVER_SERVER_H
 #define SERVER_SERVER_H
 

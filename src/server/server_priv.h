@@ -1,25 +1,28 @@
-/* server_priv.h -- what boot, signals and the stop share. */
+/* server_priv.h -- what boot, loops, signals and the stop share. */
 #ifndef SERVER_SERVER_PRIV_H
 #define SERVER_SERVER_PRIV_H
 
 #include "loop/loop.h"
+#include "loop/mailbox.h"
 #include "loop/timers.h"
 #include "net/net.h"
 #include "server/route.h"
+#include "server/sites.h"
 #include <uv.h>
 
-struct app;
 struct config;
 struct listener;
 struct sched;
+struct server;
 
-/* Only forward. */
+/* Only forward; loop 0 says when. */
 enum server_stage {
     SERVER_SERVING,
-    SERVER_ASKING,  /* the port is closed, the app's on_stop runs */
+    SERVER_ASKING,  /* the ports are closed, the apps' on_stop run */
     SERVER_CLOSING, /* clients are told 1001, spread over the drain time */
     SERVER_CUTTING, /* who is still there is cut */
-    SERVER_STOPPED
+    SERVER_STOPPED, /* nothing is left but to take down */
+    SERVER_STAGES
 };
 
 enum server_signal {
@@ -30,29 +33,77 @@ enum server_signal {
     SERVER_SIGNALS
 };
 
-struct server {
-    const struct config *config; /* frozen */
+/* Loop 0 tells a loop to go on to a stage. */
+struct order {
+    struct letter letter;
+    struct worker *worker;
+    enum server_stage stage;
+};
+
+/* One loop and what lives on it. Made and freed by the main thread while the
+ * loop's own does not run; in between everything is that thread's, but for the
+ * words. */
+struct worker {
+    struct server *server;
+    uint32_t index;
     struct loop *loop;
     struct net *net;
     struct sched *sched;
-    struct app *app;
     struct listener *listener; /* NULL: closed */
     struct route route;
     struct conn_router router;
-    struct conn_settings settings; /* of connections nobody has claimed */
+    uv_thread_t thread; /* not of loop 0, which is the main thread's */
+    bool has_thread;
+    struct timer round_timer; /* of tenancy.c, and where it is */
+    size_t next_site;
+    uint32_t apps_to_stop;
+    void (*on_apps_stopped)(struct worker *w);
+    /* Of the stop. */
+    enum server_stage stage;
+    struct timer look_timer;
+    uint64_t idle_ends_ms; /* when requests under way have had their time */
+    struct word is_asked;  /* all on_stop have ended */
+    struct word is_cut;    /* no connection */
+    struct word is_empty;  /* and no client whose on_close has not ended */
+    struct order orders[SERVER_STAGES]; /* each is given once */
+};
+
+struct server {
+    const struct config *config; /* frozen */
+    struct worker *workers;
+    struct net **nets; /* by loop index */
+    uint32_t worker_count;
+    struct sites sites;
+    const struct conn_settings *settings; /* of connections nobody has claimed */
+    /* Loop 0's. */
     uv_signal_t signals[SERVER_SIGNALS];
     unsigned open_signals;
     enum server_stage stage;
     struct timer stop_timer; /* looks whether a stage is over */
     uint64_t stage_ends_ms;  /* when its patience ends */
-    uint64_t idle_ends_ms;   /* when requests under way have had their time */
-    const char *stop_reason; /* static */
+    bool was_quiet;          /* at the last look */
 };
+
+/* ---- worker.c ---- */
+
+/* Makes the loops, each with net and scheduler, and lets them meet. */
+void workers_open(struct server *s);
+/* The ports; from here on connections wait in their backlogs. 0 or an error of
+ * listener_open(). */
+int workers_listen(struct server *s) NODISCARD;
+/* Threads for all loops but the first. 0 or a libuv error. */
+int workers_start(struct server *s) NODISCARD;
+/* Waits for the threads to end, which they have been told to. */
+void workers_join(struct server *s);
+/* Whatever of it was opened. */
+void workers_close(struct server *s);
 
 /* ---- stop.c ---- */
 
 /* Begins the graceful stop; a second call ends the process. */
 void stop_begin(struct server *s, const char *reason);
+/* On the worker's own loop: what the stage wants done there. */
+void stop_enter(struct worker *w, enum server_stage stage);
 
 /* ---- signals.c ---- */
 

@@ -1,26 +1,29 @@
 /* signals.c -- what the world outside asks of a running server.
  *
  * TERM, INT   stop gracefully; the second one ends the process at once
- * HUP         reload the app from the files as they are
+ * HUP         reload the apps from the files as they are
  * USR1        log every counter that is not zero, in one line
  * PIPE        nothing: a send to a closed socket returns EPIPE
  *
  * libuv catches them and calls from the loop, so all of this is ordinary
  * code. */
-#include "app/app.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "server/server_priv.h"
+#include "server/tenancy.h"
 #include <signal.h>
 #include <stdio.h>
 
 static void log_counters(struct server *s)
 {
-    const struct metrics *m = loop_metrics(s->loop);
     char line[LOG_LINE_BYTES / 2] = "";
     size_t len = 0;
     for (enum metric i = 0; i < METRIC_COUNT; i++) {
-        uint64_t v = metric_get(m, i);
+        uint64_t v = 0;
+        for (uint32_t k = 0; k < s->worker_count; k++) {
+            v += metric_get(loop_metrics(s->workers[k].loop), i);
+        }
         if (v == 0 || len >= sizeof(line)) {
             continue;
         }
@@ -31,17 +34,30 @@ static void log_counters(struct server *s)
     log_event(LOG_INFO, NULL, "counters:%s", len > 0 ? line : " all zero");
 }
 
+struct reload_letter {
+    struct letter letter;
+    struct worker *worker;
+};
+
+static void on_reload(struct letter *l, struct loop *here)
+{
+    struct reload_letter *r = container_of(l, struct reload_letter, letter);
+    (void)here;
+    if (r->worker->stage == SERVER_SERVING) {
+        tenancy_reload(r->worker);
+    }
+    mem_free(r);
+}
+
+/* Each loop its own apps. */
 static void reload(struct server *s)
 {
-    if (s->stage != SERVER_SERVING) {
-        return;
-    }
-    /* A failed load has been logged, with its reason, by the app. */
-    if (app_reload(s->app) == ERR_CHANGED) {
-        struct log_fields fields = {.app = app_name(s->app),
-            .gen = app_generation(s->app),
-            .event = "reload"};
-        log_event(LOG_INFO, &fields, "nothing to reload: no file has changed");
+    for (uint32_t i = 0; i < s->worker_count && s->stage == SERVER_SERVING;
+         i++) {
+        struct reload_letter *r = mem_alloc(sizeof(*r));
+        r->worker = &s->workers[i];
+        mailbox_post(
+            s->workers[0].loop, r->worker->loop, &r->letter, on_reload);
     }
 }
 
@@ -69,7 +85,8 @@ int signals_start(struct server *s)
         return UV_EINVAL;
     }
     for (unsigned i = 0; i < SERVER_SIGNALS; i++) {
-        int rc = uv_signal_init(loop_uv(s->loop), &s->signals[i]);
+        int rc =
+            uv_signal_init(loop_uv(s->workers[0].loop), &s->signals[i]);
         if (rc != 0) {
             return rc;
         }

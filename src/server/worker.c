@@ -1,0 +1,148 @@
+/* worker.c -- the loops of this server: made, let run, joined, freed.
+ *
+ * Loop 0 runs on the main thread, the others on threads of their own. Making
+ * and freeing is the main thread's while those do not run, so everything that
+ * all loops read (who the others are, the table of sites, settings) is frozen
+ * before the first of them starts.
+ *
+ * Signals are loop 0's alone: the others are born with all of them blocked but
+ * those that speak of the thread itself.
+ *
+ * The fibers of a thread are pooled by that thread, so its apps are closed on
+ * it and its pool is freed there; what is left is memory. */
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/listener.h"
+#include "script/fiber.h"
+#include "script/sched.h"
+#include "server/config.h"
+#include "server/server_priv.h"
+#include "server/tenancy.h"
+#include <signal.h>
+#include <stdio.h>
+
+static void open_worker(struct server *s, uint32_t index)
+{
+    struct worker *w = &s->workers[index];
+    w->server = s;
+    w->index = index;
+    w->loop = loop_new(index);
+    w->net = net_new(w->loop);
+    w->sched = sched_new(w->loop);
+    w->route = (struct route){.sites = &s->sites,
+        .net = w->net,
+        .placement = s->config->placement};
+    w->router = route_router(&w->route);
+    timer_init(&w->round_timer, NULL);
+    timer_init(&w->look_timer, NULL);
+    s->nets[index] = w->net;
+}
+
+void workers_open(struct server *s)
+{
+    s->worker_count = s->config->workers;
+    s->workers = mem_zalloc(s->worker_count * sizeof(*s->workers));
+    s->nets = mem_zalloc(s->worker_count * sizeof(struct net *));
+    for (uint32_t i = 0; i < s->worker_count; i++) {
+        open_worker(s, i);
+    }
+    for (uint32_t i = 0; i < s->worker_count; i++) {
+        net_meet(s->nets[i], s->nets, s->worker_count, &s->workers[i].router,
+            s->settings);
+    }
+    /* In turn: nothing is known of their load yet. */
+    for (size_t i = 0; i < s->sites.count; i++) {
+        struct site *site = &s->sites.list[i];
+        site->home_index = (uint32_t)(i % s->worker_count);
+        site->home = &s->workers[site->home_index];
+    }
+}
+
+int workers_listen(struct server *s)
+{
+    struct worker *first = &s->workers[0];
+    int rc = listener_open(&first->listener, first->net, s->config->listen,
+        &first->router, s->settings);
+    for (uint32_t i = 1; rc == 0 && i < s->worker_count; i++) {
+        struct worker *w = &s->workers[i];
+        rc = listener_share(&w->listener, w->net, first->listener, &w->router,
+            s->settings);
+    }
+    return rc;
+}
+
+static void run(void *arg)
+{
+    struct worker *w = arg;
+    tenancy_begin(w);
+    loop_run(w->loop);
+    fiber_pool_fini();
+}
+
+/* Those that a fault of the thread itself raises; blocked, they would end the
+ * process without a word. */
+static void block_signals(sigset_t *before)
+{
+    sigset_t all;
+    (void)sigfillset(&all);
+    (void)sigdelset(&all, SIGSEGV);
+    (void)sigdelset(&all, SIGBUS);
+    (void)sigdelset(&all, SIGFPE);
+    (void)sigdelset(&all, SIGILL);
+    (void)sigdelset(&all, SIGABRT);
+    (void)sigdelset(&all, SIGTRAP);
+    (void)pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
+int workers_start(struct server *s)
+{
+    sigset_t before;
+    int rc = 0;
+    block_signals(&before);
+    for (uint32_t i = 1; rc == 0 && i < s->worker_count; i++) {
+        struct worker *w = &s->workers[i];
+        rc = uv_thread_create(&w->thread, run, w);
+        w->has_thread = rc == 0;
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc == 0) {
+        tenancy_begin(&s->workers[0]);
+    }
+    return rc;
+}
+
+void workers_join(struct server *s)
+{
+    for (uint32_t i = 1; i < s->worker_count; i++) {
+        struct worker *w = &s->workers[i];
+        if (w->has_thread) {
+            int rc = uv_thread_join(&w->thread);
+            ASSERT(rc == 0, "a thread is joined once");
+            w->has_thread = false;
+        }
+    }
+}
+
+static void close_worker(struct worker *w)
+{
+    if (w->listener != NULL) {
+        listener_close(w->listener);
+    }
+    timer_stop(&w->look_timer);
+    /* Close callbacks and deferred frees. */
+    loop_turn(w->loop, 0);
+    loop_turn(w->loop, 0);
+    sched_free(w->sched);
+    net_free(w->net);
+    loop_free(w->loop);
+}
+
+void workers_close(struct server *s)
+{
+    for (uint32_t i = 0; i < s->worker_count; i++) {
+        close_worker(&s->workers[i]);
+    }
+    mem_free(s->workers);
+    mem_free(s->nets);
+}
