@@ -44,8 +44,7 @@ void event_free(struct event *ev)
     struct inbox *in = &ev->app->inbox;
 
     if (ev->owns_data) {
-        quota_free(ev->block != NULL ? ev->block
-                                     : (void *)(uintptr_t)ev->data);
+        quota_free(ev->block != NULL ? ev->block : (void *)(uintptr_t)ev->data);
     }
     if (in->spare_count < SPARE_EVENTS) {
         in->spare_count++;
@@ -85,6 +84,7 @@ static int handler_ref(const struct event *ev)
         [EVENT_START] = HANDLER_ON_START,
         [EVENT_STOP] = HANDLER_ON_STOP,
         [EVENT_CONNECT] = HANDLER_ON_CONNECT,
+        [EVENT_REQUEST] = HANDLER_ON_REQUEST,
     };
     return ev->state->handlers[of[ev->kind]];
 }
@@ -98,6 +98,9 @@ static int push_event(struct job *j, lua_State *T)
     }
     if (ev->kind == EVENT_CONNECT) {
         return verdict_push(ev, T);
+    }
+    if (ev->kind == EVENT_REQUEST) {
+        return response_push(ev, T);
     }
     int ref = handler_ref(ev);
     if (ref == LUA_NOREF ||
@@ -139,6 +142,7 @@ static const char *event_name(const struct event *ev)
         [EVENT_START] = "on_start",
         [EVENT_STOP] = "on_stop",
         [EVENT_CONNECT] = "on_connect",
+        [EVENT_REQUEST] = "on_request",
         [EVENT_CALL] = "task",
     };
     return names[ev->kind];
@@ -190,6 +194,8 @@ static void end_event(struct job *j)
 
     if (ev->kind == EVENT_CONNECT) {
         connect_finished(ev);
+    } else if (ev->kind == EVENT_REQUEST) {
+        request_finished(ev);
     } else if (ev->kind == EVENT_CALL) {
         call_finished(ev);
     } else if (ev->kind == EVENT_STOP) {

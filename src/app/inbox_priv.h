@@ -23,6 +23,7 @@ enum event_kind {
     EVENT_START,
     EVENT_STOP,
     EVENT_CONNECT, /* `extra` is a struct connect (connect.c) */
+    EVENT_REQUEST, /* `extra` is a struct exchange (request.c) */
     EVENT_CALL     /* `extra` is a struct call (call.c): timers, tasks */
 };
 
@@ -95,6 +96,11 @@ bool inbox_run(struct sched_unit *u);
 
 int verdict_push(struct event *ev, lua_State *T);
 void connect_finished(struct event *ev);
+
+/* ---- request.c, response.c ---- */
+
+int response_push(struct event *ev, lua_State *T);
+void request_finished(struct event *ev);
 
 /* ---- call.c: a Lua function to be called later, with arguments ---- */
 

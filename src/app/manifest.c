@@ -104,6 +104,41 @@ static void read_limits(
     manifest_read_keys(L, p, path, keys, ARRAY_LEN(keys));
 }
 
+static void read_rate_messages(
+    lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->conn.rate_messages.per_s =
+        (uint32_t)manifest_read_count(L, p, path, 0, LIMIT_MAX_RATE);
+}
+
+static void read_rate_burst(
+    lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->conn.rate_messages.burst =
+        (uint32_t)manifest_read_count(L, p, path, 1, LIMIT_MAX_RATE);
+}
+
+static void read_rate_bytes(
+    lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->conn.rate_bytes.per_s =
+        (uint32_t)manifest_read_bytes(L, p, path, 0, LIMIT_MAX_RATE);
+}
+
+/* A burst is two seconds' worth, if nothing else is said. */
+static void read_rate(lua_State *L, struct manifest_parse *p, const char *path)
+{
+    static const struct manifest_key keys[] = {{"messages", read_rate_messages},
+        {"burst", read_rate_burst}, {"bytes", read_rate_bytes}};
+    struct conn_settings *s = &p->settings->conn;
+
+    manifest_read_keys(L, p, path, keys, ARRAY_LEN(keys));
+    if (s->rate_messages.burst == 0) {
+        s->rate_messages.burst = 2 * s->rate_messages.per_s;
+    }
+    s->rate_bytes.burst = 2 * s->rate_bytes.per_s;
+}
+
 static void read_ping(lua_State *L, struct manifest_parse *p, const char *path)
 {
     p->settings->conn.ping_ms =
@@ -244,6 +279,7 @@ static const struct manifest_key top_keys[] = {
     {"message", read_message},
     {"outbox", read_outbox},
     {"limits", read_limits},
+    {"rate", read_rate},
     {"ping", read_ping},
     {"placement", read_placement},
     {"origins", read_origins},

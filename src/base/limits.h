@@ -84,6 +84,9 @@
 #define LIMIT_USER_BYTES            128
 #define LIMIT_PROTOCOL_BYTES        128
 #define LIMIT_RESPONSE_HEADER_BYTES 4096
+#define LIMIT_RESPONSE_BODY_BYTES   (16 * 1024 * 1024)
+#define LIMIT_REQUESTS              4096 /* on_request under way or queued */
+#define LIMIT_REQUEST_BYTES         (64 * 1024 * 1024) /* of their bodies */
 #define LIMIT_TASKS                 4096 /* handlers and tasks parked at once */
 #define LIMIT_LOCKS                 4096 /* held at once */
 #define LIMIT_TIMERS                16384

@@ -20,6 +20,8 @@
     X(HANDSHAKE_REFUSED, "handshakes_refused_total", "counter",                \
         "requests answered with an error status")                              \
     X(HTTP_SERVED, "http_served_total", "counter", "files served")             \
+    X(HTTP_ANSWERED, "http_answered_total", "counter",                         \
+        "requests answered by apps")                                           \
     X(MESSAGES_IN, "messages_in_total", "counter", "messages received")        \
     X(BYTES_IN, "bytes_in_total", "counter", "bytes received")                 \
     X(FRAMES_OUT, "frames_out_total", "counter", "frames put into outboxes")   \

@@ -110,9 +110,6 @@ bool conn_has_left(const struct conn *c);
  * behind it, else the peer. */
 #define CONN_IP_BYTES 46
 void conn_ip(const struct conn *c, char out[CONN_IP_BYTES]);
-/* The host that a trusted proxy says was asked for (lent with `r`); NULL. */
-const char *conn_forwarded_host(
-    const struct conn *c, const struct http_request *r);
 
 /* The `user` of an open WebSocket, as given to conn_upgrade(). */
 void *conn_user(const struct conn *c);
@@ -130,9 +127,9 @@ void conn_set_handler(
     struct conn *c, const struct conn_handler *handler, void *user);
 
 /* From on_request(), instead of an answer: reads the body, then calls
- * on_body(). False: it has been refused (413, 417, 503), and so answered. */
-bool conn_take_body(
-    struct conn *c, const struct http_request *r, uint32_t max_bytes) NODISCARD;
+ * on_body(); or refuses it (413, 417, 503), which is the answer. */
+void conn_take_body(
+    struct conn *c, const struct http_request *r, uint32_t max_bytes);
 
 /* A queued part of an HTTP body that is made as the socket drains. */
 struct conn_body {

@@ -15,7 +15,6 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "net/conn_priv.h"
-#include "net/reply.h"
 #include "proto/body.h"
 #include <strings.h>
 
@@ -25,12 +24,6 @@ struct conn_incoming {
     struct message_mark mark;
     size_t counted; /* in net->bodies_bytes */
 };
-
-static bool refuse(struct conn *c, int status, const char *text)
-{
-    reply_text(c, status, text, NULL, false, false);
-    return false;
-}
 
 /* RFC 9110 10.1.1: whoever waits for it is told that we do want the body. */
 static bool answer_expectation(struct conn *c, const struct http_request *r)
@@ -42,7 +35,8 @@ static bool answer_expectation(struct conn *c, const struct http_request *r)
     }
     if (strcasecmp(expect, "100-continue") != 0 ||
         http_header_count(r, "expect") != 1) {
-        return refuse(c, 417, "the only expectation known is 100-continue");
+        conn_http_refuse(c, 417, "the only expectation known is 100-continue");
+        return false;
     }
     if (r->minor == 0) {
         return true;
@@ -68,7 +62,7 @@ static struct conn_incoming *new_incoming(struct conn *c, uint32_t max)
     return in;
 }
 
-bool conn_take_body(
+void conn_take_body(
     struct conn *c, const struct http_request *r, uint32_t max_bytes)
 {
     ASSERT((c->flags & CONN_THINKING) && (c->flags & CONN_IN_CALL) &&
@@ -76,21 +70,22 @@ bool conn_take_body(
         "asked from on_request(), instead of an answer");
     struct conn_incoming *in = new_incoming(c, max_bytes);
     if (in == NULL) {
-        return refuse(c, 503, "no memory for a body");
+        conn_http_refuse(c, 503, "no memory for a body");
+        return;
     }
     body_reader_init(&in->reader, r, max_bytes);
     if (in->reader.total > max_bytes) {
         quota_free(in);
-        return refuse(c, 413, "the body is too big");
+        conn_http_refuse(c, 413, "the body is too big");
+        return;
     }
     if (!answer_expectation(c, r)) {
         quota_free(in);
-        return false;
+        return;
     }
     in->mark = (struct message_mark){0, conn_now_ms(c), true};
     c->extra->incoming = in;
     c->flags &= (uint16_t)~CONN_THINKING;
-    return true;
 }
 
 static void free_incoming(struct net *n, struct conn_incoming *in)
@@ -123,8 +118,8 @@ static void hand_out(struct conn *c)
 /* An answer before the body has come whole: the connection ends with it. */
 static bool refuse_body(struct conn *c, int status, const char *text)
 {
-    conn_body_free(c);
     conn_http_refuse(c, status, text);
+    conn_body_free(c);
     return false;
 }
 

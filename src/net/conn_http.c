@@ -15,8 +15,10 @@
 #include "base/log.h"
 #include "net/conn_priv.h"
 #include "net/reply.h"
+#include <stdio.h>
 
-#define BODY_PART_BYTES (64 * 1024)
+#define BODY_PART_BYTES   (64 * 1024)
+#define LIMITS_TEXT_BYTES 64
 
 static struct http_parser *take_parser(struct net *n)
 {
@@ -50,12 +52,36 @@ void conn_http_fini(struct conn *c)
     }
 }
 
+/* The limits that a request has met, by the names of their settings. */
+static void write_limits(
+    const struct conn *c, int status, char out[LIMITS_TEXT_BYTES])
+{
+    const struct guard *g = c->net->guard;
+    out[0] = '\0';
+    if (status == 431) {
+        (void)snprintf(out, LIMITS_TEXT_BYTES,
+            " (max-head is %u, max-headers is %u)", g->head_bytes, g->headers);
+    } else if (status == 408 && conn_has_incoming(c)) {
+        (void)snprintf(out, LIMITS_TEXT_BYTES,
+            " (slow-bytes is %u, slow-time is %u ms)", g->slow_bytes,
+            g->slow_ms);
+    } else if (status == 408) {
+        (void)snprintf(
+            out, LIMITS_TEXT_BYTES, " (head-time is %u ms)", g->handshake_ms);
+    } else if (status == 413) {
+        (void)snprintf(
+            out, LIMITS_TEXT_BYTES, " (max-body is %u)", g->body_bytes);
+    }
+}
+
 void conn_http_refuse(struct conn *c, int status, const char *detail)
 {
     char ip[CONN_IP_BYTES];
+    char limits[LIMITS_TEXT_BYTES];
     conn_ip(c, ip);
-    log_event(LOG_INFO, NULL, "request of %s answered with %d: %s", ip, status,
-        detail);
+    write_limits(c, status, limits);
+    log_event(LOG_INFO, NULL, "request of %s answered with %d: %s%s", ip,
+        status, detail, limits);
     give_back(c->net, c->p.http.parser);
     c->p.http.parser = NULL;
     c->flags |= CONN_THINKING;
@@ -80,7 +106,7 @@ static void ask(struct conn *c, bool at_body, const uint8_t *data, size_t len)
     const struct conn_router *router = c->p.http.router;
     if (at_body) {
         router->on_body(router->user, c, r, data, len);
-    } else if (conn_peer_learn(c, r)) {
+    } else if (conn_peer_learn(c, parser)) {
         router->on_request(router->user, c, r);
     }
     c->flags &= (uint16_t)~CONN_IN_CALL;

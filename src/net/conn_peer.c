@@ -175,8 +175,9 @@ bool conn_peer_feed(struct conn *c, uint8_t **p, size_t *n)
     return true;
 }
 
-bool conn_peer_learn(struct conn *c, const struct http_request *r)
+bool conn_peer_learn(struct conn *c, struct http_parser *parser)
 {
+    const struct http_request *r = http_parser_request(parser);
     struct conn_extra *e = c->extra;
     if (e == NULL || !e->is_trusted) {
         return true;
@@ -184,6 +185,10 @@ bool conn_peer_learn(struct conn *c, const struct http_request *r)
     const struct guard *g = c->net->guard;
     struct ip ip = {{0}};
     e->said_ip = ip;
+    const char *host = forwarded_host(r);
+    if (host != NULL) {
+        http_parser_set_host(parser, host);
+    }
     if (!forwarded_for(r, g->proxies, g->proxy_count, &ip)) {
         return true;
     }
@@ -203,10 +208,4 @@ bool conn_peer_learn(struct conn *c, const struct http_request *r)
         return false;
     }
     return true;
-}
-
-const char *conn_forwarded_host(
-    const struct conn *c, const struct http_request *r)
-{
-    return c->extra != NULL && c->extra->is_trusted ? forwarded_host(r) : NULL;
 }

@@ -244,8 +244,9 @@ void conn_peer_leave(struct conn *c);
 void conn_extra_free(struct conn_extra *e);
 /* Reads a PROXY header, if there has to be one. True: go on behind it. */
 bool conn_peer_feed(struct conn *c, uint8_t **p, size_t *n);
-/* A request has come: who is it from? False: it has been refused. */
-bool conn_peer_learn(struct conn *c, const struct http_request *r);
+/* A request has come: who is it from, and for which host? False: it has been
+ * refused. */
+bool conn_peer_learn(struct conn *c, struct http_parser *parser);
 
 /* conn_flood.c */
 /* The connection is open, or its settings have changed. */

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/units.h"
+#include "server/config_priv.h"
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,17 +20,6 @@
 #define ENV_PREFIX     "MOONWIRE_"
 
 extern char **environ;
-
-struct option {
-    const char *flag;  /* with its "--" */
-    const char *env;   /* the variable */
-    const char *value; /* what it takes ("HOST:PORT"); NULL: it is a switch */
-    const char *help;  /* lines of the help, without indentation */
-    unsigned commands;
-    /* Takes the text; false: it is none of what `wants` says. */
-    bool (*set)(struct config *c, const char *text);
-    const char *wants;
-};
 
 /* "HOST:PORT" in its outer form. */
 static bool set_listen(struct config *c, const char *text)
@@ -64,14 +54,13 @@ static bool set_drain(struct config *c, const char *text)
     return true;
 }
 
-/* A switch gets no text from a flag, and a yes or no from the environment. */
-static bool set_no_reload(struct config *c, const char *text)
+bool config_read_switch(const char *text, bool *is_on)
 {
     static const char *const yes[] = {"1", "true", "yes", "on"};
     static const char *const no[] = {"0", "false", "no", "off", ""};
     for (size_t i = 0; text != NULL && i < ARRAY_LEN(no); i++) {
         if (strcmp(text, no[i]) == 0) {
-            c->reload = true;
+            *is_on = false;
             return true;
         }
     }
@@ -80,9 +69,17 @@ static bool set_no_reload(struct config *c, const char *text)
         is_yes = strcmp(text, yes[i]) == 0;
     }
     if (is_yes) {
-        c->reload = false;
+        *is_on = true;
     }
     return is_yes;
+}
+
+static bool set_no_reload(struct config *c, const char *text)
+{
+    bool is_off = false;
+    bool is_right = config_read_switch(text, &is_off);
+    c->reload = is_right ? !is_off : c->reload;
+    return is_right;
 }
 
 static bool set_workers(struct config *c, const char *text)
@@ -142,6 +139,15 @@ static const struct option options[] = {
         "auto, text or json"},
 };
 
+#define OPTION_COUNT (ARRAY_LEN(options) + CONFIG_GUARD_COUNT)
+
+static const struct option *option_at(size_t i)
+{
+    return i < ARRAY_LEN(options)
+               ? &options[i]
+               : &config_guard_options[i - ARRAY_LEN(options)];
+}
+
 static int refuse(char *why, size_t why_bytes, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
@@ -158,11 +164,11 @@ static int refuse(char *why, size_t why_bytes, const char *fmt, ...)
 static const struct option *find_option(
     unsigned command, const char *word, size_t len)
 {
-    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        if ((options[i].commands & command) != 0 &&
-            strlen(options[i].flag) == len &&
-            strncmp(options[i].flag, word, len) == 0) {
-            return &options[i];
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if ((option_at(i)->commands & command) != 0 &&
+            strlen(option_at(i)->flag) == len &&
+            strncmp(option_at(i)->flag, word, len) == 0) {
+            return option_at(i);
         }
     }
     return NULL;
@@ -171,11 +177,11 @@ static const struct option *find_option(
 static int refuse_unknown(
     unsigned command, const char *word, char *why, size_t why_bytes)
 {
-    const char *flags[ARRAY_LEN(options) + 1];
+    const char *flags[OPTION_COUNT + 1];
     size_t n = 0;
-    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        if ((options[i].commands & command) != 0) {
-            flags[n++] = options[i].flag;
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if ((option_at(i)->commands & command) != 0) {
+            flags[n++] = option_at(i)->flag;
         }
     }
     flags[n++] = "--help";
@@ -224,8 +230,8 @@ static int read_option(struct config *c, unsigned command,
 static int read_environment(
     struct config *c, unsigned command, char *why, size_t why_bytes)
 {
-    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        const struct option *o = &options[i];
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct option *o = option_at(i);
         const char *value = getenv(o->env);
         if ((o->commands & command) == 0 || value == NULL) {
             continue;
@@ -267,6 +273,7 @@ int config_read(struct config *c, unsigned command, const char *operand,
         .reload = true,
         .workers = processors(),
         .placement = PLACEMENT_AUTO};
+    guard_init(&c->guard);
     if (asks_for_help(words)) {
         return CONFIG_HELP;
     }
@@ -287,13 +294,17 @@ int config_read(struct config *c, unsigned command, const char *operand,
         (c->operand == NULL || c->operand[0] == '\0')) {
         rc = refuse(why, why_bytes, "no %s given", operand);
     }
+    const char *wrong = config_check_guard(c);
+    if (rc == 0 && wrong != NULL) {
+        rc = refuse(why, why_bytes, "%s", wrong);
+    }
     return rc;
 }
 
 void config_print_options(unsigned command, FILE *to)
 {
-    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        const struct option *o = &options[i];
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct option *o = option_at(i);
         if ((o->commands & command) == 0) {
             continue;
         }
@@ -310,9 +321,9 @@ void config_print_options(unsigned command, FILE *to)
 
 void config_find_typos(void (*fn)(const char *name, const char *meant))
 {
-    const char *names[ARRAY_LEN(options)];
-    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        names[i] = options[i].env + strlen(ENV_PREFIX);
+    const char *names[OPTION_COUNT];
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        names[i] = option_at(i)->env + strlen(ENV_PREFIX);
     }
     for (char **e = environ; e != NULL && *e != NULL; e++) {
         if (strncmp(*e, ENV_PREFIX, strlen(ENV_PREFIX)) != 0) {
@@ -324,7 +335,7 @@ void config_find_typos(void (*fn)(const char *name, const char *meant))
         const char *meant = units_suggest(rest, names, ARRAY_LEN(names));
         for (size_t i = 0; meant != NULL && i < ARRAY_LEN(names); i++) {
             if (meant == names[i] && strcmp(rest, meant) != 0) {
-                fn(name, options[i].env);
+                fn(name, option_at(i)->env);
             }
         }
     }

@@ -8,6 +8,7 @@
 
 #include "app/app.h"
 #include "base/log.h"
+#include "net/guard.h"
 #include <stdio.h>
 
 struct config {
@@ -20,6 +21,7 @@ struct config {
     bool is_many;      /* the operand holds apps (serve), else is one (run) */
     uint32_t workers;  /* loops */
     enum placement placement; /* where an app does not say */
+    struct guard guard;       /* against rude peers; not started */
 };
 
 /* Which options a command takes; bits. */

@@ -5,6 +5,7 @@
 #include "loop/loop.h"
 #include "loop/mailbox.h"
 #include "loop/timers.h"
+#include "net/guard.h"
 #include "net/net.h"
 #include "server/route.h"
 #include "server/sites.h"
@@ -74,7 +75,9 @@ struct server {
     struct net **nets; /* by loop index */
     uint32_t worker_count;
     struct sites sites;
-    const struct conn_settings *settings; /* of connections nobody has claimed */
+    struct guard guard; /* of all nets */
+    const struct conn_settings
+        *settings; /* of connections nobody has claimed */
     /* Loop 0's. */
     uv_signal_t signals[SERVER_SIGNALS];
     unsigned open_signals;

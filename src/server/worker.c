@@ -29,10 +29,10 @@ static void open_worker(struct server *s, uint32_t index)
     w->index = index;
     w->loop = loop_new(index);
     w->net = net_new(w->loop);
+    net_guard(w->net, &s->guard);
     w->sched = sched_new(w->loop);
-    w->route = (struct route){.sites = &s->sites,
-        .net = w->net,
-        .placement = s->config->placement};
+    w->route = (struct route){
+        .sites = &s->sites, .net = w->net, .placement = s->config->placement};
     w->router = route_router(&w->route);
     timer_init(&w->round_timer, NULL);
     timer_init(&w->look_timer, NULL);
@@ -41,6 +41,8 @@ static void open_worker(struct server *s, uint32_t index)
 
 void workers_open(struct server *s)
 {
+    s->guard = s->config->guard;
+    guard_start(&s->guard);
     s->worker_count = s->config->workers;
     s->workers = mem_zalloc(s->worker_count * sizeof(*s->workers));
     s->nets = mem_zalloc(s->worker_count * sizeof(struct net *));
@@ -66,8 +68,8 @@ int workers_listen(struct server *s)
         &first->router, s->settings);
     for (uint32_t i = 1; rc == 0 && i < s->worker_count; i++) {
         struct worker *w = &s->workers[i];
-        rc = listener_share(&w->listener, w->net, first->listener, &w->router,
-            s->settings);
+        rc = listener_share(
+            &w->listener, w->net, first->listener, &w->router, s->settings);
     }
     return rc;
 }
@@ -143,6 +145,7 @@ void workers_close(struct server *s)
     for (uint32_t i = 0; i < s->worker_count; i++) {
         close_worker(&s->workers[i]);
     }
+    guard_fini(&s->guard);
     mem_free(s->workers);
     mem_free(s->nets);
 }

@@ -160,7 +160,7 @@ def test_what_is_wrong_as_a_whole_is_one_line(app, source, says):
                                  "on_message?)"),
     ("function onMessage() end", "did you mean on_message?"),
     ("return { on_opne = function() end }", "did you mean on_open?"),
-    ("function on_request() end", "on_request is not called by this version"),
+    ("function on_unload() end", "on_unload is not called by this version"),
 ])
 def test_a_handler_that_nobody_calls_is_warned_of(app, serve, source, says):
     (app / "main.lua").write_text(source)
