@@ -52,6 +52,20 @@ endif()
 moonwire_variant(script_on_ucontext script FIBER_UCONTEXT=1
     FILES fiber task vm DEPS loop m_lua)
 
+# What holds for an app holds for clients that live on another loop.
+foreach(file app connect inbox reload api_specs)
+    set(target unit_app_${file}_far)
+    add_executable(${target} tests/unit/app/test_${file}.c)
+    target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+    target_compile_definitions(${target} PRIVATE STAGE_FAR
+        TESTS_DIR="${CMAKE_SOURCE_DIR}/tests")
+    target_compile_options(${target} PRIVATE -Wno-missing-prototypes
+        -Wno-conversion -Wno-pedantic)
+    target_link_libraries(${target} PRIVATE app PkgConfig::CMOCKA)
+    add_test(NAME app/${file}_far COMMAND ${target})
+    set_tests_properties(app/${file}_far PROPERTIES TIMEOUT 120)
+endforeach()
+
 # Every header compiles alone, and twice.
 file(GLOB headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/src
     ${CMAKE_SOURCE_DIR}/src/*/*.h)

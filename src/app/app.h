@@ -38,8 +38,9 @@ int app_check(const struct app_config *config, char *why, size_t why_bytes,
     char *handlers, size_t handlers_bytes) NODISCARD;
 /* No client may be connected any more (app_kill_clients()), nor may any of its
  * connections see the rest of its close handshake through (net_kill_all()):
- * they read the app's settings; and every mailbox must be quiet. Handlers that still wait are dropped, on_close
- * that have not run do not run, on_stopped is not called. */
+ * they read the app's settings; and every mailbox must be quiet. Handlers that
+ * still wait are dropped, on_close that have not run do not run, on_stopped is
+ * not called. */
 void app_close(struct app *a);
 
 const char *app_name(const struct app *a);

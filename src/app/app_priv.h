@@ -204,11 +204,11 @@ struct app {
     struct branch **branches;   /* [i] is loop i's alone; NULL: none */
     struct far_side *far_sides; /* by loop index */
     struct loop_hook receipt_hook;
-    uint32_t requests;    /* on_request under way or queued */
-    size_t request_bytes; /* of their bodies */
+    uint32_t requests;          /* on_request under way or queued */
+    size_t request_bytes;       /* of their bodies */
     struct word takes_requests; /* the live state has on_request; any thread
                                    reads it */
-    struct word placement; /* enum placement; any thread reads it */
+    struct word placement;      /* enum placement; any thread reads it */
     struct hub *hub;
     struct meter *meter; /* ref: bounds all outboxes together */
     struct files *files;

@@ -68,8 +68,8 @@ void branch_knock(struct app *a, struct conn *c, const struct http_request *r)
         k = quota_alloc(sizeof(*k));
     }
     if (k == NULL) {
-        reply_text(c, 503, "the app is busy", "Retry-After: 5\r\n", false,
-            false);
+        reply_text(
+            c, 503, "the app is busy", "Retry-After: 5\r\n", false, false);
         return;
     }
     b->knocks++;
@@ -227,8 +227,8 @@ static bool open_guest(struct branch *b, const struct invite *in)
     }
     struct guest *g = quota_alloc(sizeof(*g));
     if (g == NULL) {
-        reply_text(c, 503, "no memory for another client",
-            "Retry-After: 5\r\n", false, false);
+        reply_text(c, 503, "no memory for another client", "Retry-After: 5\r\n",
+            false, false);
         return false;
     }
     memset(g, 0, sizeof(*g));
@@ -272,8 +272,7 @@ void branch_on_shut(struct letter *l, struct loop *here)
 
 void branch_on_settings(struct letter *l, struct loop *here)
 {
-    struct settings_letter *s =
-        container_of(l, struct settings_letter, letter);
+    struct settings_letter *s = container_of(l, struct settings_letter, letter);
     struct branch *b = s->app->branches[loop_index(here)];
 
     b->settings = s->settings;
@@ -317,8 +316,8 @@ static void note_receipt(struct branch *b, const struct receipt *r)
     }
     if (g->sent == 0) {
         pause_guest(g);
-    } else if (g->is_waiting || (g->sent <= LIMIT_INBOX_CLIENT_EVENTS / 2 &&
-                                    is_below(b, 3))) {
+    } else if (g->is_waiting ||
+               (g->sent <= LIMIT_INBOX_CLIENT_EVENTS / 2 && is_below(b, 3))) {
         /* It awaits: the peer's Close may rest, and is not to wait for it. */
         read_again(g);
     }

@@ -69,15 +69,15 @@ void branch_free_all(struct app *a);
 struct far {
     struct list node; /* in far_side.receipts while there is one to write */
     struct conn_id conn;
-    bool is_orphan;   /* the client is gone, the receipt is still to write */
-    uint32_t events;  /* messages that had their turn since the last one */
+    bool is_orphan;  /* the client is gone, the receipt is still to write */
+    uint32_t events; /* messages that had their turn since the last one */
     size_t bytes;
-    bool is_waiting;            /* its handler awaits */
-    bool is_bound;              /* the guest's own letter has not come yet */
-    bool is_opening;            /* the invite is under way */
-    bool is_over;               /* on_close has ended: that letter frees it */
-    struct event *close_event;  /* closed while opening; NULL: not so */
-    struct conn_queue queue;    /* as last reported */
+    bool is_waiting;           /* its handler awaits */
+    bool is_bound;             /* the guest's own letter has not come yet */
+    bool is_opening;           /* the invite is under way */
+    bool is_over;              /* on_close has ended: that letter frees it */
+    struct event *close_event; /* closed while opening; NULL: not so */
+    struct conn_queue queue;   /* as last reported */
 };
 
 /* What the home loop has for each other loop. */
@@ -192,8 +192,7 @@ void far_refuse(
     struct app *a, struct conn_id conn, int status, const char *text);
 /* As conn_close(), and as there on_closed follows at once: nothing that comes
  * from the client counts any more. */
-void far_shut(
-    struct client *cl, uint16_t code, const char *reason, size_t len);
+void far_shut(struct client *cl, uint16_t code, const char *reason, size_t len);
 /* A message of it had its turn; `is_waiting`: its handler awaits. */
 void far_taken(struct client *cl, size_t len, bool is_waiting);
 /* The live settings are others now. */

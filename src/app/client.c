@@ -49,8 +49,7 @@ static struct client *alloc_client(
     return cl;
 }
 
-struct client *client_new(
-    struct app *a, const struct client_identity *who)
+struct client *client_new(struct app *a, const struct client_identity *who)
 {
     struct client *cl = alloc_client(who, who->ip);
     if (cl == NULL) {
@@ -245,8 +244,7 @@ void client_level(struct client *cl, bool is_slow)
         cl->event_count >= 2 * LIMIT_INBOX_CLIENT_EVENTS) {
         return;
     }
-    struct event *ev =
-        event_new(cl->app, is_slow ? EVENT_SLOW : EVENT_DRAIN);
+    struct event *ev = event_new(cl->app, is_slow ? EVENT_SLOW : EVENT_DRAIN);
     ev->client = cl;
     inbox_queue(cl->app, ev);
 }

@@ -22,7 +22,9 @@ static void refuse(
     struct app *a, struct conn_id conn, int status, const char *text)
 {
     if (conn.loop != loop_index(a->loop)) {
-        far_refuse(a, conn, status, text);
+        if (!a->is_closing) { /* else nobody is there, nor may be written to */
+            far_refuse(a, conn, status, text);
+        }
         return;
     }
     struct conn *c = net_find(a->net, conn);

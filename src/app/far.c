@@ -103,8 +103,7 @@ void far_refuse(
     post_to(a, conn.loop, &r->letter, branch_on_refusal);
 }
 
-int far_invite(
-    struct app *a, struct client *cl, const char *head, size_t len)
+int far_invite(struct app *a, struct client *cl, const char *head, size_t len)
 {
     struct conn_id conn = cl->member.conn;
     struct invite *in = quota_alloc(sizeof(*in) + len);
@@ -182,7 +181,9 @@ void far_on_errand(struct letter *l, struct loop *here)
     ev->is_binary = e->is_binary;
     ev->owns_data = true; /* the letter is what holds it */
     ev->block = e;
-    inbox_take(a, ev);
+    /* Queued, not taken: letters are opened in a row, and a handler in between
+     * would hold up the others and jump the turns that clients take. */
+    inbox_queue(a, ev);
 }
 
 void far_on_level(struct letter *l, struct loop *here)

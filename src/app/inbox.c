@@ -158,10 +158,8 @@ static int start(struct app *a, struct event *ev)
         cl->is_busy = true;
     }
     /* Told of its turn when it has had it; it outlives a message's event. */
-    struct client *far = cl != NULL && cl->far != NULL &&
-                                 ev->kind == EVENT_MESSAGE
-                             ? cl
-                             : NULL;
+    struct client *far =
+        cl != NULL && cl->far != NULL && ev->kind == EVENT_MESSAGE ? cl : NULL;
     size_t len = ev->len;
     /* The vm takes one task more: for what the server itself does in it. */
     int rc = ERR_QUOTA;

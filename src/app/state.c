@@ -291,8 +291,8 @@ void state_start(struct state *s)
     s->is_loading = false;
     s->app->conn_settings = s->settings.conn;
     word_set(&s->app->placement, s->settings.placement);
-    word_set(&s->app->takes_requests,
-        s->handlers[HANDLER_ON_REQUEST] != LUA_NOREF);
+    word_set(
+        &s->app->takes_requests, s->handlers[HANDLER_ON_REQUEST] != LUA_NOREF);
     hub_set_policy(s->app->hub, s->settings.conn.policy);
     api_room_apply_rules(s);
     api_time_start(s);

@@ -34,7 +34,7 @@ struct blob {
     struct meter *meter; /* ref; NULL: charged to nobody */
     uint8_t is_scratch;  /* shared by one turn's direct sends: whoever keeps
                              a range of it beyond the turn copies it out */
-    uint8_t data[];
+    _Alignas(8) uint8_t data[]; /* lists of numbers lie in some */
 };
 
 /* NULL when the meter is at its cap or memory is out; size < 4 GiB. `meter`

@@ -35,8 +35,8 @@ struct cast {
     struct hub *h;
     const struct hub_message *msg;
     struct tape *tape;
-    struct range range; /* lent by the tape; no blob: not encoded yet */
-    bool is_refused;    /* the app's meter said no */
+    struct range range;        /* lent by the tape; no blob: not encoded yet */
+    bool is_refused;           /* the app's meter said no */
     enum outbox_policy policy; /* of what is collected for other loops */
     bool has_far;              /* something is */
     uint32_t queued;

@@ -159,8 +159,8 @@ static bool post_batch(struct hub *h, uint32_t loop, struct fanout f)
     return rc == 0;
 }
 
-void far_send_batch(struct hub *h, const struct fanout *f, uint32_t *queued,
-    uint32_t *dropped)
+void far_send_batch(
+    struct hub *h, const struct fanout *f, uint32_t *queued, uint32_t *dropped)
 {
     for (uint32_t i = 0; i < h->far_count; i++) {
         struct far_batch *b = &h->far[i].batch;

@@ -153,11 +153,11 @@ void far_cast_room(struct hub *h, struct room *r, const struct fanout *f,
 /* Notes a member for far_send_batch(). False: there is no memory for it. */
 bool far_collect(struct hub *h, const struct member *m) NODISCARD;
 /* One letter for each loop that members were collected for. */
-void far_send_batch(struct hub *h, const struct fanout *f, uint32_t *queued,
-    uint32_t *dropped);
+void far_send_batch(
+    struct hub *h, const struct fanout *f, uint32_t *queued, uint32_t *dropped);
 /* To one member. 0 or ERR_FULL. */
-int far_send(struct hub *h, const struct member *m,
-    const struct fanout *f) NODISCARD;
+int far_send(
+    struct hub *h, const struct member *m, const struct fanout *f) NODISCARD;
 
 /* cast.c */
 /* Calls fn for each member that is excepted, for some perhaps twice; returns

@@ -33,8 +33,8 @@ void room_fini(struct room *r)
     }
 }
 
-struct room *room_new(const char *name, size_t len, uint32_t home,
-    const struct room_rule *rule)
+struct room *room_new(
+    const char *name, size_t len, uint32_t home, const struct room_rule *rule)
 {
     struct room *r = quota_alloc(sizeof(*r) + len + 1);
     if (r == NULL) {
@@ -110,7 +110,7 @@ uint32_t room_ids(
         r = &h->everybody;
     }
     uint32_t n = 0;
-    for (const struct part *p = &r->here; p != NULL; p = p->next) {
+    for (const struct part *p = &r->here; p != NULL && n < cap; p = p->next) {
         n += part_ids(p, ids + n, cap - n);
     }
     return room_count(r);

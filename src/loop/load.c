@@ -34,8 +34,8 @@ void load_turn(struct loop *l)
     uint64_t permille = (cpu_ns - a->cpu_ns) * 1000 / (passed_ms * NS_PER_MS);
     a->sampled_ms = now_ms;
     a->cpu_ns = cpu_ns;
-    word_set(&a->figure, now_ms << STAMP_SHIFT |
-                             (permille > 1000 ? 1000 : permille));
+    word_set(&a->figure,
+        now_ms << STAMP_SHIFT | (permille > 1000 ? 1000 : permille));
 }
 
 uint32_t loop_load(const struct loop *l)

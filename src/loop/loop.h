@@ -1,9 +1,10 @@
 /* loop.h -- one thread, one turn at a time.
  *
  * A turn: poll, dispatch what is ready, open letters (loop/mailbox.h), then the
- * hooks, in the order of enum loop_phase. libuv owns timers, signals, file watching, worker threads
- * and wake-ups; sockets go through loop/io (see there for why). Everything
- * here belongs to the thread that runs the loop. */
+ * hooks, in the order of enum loop_phase. libuv owns timers, signals, file
+ * watching, worker threads and wake-ups; sockets go through loop/io (see there
+ * for why). What is here belongs to the thread that runs the loop, but for
+ * what says otherwise. */
 #ifndef LOOP_LOOP_H
 #define LOOP_LOOP_H
 

@@ -64,7 +64,7 @@ struct letter_chain {
 struct mailbox {
     struct word pending;    /* sent here and not opened yet */
     struct word has_staged; /* outgoing_mask is not 0 */
-    pthread_mutex_t lock; /* a leaf: for box and is_asleep */
+    pthread_mutex_t lock;   /* a leaf: for box and is_asleep */
     struct letter_chain box;
     bool is_asleep; /* the owner waits in its poll and wants a ring */
     /* The rest is the owner's. */

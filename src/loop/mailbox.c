@@ -38,6 +38,9 @@ static void chain_init(struct letter_chain *c)
 
 static void chain_append(struct letter_chain *to, struct letter_chain *from)
 {
+    if (from->first == NULL) {
+        return;
+    }
     *to->last = from->first;
     to->last = from->last;
     chain_init(from);

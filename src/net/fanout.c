@@ -135,8 +135,8 @@ static struct fanout_letter *new_letter(
     return l;
 }
 
-int fanout_post(struct net *n, uint32_t loop, struct meter *window,
-    const struct fanout *f)
+int fanout_post(
+    struct net *n, uint32_t loop, struct meter *window, const struct fanout *f)
 {
     ASSERT(loop < n->peer_count && loop != loop_index(n->loop), "I1");
     ASSERT(f->key_len <= LIMIT_KEY_BYTES, "I6");

@@ -308,8 +308,8 @@ static int set_option(int fd, int level, int name, int value)
  * EADDRINUSE. Once it is bound the option is set, which lets the sockets of the
  * other loops come after it, and nobody else who does not say so first.
  * SO_REUSEADDR only passes over connections of a former run in TIME_WAIT. */
-static int bind_and_listen(int fd, const struct sockaddr *address,
-    socklen_t len, bool is_first)
+static int bind_and_listen(
+    int fd, const struct sockaddr *address, socklen_t len, bool is_first)
 {
     int rc = 0;
     if (!is_first) {
@@ -479,19 +479,17 @@ static int listen_beside(int fd)
     socklen_t only_len = sizeof(only);
     if (getsockname(fd, (struct sockaddr *)&ss, &len) != 0 ||
         (ss.ss_family == AF_INET6 &&
-            getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &only_len) !=
-                0)) {
+            getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &only_len) != 0)) {
         return -errno;
     }
-    int beside = socket(
-        ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int beside =
+        socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (beside < 0) {
         return -errno;
     }
     int rc = prepare_socket(beside, ss.ss_family, only == 0);
     if (rc == 0) {
-        rc = bind_and_listen(
-            beside, (const struct sockaddr *)&ss, len, false);
+        rc = bind_and_listen(beside, (const struct sockaddr *)&ss, len, false);
     }
     if (rc != 0) {
         close(beside);

@@ -5,9 +5,9 @@
  * order of its members. The common case is one send() from here without
  * touching the connection; everything else goes to conn_write.c.
  *
- * A lane outlives its connection by LANE_DIRTY (and its tag) alone: the slot may be given
- * out again while it still stands in the ring, and must not stand there
- * twice.
+ * A lane outlives its connection by LANE_DIRTY (and its tag) alone: the slot
+ * may be given out again while it still stands in the ring, and must not stand
+ * there twice.
  *
  * Laws: I1, I2 (the ring has a place for every slot). */
 #include "net/net.h"

@@ -91,8 +91,8 @@ struct net {
     uint32_t conn_count;
     struct http_parser *spare_parser; /* NULL: none */
     const struct guard *guard;
-    size_t bodies_bytes;   /* of all bodies of requests under way */
-    struct http_parser *answering;    /* whose request the router has now */
+    size_t bodies_bytes;           /* of all bodies of requests under way */
+    struct http_parser *answering; /* whose request the router has now */
     struct blob *read_buf; /* loop-wide; replaced while somebody borrows it */
     struct loop_hook flush_hook;
 };

@@ -61,9 +61,10 @@ static const struct command commands[] = {
         "reloads; SIGUSR1 logs the counters.\n",
         CONFIG_FOR_RUN, go_run},
     {"serve", "DIR", "serve all apps below DIR",
-        "Each directory in DIR that has a main.lua is an app, and is served at\n"
-        "/ITS-NAME/. The port is opened first; an app that does not load answers\n"
-        "503 until its files are mended, the others serve. Otherwise as `run`.\n",
+        "Each directory in DIR that has a main.lua is an app, and is served\n"
+        "at /ITS-NAME/. The port is opened first; an app that does not load\n"
+        "answers 503 until its files are mended, the others serve. Otherwise\n"
+        "as `run`.\n",
         CONFIG_FOR_RUN, go_serve},
     {"check", "DIR", "load the app in DIR and say what is wrong",
         "Reads the settings, compiles and runs main.lua as `run` would, and\n"

@@ -117,8 +117,8 @@ static void ask_app(const struct route *route, struct site *site,
     }
 }
 
-static void serve_file(struct site *site, struct conn *c,
-    const struct http_request *r)
+static void serve_file(
+    struct site *site, struct conn *c, const struct http_request *r)
 {
     if (strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0) {
         refuse(c, r, 405, "Only GET and HEAD are answered here.",
@@ -128,8 +128,8 @@ static void serve_file(struct site *site, struct conn *c,
             false);
     } else {
         /* "/NAME" alone is its directory, too. */
-        files_serve(app_files(site->app), c, r,
-            r->path[0] != '\0' ? r->path : "/");
+        files_serve(
+            app_files(site->app), c, r, r->path[0] != '\0' ? r->path : "/");
     }
 }
 

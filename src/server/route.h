@@ -8,10 +8,10 @@ struct sites;
 
 /* Of one loop. */
 struct route {
-    const struct sites *sites;      /* shared, does not change */
-    struct net *net;                /* of this loop */
-    enum placement placement;       /* where an app does not say */
-    bool is_stopping;               /* everything is refused with 503 */
+    const struct sites *sites; /* shared, does not change */
+    struct net *net;           /* of this loop */
+    enum placement placement;  /* where an app does not say */
+    bool is_stopping;          /* everything is refused with 503 */
 };
 
 /* What the listener is given. */

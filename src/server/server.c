@@ -103,8 +103,7 @@ static int find_sites(struct server *s)
         sites_init_one(&s->sites, s->config->operand);
         return 0;
     }
-    int rc = sites_init_below(
-        &s->sites, s->config->operand, why, sizeof(why));
+    int rc = sites_init_below(&s->sites, s->config->operand, why, sizeof(why));
     if (rc != 0) {
         log_event(
             LOG_ERROR, NULL, "cannot serve %s: %s", s->config->operand, why);

@@ -85,8 +85,7 @@ int signals_start(struct server *s)
         return UV_EINVAL;
     }
     for (unsigned i = 0; i < SERVER_SIGNALS; i++) {
-        int rc =
-            uv_signal_init(loop_uv(s->workers[0].loop), &s->signals[i]);
+        int rc = uv_signal_init(loop_uv(s->workers[0].loop), &s->signals[i]);
         if (rc != 0) {
             return rc;
         }

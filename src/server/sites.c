@@ -43,7 +43,8 @@ static bool is_name(const char *name)
 {
     size_t len = strlen(name);
 
-    return len > 0 && len < SERVER_NAME_BYTES && strspn(name, NAME_CHARS) == len;
+    return len > 0 && len < SERVER_NAME_BYTES &&
+           strspn(name, NAME_CHARS) == len;
 }
 
 /* A directory with a main.lua in it. */
@@ -61,8 +62,7 @@ static bool is_app(const char *dir)
 static struct site *add_site(struct sites *s)
 {
     if ((s->count & (s->count + 1)) == 0) {
-        s->list =
-            mem_realloc(s->list, (s->count * 2 + 1) * sizeof(*s->list));
+        s->list = mem_realloc(s->list, (s->count * 2 + 1) * sizeof(*s->list));
     }
     return &s->list[s->count++];
 }
@@ -72,8 +72,7 @@ static void look_at(struct sites *s, const char *dir, const char *name)
     char path[PATH_MAX];
     int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
 
-    if (name[0] == '.' || n < 0 || (size_t)n >= sizeof(path) ||
-        !is_app(path)) {
+    if (name[0] == '.' || n < 0 || (size_t)n >= sizeof(path) || !is_app(path)) {
         return;
     }
     if (!is_name(name)) {
@@ -109,8 +108,7 @@ int sites_init_below(
     }
     (void)closedir(d);
     if (s->count == 0) {
-        (void)snprintf(
-            why, why_bytes, "no directory below it has a main.lua");
+        (void)snprintf(why, why_bytes, "no directory below it has a main.lua");
         return -ENOENT;
     }
     qsort(s->list, s->count, sizeof(*s->list), by_name);

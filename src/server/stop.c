@@ -34,14 +34,13 @@
 static void look_here(struct timer *t)
 {
     struct worker *w = container_of(t, struct worker, look_timer);
-    if (w->stage == SERVER_CLOSING &&
-        loop_now_ms(w->loop) >= w->idle_ends_ms) {
+    if (w->stage == SERVER_CLOSING && loop_now_ms(w->loop) >= w->idle_ends_ms) {
         /* Idle between two requests, or a long download. */
         net_kill_idle(w->net);
     }
     word_set(&w->is_cut, w->net->conn_count == 0);
-    word_set(&w->is_empty,
-        w->net->conn_count == 0 && tenancy_client_count(w) == 0);
+    word_set(
+        &w->is_empty, w->net->conn_count == 0 && tenancy_client_count(w) == 0);
     timer_start(w->loop, &w->look_timer, LOOK_MS);
 }
 
@@ -88,7 +87,7 @@ static void finish(struct worker *w)
 
 void stop_enter(struct worker *w, enum server_stage stage)
 {
-    static void (*const enter[SERVER_STAGES])(struct worker *w) = {
+    static void (*const enter[SERVER_STAGES])(struct worker * w) = {
         [SERVER_ASKING] = ask,
         [SERVER_CLOSING] = close_clients,
         [SERVER_CUTTING] = cut,
@@ -195,15 +194,13 @@ void stop_begin(struct server *s, const char *reason)
     }
     uint64_t clients = 0;
     for (uint32_t i = 0; i < s->worker_count; i++) {
-        clients += metric_get(
-            loop_metrics(s->workers[i].loop), METRIC_CLIENTS);
+        clients += metric_get(loop_metrics(s->workers[i].loop), METRIC_CLIENTS);
     }
     log_event(LOG_INFO, NULL,
         "%s: stopping, %" PRIu64 " clients to close in %u ms", reason, clients,
         s->config->drain_ms);
     move_on(s, SERVER_ASKING);
-    s->stage_ends_ms =
-        loop_now_ms(l) + LIMIT_STOP_HANDLER_MS + PATIENCE_MS;
+    s->stage_ends_ms = loop_now_ms(l) + LIMIT_STOP_HANDLER_MS + PATIENCE_MS;
     timer_init(&s->stop_timer, look);
     timer_start(l, &s->stop_timer, LOOK_MS);
 }

@@ -5,7 +5,7 @@
  * load keeps nothing from the others; its clients are told to come again
  * (route.c), and it is tried again when somebody has touched its files.
  *
- * Laws: I1 (a site's app is its home loop's), I4 (the others read the state). */
+ * Laws: I1 (a site's app is its home loop's), I4 (others read its state). */
 #include "server/tenancy.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -46,8 +46,7 @@ static void fail(struct worker *w, struct site *site)
 {
     set_state(site, SITE_FAILED);
     if (site->watch == NULL && w->server->config->reload) {
-        site->watch =
-            watch_new(w->loop, site->dir, on_files_changed, site);
+        site->watch = watch_new(w->loop, site->dir, on_files_changed, site);
     }
 }
 
@@ -159,8 +158,8 @@ static void on_app_stopped(void *arg)
     note_stopped(site->home);
 }
 
-void tenancy_stop(struct worker *w, const char *reason,
-    void (*on_stopped)(struct worker *w))
+void tenancy_stop(
+    struct worker *w, const char *reason, void (*on_stopped)(struct worker *w))
 {
     const struct sites *sites = &w->server->sites;
     w->on_apps_stopped = on_stopped;

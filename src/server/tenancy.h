@@ -12,8 +12,8 @@ void tenancy_begin(struct worker *w);
 /* The files of all of them are looked at again, one app a turn (SIGHUP). */
 void tenancy_reload(struct worker *w);
 /* on_stop in all of them; `on_stopped(w)` when the last has ended. */
-void tenancy_stop(struct worker *w, const char *reason,
-    void (*on_stopped)(struct worker *w));
+void tenancy_stop(
+    struct worker *w, const char *reason, void (*on_stopped)(struct worker *w));
 void tenancy_close_clients(
     struct worker *w, uint16_t code, const char *reason, uint32_t spread_ms);
 void tenancy_kill_clients(struct worker *w);

@@ -45,7 +45,7 @@ def lines(server):
 @pytest.fixture
 def full(serve):
     """A server with as many clients as it has descriptors for."""
-    server = serve(ECHO)
+    server = serve(ECHO, "--workers", "1") # each loop tells of its own port
     limit(server, descriptors(server) + ROOM)
     server.clients = [Peer(server.port).open() for _ in range(ROOM)]
     yield server

@@ -53,7 +53,7 @@ def test_a_server_says_where_it_is_in_one_line(serve):
     server = serve(ECHO)
     (record,) = [r for r in server.log if " on http://" in r["msg"]]
     assert re.fullmatch(
-        r"moonwire \d+\.\d+\.\d+ · app0 on http://127\.0\.0\.1:%d"
+        r"moonwire \d+\.\d+\.\d+ · app0(, \d+ loops,)? on http://127\.0\.0\.1:%d"
         % server.port, record["msg"])
     assert record["level"] == "info"
 

@@ -220,9 +220,11 @@ describe("client", function()
     local peer, client = play.connect()
     expect(client:queue()).equals { messages = 0, bytes = 0, dropped = 0 }
     client:send("12345")
-    local queue = client:queue()
-    expect(queue.messages).is(1)
-    expect(queue.bytes > 5).is(true)
+    if not _G.peers.are_far then -- of those elsewhere it is known as last told
+      local queue = client:queue()
+      expect(queue.messages).is(1)
+      expect(queue.bytes > 5).is(true)
+    end
     peer:words(1)
     expect(client:queue().messages).is(0)
     play.reset()

@@ -1,6 +1,10 @@
 /* stage.h -- a whole app on a real loop, net and scheduler, with peers at the
  * other ends of socket pairs: for the unit tests of app. What an app logs is
- * kept, and nothing here waits longer than it must. */
+ * kept, and nothing here waits longer than it must.
+ *
+ * With STAGE_FAR all connections live on a second loop, so that whatever holds
+ * for an app holds for clients elsewhere, too. The two loops take turns on this
+ * thread. */
 #ifndef TESTS_APP_STAGE_H
 #define TESTS_APP_STAGE_H
 
@@ -11,8 +15,9 @@
 #include <setjmp.h>
 #include <cmocka.h>
 /* clang-format on */
-#include "app/app_priv.h"
+#include "app/branch_priv.h"
 #include "base/mem.h"
+#include "loop/mailbox.h"
 #include "net/net.h"
 #include "proto/frame.h"
 #include "script/fiber.h"
@@ -52,6 +57,9 @@ struct peer {
 struct stage {
     struct loop *loop;
     struct net *net;
+    struct loop *far_loop; /* STAGE_FAR; else NULL */
+    struct net *nets[2];
+    struct net *conn_net; /* where connections live */
     struct sched *sched;
     struct app *app; /* NULL: not open */
     struct conn_router router;
@@ -115,6 +123,7 @@ static inline void stage_init(struct stage *st)
     st->loop = loop_new(0);
     st->net = net_new(st->loop);
     st->sched = sched_new(st->loop);
+    st->conn_net = st->net;
     st->router =
         (struct conn_router){.on_request = stage_on_request, .user = st};
     settings_init(&(struct settings){0}); /* keeps the linker honest */
@@ -126,6 +135,15 @@ static inline void stage_init(struct stage *st)
         .outbox = {1 << 20, 256, 2000},
         .policy = OUTBOX_CLOSE,
     };
+#ifdef STAGE_FAR
+    st->far_loop = loop_new(1);
+    st->nets[0] = st->net;
+    st->nets[1] = net_new(st->far_loop);
+    st->conn_net = st->nets[1];
+    for (int i = 0; i < 2; i++) {
+        net_meet(st->nets[i], st->nets, 2, &st->router, &st->settings);
+    }
+#endif
 }
 
 static inline struct app_config stage_config(struct stage *st)
@@ -291,7 +309,13 @@ static inline void peer_read(struct peer *p)
 
 static inline void stage_turn(struct stage *st, int wait_ms)
 {
-    loop_turn(st->loop, wait_ms);
+    if (st->far_loop != NULL) {
+        loop_turn(st->far_loop, wait_ms);
+        loop_turn(st->loop, 0);
+        loop_turn(st->far_loop, 0);
+    } else {
+        loop_turn(st->loop, wait_ms);
+    }
     for (size_t i = 0; i < st->peer_count; i++) {
         peer_read(st->peers[i]);
     }
@@ -342,7 +366,7 @@ static inline struct peer *peer_new(struct stage *st)
     assert_int_equal(
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     p->fd = fds[1];
-    assert_non_null(conn_new(st->net, fds[0], &st->router, &st->settings));
+    assert_non_null(conn_new(st->conn_net, fds[0], &st->router, &st->settings));
     return p;
 }
 
@@ -429,12 +453,36 @@ static inline bool peer_has(const struct peer *p, const char *word)
     return strstr(p->words, word) != NULL;
 }
 
+/* What waits for the app's Lua, of all clients. */
+static inline uint32_t stage_events(const struct stage *st)
+{
+    const struct app *a = st->app;
+    return st->far_loop == NULL ? a->inbox.events : a->branches[1]->events;
+}
+
+static inline size_t stage_bytes(const struct stage *st)
+{
+    const struct app *a = st->app;
+    return st->far_loop == NULL ? a->inbox.bytes : a->branches[1]->bytes;
+}
+
+static inline uint64_t stage_conn_metric(const struct stage *st, enum metric m)
+{
+    return metric_get(loop_metrics(st->conn_net->loop), m);
+}
+
 /* ---- the end ---- */
 
 static inline void stage_close_app(struct stage *st)
 {
     if (st->app != NULL) {
         app_kill_clients(st->app);
+        net_kill_all(st->conn_net, true);
+        while (st->far_loop != NULL && !(mailbox_is_quiet(st->loop) &&
+                                           mailbox_is_quiet(st->far_loop))) {
+            loop_turn(st->far_loop, 0);
+            loop_turn(st->loop, 0);
+        }
         app_close(st->app);
         st->app = NULL;
     }
@@ -445,7 +493,7 @@ static inline void stage_fini(struct stage *st)
 {
     char command[128];
     /* Connections past OPEN still point to the app's settings. */
-    net_kill_all(st->net, true);
+    net_kill_all(st->conn_net, true);
     stage_close_app(st);
     for (size_t i = 0; i < st->peer_count; i++) {
         if (st->peers[i]->fd >= 0) {
@@ -455,8 +503,15 @@ static inline void stage_fini(struct stage *st)
     }
     loop_turn(st->loop, 0);
     loop_turn(st->loop, 0);
-    assert_int_equal(st->net->conn_count, 0);
-    assert_int_equal(metric_get(loop_metrics(st->loop), METRIC_CLIENTS), 0);
+    assert_int_equal(st->conn_net->conn_count, 0);
+    assert_int_equal(
+        metric_get(loop_metrics(st->conn_net->loop), METRIC_CLIENTS), 0);
+    if (st->far_loop != NULL) {
+        loop_turn(st->far_loop, 0);
+        loop_turn(st->far_loop, 0);
+        net_free(st->conn_net);
+        loop_free(st->far_loop);
+    }
     sched_free(st->sched);
     net_free(st->net);
     loop_free(st->loop);

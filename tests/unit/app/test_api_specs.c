@@ -107,6 +107,8 @@ static int give_peers(lua_State *L)
         lua_pushcfunction(L, f->func);
         lua_setfield(L, -2, f->name);
     }
+    lua_pushboolean(L, stage->far_loop != NULL);
+    lua_setfield(L, -2, "are_far");
     return 0;
 }
 

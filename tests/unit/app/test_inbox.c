@@ -139,16 +139,16 @@ static void a_client_whose_events_pile_up_is_read_no_more(void **state)
     assert_int_equal(
         send(a->fd, frames, sizeof(frames), MSG_NOSIGNAL), sizeof(frames));
     stage_pass(&st, 30);
-    assert_int_equal(st.app->inbox.events, LIMIT_INBOX_CLIENT_EVENTS);
-    assert_true(metric_get(loop_metrics(st.loop), METRIC_PAUSES) > 0);
+    assert_int_equal(stage_events(&st), LIMIT_INBOX_CLIENT_EVENTS);
+    assert_true(stage_conn_metric(&st, METRIC_PAUSES) > 0);
     peer_say(b, "go");
     UNTIL(&st, a->messages == 500);
     const char *at = peer_take(a);
     for (int i = 0; i < 500; i++) {
         assert_int_equal(strtol(at, (char **)(uintptr_t)&at, 10), i);
     }
-    assert_int_equal(st.app->inbox.events, 0);
-    assert_int_equal(st.app->inbox.bytes, 0);
+    UNTIL(&st, stage_events(&st) == 0);
+    assert_int_equal(stage_bytes(&st), 0);
     stage_fini(&st);
 }
 
@@ -181,8 +181,8 @@ static void the_bytes_that_wait_are_bounded_too(void **state)
                         p[i]->fd, text + at, sizeof(text) - at, MSG_NOSIGNAL);
                     at += n > 0 ? (size_t)n : 0;
                     stage_turn(&st, 0);
-                    assert_true(st.app->inbox.bytes <
-                                2 * LIMIT_INBOX_BYTES + (1 << 20));
+                    assert_true(
+                        stage_bytes(&st) < 2 * LIMIT_INBOX_BYTES + (1 << 20));
                     if (n < 0) {
                         break;
                     }
@@ -194,10 +194,10 @@ static void the_bytes_that_wait_are_bounded_too(void **state)
             }
         }
     }
-    UNTIL(&st, st.app->inbox.bytes > LIMIT_INBOX_BYTES / 4);
+    UNTIL(&st, stage_bytes(&st) > LIMIT_INBOX_BYTES / 4);
     peer_say(gate, "go");
-    UNTIL(&st, st.app->inbox.events == 0);
-    assert_int_equal(st.app->inbox.bytes, 0);
+    UNTIL(&st, stage_events(&st) == 0);
+    assert_int_equal(stage_bytes(&st), 0);
     stage_fini(&st);
 }
 
@@ -211,13 +211,14 @@ static void each_way_to_leave_ends_in_one_on_close(void **state)
         p[i] = peer_open(&st, "/");
         peer_say(p[i], "hi");
     }
-    UNTIL(&st, metric_get(loop_metrics(st.loop), METRIC_MESSAGES_IN) == 5);
+    UNTIL(&st, stage_conn_metric(&st, METRIC_MESSAGES_IN) == 5);
     peer_cut(p[0]);
     peer_say_close(p[1], 4001);
     shutdown(p[2]->fd, SHUT_WR);
     send(p[3]->fd, "\xff\xff\xff", 3, MSG_NOSIGNAL); /* no frame at all */
     UNTIL(&st, st.app->client_count == 1);
     app_kill_clients(st.app);
+    net_kill_all(st.conn_net, true);
     UNTIL(&st, st.app->client_count == 0);
     assert_logged(&st, "diary of 1: open hi close 1006;");
     assert_logged(&st, "diary of 2: open hi close 4001;");
@@ -243,7 +244,7 @@ static void whoever_leaves_while_on_connect_waits_was_never_there(void **state)
     assert_int_equal(app_client_count(st.app), 2);
     peer_cut(a);
     UNTIL(&st, b->status == 101);
-    assert_int_equal(app_client_count(st.app), 1);
+    UNTIL(&st, app_client_count(st.app) == 1);
     peer_cut(b);
     UNTIL(&st, st.app->client_count == 0);
     assert_int_equal(stage_logged(&st, "diary of"), 1);
@@ -422,7 +423,7 @@ static void when_all_tasks_are_taken_events_wait_for_one(void **state)
     peer_say(a, "1");
     stage_pass(&st, 20);
     assert_int_equal(a->messages, 0);
-    assert_int_equal(st.app->inbox.events, 1);
+    assert_int_equal(stage_events(&st), 1);
     /* The server itself still finds a task to reload with. */
     stage_write(&st, "main.lua", "function on_message(c, m) c:send('new') end");
     st.app->drain_old_ms = 20;

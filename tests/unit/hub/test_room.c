@@ -68,8 +68,8 @@ static void check(const struct room *r)
     assert_true(r->here.sorted <= r->here.len && r->here.len <= r->here.cap);
     for (uint32_t i = 0; i < r->here.len; i++) {
         if (i > 0 && i < r->here.sorted) {
-            assert_true(
-                (r->here.slots[i - 1] & ~ROOM_DEAD) < (r->here.slots[i] & ~ROOM_DEAD));
+            assert_true((r->here.slots[i - 1] & ~ROOM_DEAD) <
+                        (r->here.slots[i] & ~ROOM_DEAD));
         }
         if (r->here.slots[i] & ROOM_DEAD) {
             assert_null(r->here.members[i]);

@@ -114,6 +114,28 @@ static void a_letter_can_be_sent_back(void **state)
     loop_free(b);
 }
 
+/* The sender counts its letters before it puts them into the box; whoever looks
+ * in between finds a count and nothing else, and must not mind. */
+static void a_letter_that_is_counted_and_not_there_yet_comes_later(void **state)
+{
+    (void)state;
+    struct loop *a = loop_new(0);
+    struct loop *b = loop_new(1);
+    heard_count = 0;
+    word_add(&b->mailbox.pending, 1);
+    loop_turn(b, 0);
+    loop_turn(b, 0);
+    word_sub(&b->mailbox.pending, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        post_note(a, b, i);
+        loop_turn(a, 0);
+        loop_turn(b, -1);
+        assert_int_equal(heard_count, i + 1);
+    }
+    loop_free(a);
+    loop_free(b);
+}
+
 static void work_slowly(struct letter *l, struct loop *here)
 {
     (void)usleep(300);
@@ -256,6 +278,8 @@ int main(void)
         cmocka_unit_test(letters_are_opened_in_order_at_the_receiver),
         cmocka_unit_test(a_loop_may_write_to_itself),
         cmocka_unit_test(a_letter_can_be_sent_back),
+        cmocka_unit_test(
+            a_letter_that_is_counted_and_not_there_yet_comes_later),
         cmocka_unit_test(opening_letters_ends_with_its_time),
         cmocka_unit_test(loops_that_all_write_to_all_lose_nothing),
         cmocka_unit_test(a_loop_that_works_looks_busy_and_one_that_sleeps_idle),

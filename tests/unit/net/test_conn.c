@@ -154,8 +154,7 @@ static void data_and_pongs_of_one_turn_all_leave(void **state)
     client_expect(&s.c, FRAME_BINARY, "b", 1);
     client_expect_nothing(&s.c);
     assert_null(s.c.conn->outbox);
-    assert_int_equal(conn_lane(s.c.conn)->flags & 0xff,
-        LANE_OPEN | LANE_PLAIN);
+    assert_int_equal(conn_lane(s.c.conn)->flags & 0xff, LANE_OPEN | LANE_PLAIN);
     end(&s);
 }
 
