@@ -145,6 +145,19 @@ static void read_ping(lua_State *L, struct manifest_parse *p, const char *path)
         (uint32_t)manifest_read_ms(L, p, path, 100, 24 * 3600 * 1000);
 }
 
+static void read_pong(lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->conn.pong_ms =
+        (uint32_t)manifest_read_ms(L, p, path, 100, LIMIT_MAX_WAIT_MS);
+}
+
+static void read_closing(
+    lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->conn.close_ms =
+        (uint32_t)manifest_read_ms(L, p, path, 100, LIMIT_MAX_CLOSE_MS);
+}
+
 static void read_placement(
     lua_State *L, struct manifest_parse *p, const char *path)
 {
@@ -281,6 +294,8 @@ static const struct manifest_key top_keys[] = {
     {"limits", read_limits},
     {"rate", read_rate},
     {"ping", read_ping},
+    {"pong", read_pong},
+    {"closing", read_closing},
     {"placement", read_placement},
     {"origins", read_origins},
     {"concurrent", read_concurrent},

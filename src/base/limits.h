@@ -104,6 +104,7 @@
 #define LIMIT_DEFAULT_PING_MS 30000
 #define LIMIT_PONG_MS         10000
 #define LIMIT_CLOSE_MS        5000
+#define LIMIT_MAX_CLOSE_MS    60000
 #define LIMIT_CLOSE_REASON    123 /* RFC 6455 5.5.1: 125 less the code */
 #define LIMIT_CONTROL_BYTES   125 /* RFC 6455 5.5 */
 

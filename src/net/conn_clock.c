@@ -94,6 +94,12 @@ static uint32_t tick_pings(struct conn *c)
             return s->pong_ms - silent;
         }
         metric_add(c->net->metrics, METRIC_PONG_TIMEOUTS, 1);
+        char ip[CONN_IP_BYTES];
+        conn_ip(c, ip);
+        log_event(LOG_INFO, NULL,
+            "client %s cut off: it said nothing for ping (%u ms) and pong "
+            "(%u ms)",
+            ip, s->ping_ms, s->pong_ms);
         conn_kill(c, true);
         return 0;
     }

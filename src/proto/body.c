@@ -174,7 +174,7 @@ enum body_result body_read(struct body_reader *b, const uint8_t *p, size_t n,
     size_t *used, const uint8_t **piece, size_t *len, const char **detail)
 {
     *used = 0;
-    if (b->state == BODY_LENGTH && b->total > b->max) {
+    if (b->state == BODY_LENGTH && b->total > b->max && n > 0) {
         return BODY_TOO_BIG;
     }
     while (b->state != BODY_COMPLETE) {

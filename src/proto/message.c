@@ -276,8 +276,8 @@ static int read_header(
 }
 
 /* Keeps unmasked bytes of a data frame. */
-static int keep_data(
-    struct message_part *part, const uint8_t *p, size_t n, struct message *out)
+static int keep_data(struct message_part *part, size_t max, const uint8_t *p,
+    size_t n, struct message *out)
 {
     if (part->opcode == FRAME_TEXT && !part->compressed) {
         bool is_end = part->frame.fin && part->got + n == part->frame.length;
@@ -286,9 +286,10 @@ static int keep_data(
             return rc;
         }
     }
-    /* The buffer doubles, so it is at most twice what has come; but never
-     * more than the headers so far announced. */
-    part->data.max = (size_t)part->announced;
+    /* The buffer doubles, so it is at most twice what has come. Where the last
+     * frame says how much there will be, no more than that; before it, that
+     * bound would have each of many small fragments move the whole. */
+    part->data.max = part->frame.fin ? (size_t)part->announced : max;
     if (n != 0 && buf_add(&part->data, p, n) != 0) {
         return refuse(out, ERR_NOMEM, "no memory for a split message");
     }
@@ -296,8 +297,8 @@ static int keep_data(
 }
 
 /* Takes what is here of a frame's payload. */
-static int read_payload(
-    struct message_part *part, uint8_t **p, size_t *n, struct message *out)
+static int read_payload(struct message_part *part, size_t max, uint8_t **p,
+    size_t *n, struct message *out)
 {
     const struct frame_header *h = &part->frame;
     uint64_t missing = h->length - part->got;
@@ -306,7 +307,7 @@ static int read_payload(
     if ((h->opcode & FRAME_BIT_CONTROL) != 0) {
         memcpy(part->control + part->got, *p, here);
     } else {
-        int rc = keep_data(part, *p, here, out);
+        int rc = keep_data(part, max, *p, here, out);
         if (rc != 0) {
             return rc;
         }
@@ -329,7 +330,7 @@ static int read_split(
                 return rc == FRAME_MORE ? 0 : rc;
             }
         }
-        int rc = read_payload(part, p, n, out);
+        int rc = read_payload(part, r->max, p, n, out);
         if (rc != 0 || part->got < part->frame.length) {
             return rc;
         }
