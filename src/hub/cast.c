@@ -157,7 +157,11 @@ static struct fanout fanout_of(const struct cast *c, enum outbox_policy policy)
 static void cast_to_room(
     struct cast *c, struct room *r, const struct hub_target *to)
 {
-    part_tidy(&r->here);
+    /* All of them, and before anybody is hidden: closing gaps would take who
+     * is only hidden for one that has left. */
+    for (struct part *p = &r->here; p != NULL; p = p->next) {
+        part_tidy(p);
+    }
     uint32_t addressed = room_count(r) - cast_each_excepted(c->h, to, hide, r);
     c->tape = &r->tape;
     if (addressed > 0 && encode(c)) {
@@ -200,6 +204,7 @@ static void collect(
         c->has_far = true;
     } else {
         c->dropped++;
+        count_metric(c->h, METRIC_DROPPED_APP, 1);
     }
 }
 

@@ -38,23 +38,24 @@ void far_fini(struct hub *h)
     mem_free(h->far);
 }
 
+/* For want of room in the app's meter, or of memory; what the window refuses
+ * is counted there. */
+static void count_dropped(const struct hub *h, uint32_t members)
+{
+    metric_add(h->net->metrics, METRIC_DROPPED_APP, members);
+}
+
 static int post(struct hub *h, uint32_t loop, const struct fanout *f)
 {
     struct far_loop *l = far_loop_of(h, loop);
     if (l->window == NULL) {
         l->window = meter_new(LIMIT_WINDOW_BYTES);
         if (l->window == NULL) {
+            count_dropped(h, f->list != NULL ? f->count - f->except_count : 1);
             return ERR_FULL;
         }
     }
     return fanout_post(h->net, loop, l->window, f);
-}
-
-/* For want of room in the app's meter; what the window refuses is counted
- * there. */
-static void count_dropped(const struct hub *h, uint32_t members)
-{
-    metric_add(h->net->metrics, METRIC_DROPPED_APP, members);
 }
 
 bool far_collect(struct hub *h, const struct member *m)
@@ -65,7 +66,6 @@ bool far_collect(struct hub *h, const struct member *m)
         struct fanout_target *p =
             quota_realloc(b->targets, cap * sizeof(*b->targets));
         if (p == NULL) {
-            count_dropped(h, 1);
             return false;
         }
         b->targets = p;
@@ -100,11 +100,20 @@ static uint32_t collect_excepted(struct member *m, void *arg)
     return 1;
 }
 
+/* How many of the part it is for, where the excepted are not all collected. */
+static uint32_t count_not_hidden(const struct part *p)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->len; i++) {
+        n += (p->slots[i] & ROOM_DEAD) == 0;
+    }
+    return n;
+}
+
 /* Returns whether it is on its way. */
 static bool post_part(struct hub *h, struct part *p, struct fanout f)
 {
     const struct far_batch *except = &far_loop_of(h, p->loop)->batch;
-    part_tidy(p);
     f.list = part_list(p, h->meter);
     f.count = part_count(p);
     f.except = except->targets;
@@ -125,9 +134,13 @@ void far_cast_room(struct hub *h, struct room *r, const struct fanout *f,
     for (struct part *p = r->here.next; p != NULL; p = p->next) {
         struct far_batch *except = &far_loop_of(h, p->loop)->batch;
         uint32_t members = part_count(p) - except->count;
-        if (members == 0) {
+        if (e.is_incomplete) {
+            members = count_not_hidden(p);
+            count_dropped(h, members);
+            *dropped += members;
+        } else if (members == 0) {
             /* nobody there, or nobody it is for */
-        } else if (!e.is_incomplete && post_part(h, p, *f)) {
+        } else if (post_part(h, p, *f)) {
             *queued += members;
         } else {
             *dropped += members;

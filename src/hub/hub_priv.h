@@ -119,8 +119,8 @@ int part_reserve(struct part *p) NODISCARD;
 /* Returns the member's index. */
 uint32_t part_add(struct part *p, struct member *m);
 void part_remove(struct part *p, uint32_t index);
-/* Called before a walk: drops dead places and restores the order where either
- * has become worth its cost. */
+/* Called before a walk, and before anybody is hidden from it: drops dead places
+ * and restores the order where either has become worth its cost. */
 void part_tidy(struct part *p);
 /* Copies at most `cap` members' ids, in order; returns how many. */
 uint32_t part_ids(const struct part *p, uint64_t *ids, uint32_t cap);

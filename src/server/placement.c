@@ -11,12 +11,16 @@
 
 #define BUSY       800 /* of 1000: home has no time for more */
 #define WORTH_MORE 150 /* another one has so much more time than home */
+#define ALIKE      50  /* as good as the same */
 
-static uint32_t least_loaded(const struct placement_loop *loops, uint32_t count)
+/* Where the connection is, unless another one has notably less to do: the
+ * figures are a tenth of a second old, and a burst would all go to one. */
+static uint32_t least_loaded(
+    const struct placement_loop *loops, uint32_t count, uint32_t here)
 {
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < count; i++) {
-        if (loops[i].load < loops[best].load) {
+    uint32_t best = here;
+    for (uint32_t i = 0; i < count; i++) {
+        if (loops[i].load + ALIKE < loops[best].load) {
             best = i;
         }
     }
@@ -48,7 +52,7 @@ uint32_t placement_choose(enum placement how,
     if (how == PLACEMENT_SPREAD) {
         return spread(loops, count, here);
     }
-    uint32_t best = least_loaded(loops, count);
+    uint32_t best = least_loaded(loops, count, here);
     bool is_worth_it = loops[home].load > BUSY &&
                        loops[best].load + WORTH_MORE < loops[home].load;
     return is_worth_it ? best : home;

@@ -64,8 +64,9 @@ int tenancy_load(struct worker *w, struct site *site)
     }
     int rc = app_open(&site->app, &app_config, why, sizeof(why));
     if (rc != 0) {
-        log_no_start(site, rc, why[0] != '\0' ? why : err_text(rc));
+        /* Who reads of it may mend it at once: it is watched by then. */
         fail(w, site);
+        log_no_start(site, rc, why[0] != '\0' ? why : err_text(rc));
         return rc;
     }
     bool had_failed = site_get_state(site) == SITE_FAILED;

@@ -13,7 +13,8 @@ rounds=${2:-5}
 seconds=${3:-2}
 here=$(cd "$(dirname "$0")" && pwd)
 out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
+pids=
+trap 'rm -rf "$out"; [ -z "$pids" ] || kill $pids' EXIT
 
 median() { sort -n | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'; }
 
@@ -23,6 +24,7 @@ start() { # name port app options...
     "$build/moonwire" run "$here/apps/$app" --listen "127.0.0.1:$port" \
         --log-level error "$@" &
     eval "pid_$name=$!"
+    pids="$pids $!"
 }
 
 row() { # mode conns n size
@@ -37,7 +39,8 @@ row() { # mode conns n size
         port=19411
         for name in one home spread auto; do
             eval "pid=\$pid_$name"
-            "$build/bench_load" $port "$pid" "$@" "$seconds" > "$out/line"
+            timeout 60 "$build/bench_load" $port "$pid" "$@" "$seconds" \
+                > "$out/line"
             sed 's/.*CPU //; s/ us.*//' "$out/line" >> "$out/$name.cpu"
             sed 's|.* s, \([0-9]*\)/s.*|\1|' "$out/line" |
                 awk '{print $1 / 1000}' >> "$out/$name.rate"
@@ -45,8 +48,9 @@ row() { # mode conns n size
         done
         i=$((i + 1))
     done
-    # shellcheck disable=SC2154 # set by start()
-    kill "$pid_one" "$pid_home" "$pid_spread" "$pid_auto"
+    # shellcheck disable=SC2086 # a list
+    kill $pids
+    pids=
     wait
     printf '%-18s' "$*"
     for name in one home spread auto; do

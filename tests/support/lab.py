@@ -50,13 +50,36 @@ class Lab(Server):
             self.close()
 
 
-def serve(directory, main, conf=None, files=None, args=()):
-    """A Lab with this app. A sanitizer's memory of what was freed is kept
-    small, so that a bound on memory can be seen at all."""
+def environment():
+    """A sanitizer's memory of what was freed is kept small, so that a bound on
+    memory can be seen at all."""
     options = [o for o in (os.environ.get("ASAN_OPTIONS"),
                            "quarantine_size_mb=4") if o]
+    return {"ASAN_OPTIONS": ":".join(options)}
+
+
+def serve(directory, main, conf=None, files=None, args=()):
+    """A Lab with this app."""
     return Lab(write_app(pathlib.Path(directory) / "app", main, conf, files),
-               "--drain", "0s", *args, env={"ASAN_OPTIONS": ":".join(options)})
+               "--drain", "0s", *args, env=environment())
+
+
+def serve_many(directory, apps, args=()):
+    """A Lab with all of these, {name: arguments of write_app()}; each at
+    /NAME/. Returns when all of them have been loaded, if they can be."""
+    root = pathlib.Path(directory) / "apps"
+    for name, app in apps.items():
+        write_app(root / name, **app)
+    lab = Lab(root, "--drain", "0s", "--log-level", "debug", *args,
+              env=environment(), command="serve")
+    try:
+        for name in apps:
+            lab.wait_log(lambda r: r.get("event") == "load"
+                         and r["app"] == name)
+    except BaseException:
+        lab.close()
+        raise
+    return lab
 
 
 def signal_and_wait(server, number, predicate):

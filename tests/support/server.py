@@ -33,14 +33,17 @@ PATIENCE_S = 30
 class Server:
     """`moonwire run APP_DIR --listen 127.0.0.1:PORT ARGS...`
 
+    command="serve": all apps below that directory.
     copy=True: serves a copy of the directory, which the test may edit.
     port=0: any free port. It is kept over restart().
     env: variables beside those of the test itself; MOONWIRE_* are not handed
     on, since they are settings of the server.
     """
 
-    def __init__(self, app_dir, *args, env=None, port=0, copy=False):
+    def __init__(self, app_dir, *args, env=None, port=0, copy=False,
+                 command="run"):
         self._temporary = None
+        self.command = command
         self.dir = pathlib.Path(app_dir)
         if copy:
             self._temporary = tempfile.mkdtemp(prefix="moonwire-test-")
@@ -80,7 +83,7 @@ class Server:
         """Returns when it listens."""
         seen = len(self.log)
         self.process = subprocess.Popen(
-            [BINARY, "run", str(self.dir), "--listen",
+            [BINARY, self.command, str(self.dir), "--listen",
              "%s:%d" % (HOST, self.port), *self.args],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, env=self.env)

@@ -19,12 +19,24 @@ static void a_blob_is_as_large_as_asked_and_has_one_owner(void **state)
     assert_int_equal(b->size, 1000);
     assert_int_equal(b->refs, 1);
     assert_int_equal(b->is_scratch, 0);
+    assert_int_equal((uintptr_t)b->data % sizeof(uint64_t), 0);
     memset(b->data, 'x', 1000);
     blob_unref(b);
     blob_unref(NULL);
     b = blob_new(NULL, 0);
     assert_int_equal(b->size, 0);
     blob_unref(b);
+}
+
+static void structs_can_be_laid_into_a_blob(void **state)
+{
+    (void)state;
+    for (size_t size = 0; size < 40; size++) {
+        struct blob *b = blob_new(NULL, size);
+        assert_int_equal((uintptr_t)b->data % sizeof(void *), 0);
+        memset(b->data, 'x', size);
+        blob_unref(b);
+    }
 }
 
 static void the_last_reference_frees(void **state)
@@ -176,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_blob_is_as_large_as_asked_and_has_one_owner),
+        cmocka_unit_test(structs_can_be_laid_into_a_blob),
         cmocka_unit_test(the_last_reference_frees),
         cmocka_unit_test(the_cap_is_exact),
         cmocka_unit_test(a_meter_without_room_refuses_any_size),

@@ -1,10 +1,14 @@
 /* peers.h -- a loop, a hub and real connections over socket pairs. What a
- * peer has been sent is read back as words: the payloads of its frames. */
+ * peer has been sent is read back as words: the payloads of its frames.
+ *
+ * More loops can stand beside it: worlds without a hub, whose peers are members
+ * of the hub at home. One thread turns them all. */
 #ifndef TESTS_HUB_PEERS_H
 #define TESTS_HUB_PEERS_H
 
 #include "base/mem.h"
 #include "hub/hub_priv.h"
+#include "loop/mailbox.h"
 #include "net/conn.h"
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +28,7 @@ struct peer {
 };
 
 struct world {
+    struct world *home; /* itself, or the one with the hub */
     struct loop *loop;
     struct net *net;
     struct meter *meter;
@@ -92,13 +97,14 @@ static void world_on_request(
         w->arriving, &w->settings);
 }
 
-/* `meter_cap`: of all outboxes together; `outbox_bytes`: of each. */
-static void world_open(struct world *w, size_t meter_cap, uint32_t outbox_bytes)
+/* A loop of its own for members of the hub at `home`. */
+static void world_open_at(
+    struct world *w, struct world *home, uint32_t index, uint32_t outbox_bytes)
 {
     memset(w, 0, sizeof(*w));
-    w->loop = loop_new(0);
+    w->home = home;
+    w->loop = loop_new(index);
     w->net = net_new(w->loop);
-    w->meter = meter_new(meter_cap);
     w->settings = (struct conn_settings){
         .message_bytes = 1 << 16,
         .ping_ms = 100000,
@@ -108,6 +114,13 @@ static void world_open(struct world *w, size_t meter_cap, uint32_t outbox_bytes)
         .policy = OUTBOX_CLOSE,
     };
     w->router = (struct conn_router){.on_request = world_on_request, .user = w};
+}
+
+/* `meter_cap`: of all outboxes together; `outbox_bytes`: of each. */
+static void world_open(struct world *w, size_t meter_cap, uint32_t outbox_bytes)
+{
+    world_open_at(w, w, 0, outbox_bytes);
+    w->meter = meter_new(meter_cap);
     struct hub_config config = {
         .net = w->net,
         .meter = w->meter,
@@ -148,8 +161,9 @@ static void peer_open(struct world *w, struct peer *p, const char *user)
     }
     assert_ptr_equal(p->conn, c);
     size_t user_len = user == NULL ? 0 : strlen(user);
-    assert_int_equal(
-        hub_enter(w->hub, &p->m, ++w->next_id, conn_get_id(c), user, user_len),
+    struct world *home = w->home;
+    assert_int_equal(hub_enter(home->hub, &p->m, ++home->next_id,
+                         conn_get_id(c), user, user_len),
         0);
 }
 
@@ -175,11 +189,15 @@ static void world_close(struct world *w, struct peer *peers, size_t n)
         loop_turn(w->loop, 0);
     }
     assert_int_equal(w->net->conn_count, 0);
-    hub_free(w->hub);
+    if (w->home == w) {
+        hub_free(w->hub);
+    }
     net_free(w->net);
     loop_free(w->loop);
-    assert_int_equal(meter_used(w->meter), 0);
-    meter_unref(w->meter);
+    if (w->home == w) {
+        assert_int_equal(meter_used(w->meter), 0);
+        meter_unref(w->meter);
+    }
 }
 
 static void peer_drop(struct peer *p, size_t n)
@@ -247,7 +265,8 @@ static bool peer_read(struct peer *p)
 static bool peer_is_owed(const struct peer *p)
 {
     const struct lane *l = &p->world->net->lanes[p->m.conn.slot];
-    return l->blob != NULL || (l->flags & LANE_SLOW) != 0;
+    return l->blob != NULL || (l->flags & LANE_SLOW) != 0 ||
+           !mailbox_is_quiet(p->world->loop);
 }
 
 /* One turn of the loop, and all that it brought. */
@@ -262,6 +281,9 @@ static void peer_turn(struct peer *p)
 static const char *peer_take(struct peer *p)
 {
     p->words[0] = '\0';
+    if (p->world->home != p->world) {
+        loop_turn(p->world->home->loop, 0); /* its letters leave */
+    }
     peer_turn(p);
     for (int i = 0; i < 10000 && peer_is_owed(p); i++) {
         peer_turn(p);

@@ -318,6 +318,235 @@ static void the_listener_may_be_closed_by_what_it_let_in(void **state)
     close(late);
 }
 
+/* ---- one port for two loops ---- */
+
+/* A second loop with its own net, beside the world's. */
+static struct {
+    struct loop *loop;
+    struct net *net;
+    struct listener *ln;
+} second;
+
+static int open_two_loops(void **state)
+{
+    second.loop = loop_new(1);
+    second.net = net_new(second.loop);
+    second.ln = NULL;
+    return open_world(state);
+}
+
+static int close_two_loops(void **state)
+{
+    if (second.ln != NULL) {
+        listener_close(second.ln);
+    }
+    net_kill_all(second.net, false);
+    loop_turn(second.loop, 0);
+    net_free(second.net);
+    loop_free(second.loop);
+    return close_world(state);
+}
+
+static int share(const struct listener *first)
+{
+    return listener_share(
+        &second.ln, second.net, first, &world.router, &world.settings);
+}
+
+static uint64_t accepted_by_second(void)
+{
+    return metric_get(loop_metrics(second.loop), METRIC_ACCEPTED);
+}
+
+static void turns_of_both(int n)
+{
+    while (n-- > 0) {
+        loop_turn(world.loop, 0);
+        loop_turn(second.loop, 0);
+    }
+}
+
+#define DEALT 200
+
+/* Whom the kernel gives one to is a matter of its hash: all to one side comes
+ * once in 2 to the 199th. */
+static void both_loops_of_a_port_get_connections(void **state)
+{
+    (void)state;
+    int fds[DEALT];
+    assert_int_equal(open_at("127.0.0.1:0"), 0);
+    assert_int_equal(share(ln), 0);
+    assert_string_equal(listener_address(second.ln), listener_address(ln));
+    for (int i = 0; i < DEALT; i++) {
+        fds[i] = open_socket();
+        connect_to(fds[i], port_of(ln));
+    }
+    turns_of_both(8);
+    uint64_t here = world_metric(&world, METRIC_ACCEPTED);
+    assert_in_range(here, 1, DEALT - 1);
+    assert_int_equal(here + accepted_by_second(), DEALT);
+    assert_int_equal(second.net->conn_count, accepted_by_second());
+    for (int i = 0; i < DEALT; i++) {
+        close(fds[i]);
+    }
+}
+
+static void a_shared_port_is_in_use_for_all_who_did_not_share_it(void **state)
+{
+    (void)state;
+    struct listener *none = NULL;
+    char any[32];
+    assert_int_equal(open_at("127.0.0.1:0"), 0);
+    snprintf(any, sizeof(any), ":%u", port_of(ln));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(listener_open(&none, second.net, listener_address(ln),
+                             &world.router, &world.settings),
+            -EADDRINUSE);
+        assert_int_equal(listener_open(&none, second.net, any, &world.router,
+                             &world.settings),
+            -EADDRINUSE);
+        assert_null(none);
+        if (i == 0) {
+            assert_int_equal(share(ln), 0);
+        }
+    }
+    /* As long as one of them listens. */
+    char address[64];
+    strcpy(address, listener_address(ln));
+    listener_close(ln);
+    ln = NULL;
+    assert_int_equal(open_at(address), -EADDRINUSE);
+    listener_close(second.ln);
+    second.ln = NULL;
+    assert_int_equal(open_at(address), 0);
+}
+
+static void a_port_is_not_to_be_had_for_who_does_not_ask_to_share_it(
+    void **state)
+{
+    (void)state;
+    assert_int_equal(open_at("127.0.0.1:0"), 0);
+    int fd = open_socket();
+    struct sockaddr_in a = {.sin_family = AF_INET,
+        .sin_port = htons((uint16_t)port_of(ln)),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int one = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    assert_int_equal(share(ln), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), -1);
+    assert_int_equal(errno, EADDRINUSE);
+    close(fd);
+}
+
+static void a_shared_port_has_the_options_of_the_first(void **state)
+{
+    (void)state;
+    assert_int_equal(open_at("127.0.0.1:0"), 0);
+    assert_int_equal(share(ln), 0);
+    listener_close(ln); /* now all come to the second */
+    ln = NULL;
+    int fd = open_socket();
+    connect_to(fd, port_of(second.ln));
+    turns_of_both(3);
+    assert_int_equal(accepted_by_second(), 1);
+    struct conn *c = NULL;
+    for (uint32_t i = 0; i < second.net->conns.capacity && c == NULL; i++) {
+        c = second.net->conns.entries[i].ptr;
+    }
+    assert_non_null(c);
+    int ours = conn_lane(c)->fd;
+    assert_int_equal(option_of(ours, IPPROTO_TCP, TCP_NODELAY), 1);
+    assert_int_equal(
+        option_of(ours, IPPROTO_TCP, TCP_NOTSENT_LOWAT), LIMIT_NOTSENT_BYTES);
+    assert_true(fcntl(ours, F_GETFL) & O_NONBLOCK);
+    assert_true(fcntl(ours, F_GETFD) & FD_CLOEXEC);
+    close(fd);
+}
+
+static bool connect_v6(int fd, unsigned port)
+{
+    struct sockaddr_in6 a = {.sin6_family = AF_INET6,
+        .sin6_port = htons((uint16_t)port),
+        .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    return fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
+}
+
+/* Those of either family come to the loop that is left. */
+static void a_shared_port_takes_both_families_as_the_first_did(void **state)
+{
+    (void)state;
+    assert_int_equal(open_at(":0"), 0);
+    assert_int_equal(share(ln), 0);
+    assert_string_equal(listener_address(second.ln), listener_address(ln));
+    listener_close(ln);
+    ln = NULL;
+    int v4 = open_socket();
+    int v6 = socket(AF_INET6, SOCK_STREAM, 0);
+    connect_to(v4, port_of(second.ln));
+    uint64_t expected = 1;
+    if (listener_address(second.ln)[0] == '[') {
+        assert_true(connect_v6(v6, port_of(second.ln)));
+        expected++;
+    }
+    turns_of_both(3);
+    assert_int_equal(accepted_by_second(), expected);
+    close(v4);
+    if (v6 >= 0) {
+        close(v6);
+    }
+}
+
+/* [::1] and [::] by name are of one family only, and so is what shares. */
+static void a_shared_port_of_one_family_stays_of_one(void **state)
+{
+    (void)state;
+    int rc = open_at("[::]:0");
+    if (rc == -EADDRNOTAVAIL || rc == -EAFNOSUPPORT) {
+        skip();
+    }
+    assert_int_equal(rc, 0);
+    assert_int_equal(share(ln), 0);
+    unsigned port = port_of(ln);
+    for (int i = 0; i < 2; i++) {
+        int v4 = open_socket();
+        struct sockaddr_in a = {.sin_family = AF_INET,
+            .sin_port = htons((uint16_t)port),
+            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        assert_int_equal(connect(v4, (struct sockaddr *)&a, sizeof(a)), -1);
+        assert_int_equal(errno, ECONNREFUSED);
+        close(v4);
+        if (ln != NULL) {
+            listener_close(ln);
+            ln = NULL;
+        }
+    }
+    int v6 = socket(AF_INET6, SOCK_STREAM, 0);
+    assert_true(connect_v6(v6, port));
+    turns_of_both(3);
+    assert_int_equal(accepted_by_second(), 1);
+    close(v6);
+}
+
+static void closing_one_of_them_leaves_the_other_the_port(void **state)
+{
+    (void)state;
+    assert_int_equal(open_at("127.0.0.1:0"), 0);
+    assert_int_equal(share(ln), 0);
+    listener_close(second.ln);
+    second.ln = NULL;
+    int fds[20];
+    for (int i = 0; i < 20; i++) {
+        fds[i] = open_socket();
+        connect_to(fds[i], port_of(ln));
+    }
+    turns_of_both(3);
+    assert_int_equal(world_metric(&world, METRIC_ACCEPTED), 20);
+    assert_int_equal(share(ln), 0); /* and it can be shared again */
+    for (int i = 0; i < 20; i++) {
+        close(fds[i]);
+    }
+}
+
 /* ---- out of descriptors ---- */
 
 #define CROWD 5
@@ -442,6 +671,8 @@ static void closing_during_the_pause_is_safe(void **state)
 
 #define IN_WORLD(test)                                                         \
     cmocka_unit_test_setup_teardown(test, open_world, close_world)
+#define ON_TWO_LOOPS(test)                                                     \
+    cmocka_unit_test_setup_teardown(test, open_two_loops, close_two_loops)
 
 int main(void)
 {
@@ -458,6 +689,13 @@ int main(void)
         IN_WORLD(a_storm_is_taken_in_bounded_portions),
         IN_WORLD(a_client_that_is_gone_before_it_is_accepted_does_no_harm),
         IN_WORLD(the_listener_may_be_closed_by_what_it_let_in),
+        ON_TWO_LOOPS(both_loops_of_a_port_get_connections),
+        ON_TWO_LOOPS(a_shared_port_is_in_use_for_all_who_did_not_share_it),
+        ON_TWO_LOOPS(a_port_is_not_to_be_had_for_who_does_not_ask_to_share_it),
+        ON_TWO_LOOPS(a_shared_port_has_the_options_of_the_first),
+        ON_TWO_LOOPS(a_shared_port_takes_both_families_as_the_first_did),
+        ON_TWO_LOOPS(a_shared_port_of_one_family_stays_of_one),
+        ON_TWO_LOOPS(closing_one_of_them_leaves_the_other_the_port),
         IN_WORLD(out_of_descriptors_clients_are_shed_and_the_loop_rests),
         IN_WORLD(closing_during_the_pause_is_safe),
     };

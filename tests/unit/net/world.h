@@ -14,6 +14,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "loop/mailbox.h"
 #include "net/conn_priv.h"
 #include "net/tape.h"
 #include "proto/handshake.h"
@@ -61,7 +62,13 @@ struct client {
     void (*on_slow)(struct client *c);
 };
 
-enum route { ROUTE_UPGRADE, ROUTE_LATER, ROUTE_REPLY, ROUTE_BODY };
+enum route {
+    ROUTE_UPGRADE,
+    ROUTE_LATER,
+    ROUTE_REPLY,
+    ROUTE_BODY,
+    ROUTE_MOVE /* to the loop `move_to` */
+};
 
 struct world {
     struct loop *loop;
@@ -72,11 +79,15 @@ struct world {
     struct conn_router router;
     struct conn_handler handler;
     enum route route;
+    uint32_t move_to;
     struct client *arriving; /* whose request is being answered */
     int requests;
     char paths[4096]; /* of all requests, each with a blank behind */
     bool keep_alive;
     struct conn_body *body;
+    /* Called with each request before it is answered. */
+    void (*on_request)(
+        struct world *w, struct conn *c, const struct http_request *r);
 };
 
 static inline struct range world_frame(
@@ -173,12 +184,17 @@ static void on_a_request(
     struct world *w = user;
     struct client *c = w->arriving;
     assert_non_null(c);
+    c->world = w; /* it may have come from another one */
     c->conn = conn;
+    c->id = conn_get_id(conn);
     w->requests++;
     strncat(w->paths, r->path, sizeof(w->paths) - strlen(w->paths) - 1);
     strncat(w->paths, " ", sizeof(w->paths) - strlen(w->paths) - 1);
     static const char text[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     char accept[HANDSHAKE_ACCEPT_BYTES + 1];
+    if (w->on_request != NULL) {
+        w->on_request(w, conn, r);
+    }
     switch (w->route) {
     case ROUTE_UPGRADE:
         handshake_accept(r, accept);
@@ -192,14 +208,15 @@ static void on_a_request(
         conn_reply_body(
             conn, "HTTP/1.1 200 OK\r\n\r\n", 19, w->body, w->keep_alive);
         break;
+    case ROUTE_MOVE: conn_move(conn, w->move_to); break;
     }
 }
 
-static inline void world_init(struct world *w)
+static inline void world_init_at(struct world *w, uint32_t index)
 {
     log_init(-1, LOG_ERROR, LOG_JSON);
     *w = (struct world){0};
-    w->loop = loop_new(0);
+    w->loop = loop_new(index);
     w->net = net_new(w->loop);
     w->meter = meter_new(64 * 1024 * 1024);
     tape_init(&w->tape, true);
@@ -222,6 +239,11 @@ static inline void world_init(struct world *w)
         .on_drain = on_its_drain,
     };
     w->keep_alive = true;
+}
+
+static inline void world_init(struct world *w)
+{
+    world_init_at(w, 0);
 }
 
 /* Ends everything, and finds every byte and every slot given back. */
