@@ -139,20 +139,17 @@ bool conn_body_feed(struct conn *c, uint8_t **p, size_t *n)
 {
     struct conn_incoming *in = c->extra->incoming;
     for (;;) {
-        const uint8_t *piece = NULL;
-        size_t len = 0;
+        struct body_piece piece = {.detail = "a malformed body"};
         size_t used = 0;
-        const char *detail = "a malformed body";
-        enum body_result rc =
-            body_read(&in->reader, *p, *n, &used, &piece, &len, &detail);
+        enum body_result rc = body_read(&in->reader, *p, *n, &used, &piece);
         *p += used;
         *n -= used;
         switch (rc) {
         case BODY_MORE: return false;
-        case BODY_BAD: return refuse_body(c, 400, detail);
+        case BODY_BAD: return refuse_body(c, 400, piece.detail);
         case BODY_TOO_BIG: return refuse_body(c, 413, "the body is too big");
         case BODY_DATA:
-            if (!keep(c, piece, len)) {
+            if (!keep(c, piece.p, piece.len)) {
                 return false;
             }
             break;

@@ -154,7 +154,7 @@ bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n)
         return conn_body_feed(c, p, n);
     }
     if (c->extra != NULL && c->extra->proxy != NULL &&
-        !conn_peer_feed(c, p, n)) {
+        (!conn_peer_feed(c, p, n) || *n == 0)) {
         return false;
     }
     if (c->p.http.parser == NULL) {

@@ -44,7 +44,7 @@ bool guard_admits(const struct guard *g, const struct ip *ip, uint64_t now_ms,
     struct tally_entry *e = tally_enter(g->tally, owner.b);
     if (e == NULL) {
         (void)snprintf(why, GUARD_WHY_BYTES, "too many addresses: %u are known",
-            LIMIT_ADDRESSES);
+            (unsigned)LIMIT_ADDRESSES);
         return false;
     }
     bool is_welcome = true;

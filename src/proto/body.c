@@ -158,12 +158,12 @@ static enum body_result take_byte(
 }
 
 static enum body_result take_piece(struct body_reader *b, const uint8_t *p,
-    size_t n, size_t *used, const uint8_t **piece, size_t *len)
+    size_t n, size_t *used, struct body_piece *out)
 {
-    *piece = p + *used;
-    *len = b->left < n - *used ? (size_t)b->left : n - *used;
-    *used += *len;
-    b->left -= *len;
+    out->p = p + *used;
+    out->len = b->left < n - *used ? (size_t)b->left : n - *used;
+    *used += out->len;
+    b->left -= out->len;
     if (b->left == 0) {
         b->state = b->state == BODY_LENGTH ? BODY_COMPLETE : CHUNK_CR;
     }
@@ -171,7 +171,7 @@ static enum body_result take_piece(struct body_reader *b, const uint8_t *p,
 }
 
 enum body_result body_read(struct body_reader *b, const uint8_t *p, size_t n,
-    size_t *used, const uint8_t **piece, size_t *len, const char **detail)
+    size_t *used, struct body_piece *out)
 {
     *used = 0;
     if (b->state == BODY_LENGTH && b->total > b->max && n > 0) {
@@ -182,9 +182,9 @@ enum body_result body_read(struct body_reader *b, const uint8_t *p, size_t n,
             return BODY_MORE;
         }
         if (b->state == BODY_LENGTH || b->state == CHUNK_DATA) {
-            return take_piece(b, p, n, used, piece, len);
+            return take_piece(b, p, n, used, out);
         }
-        enum body_result rc = take_byte(b, p[*used], detail);
+        enum body_result rc = take_byte(b, p[*used], &out->detail);
         if (rc == BODY_BAD || rc == BODY_TOO_BIG) {
             return rc;
         }

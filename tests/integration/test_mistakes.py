@@ -459,8 +459,8 @@ def test_a_reload_that_fails_says_why_and_the_old_one_goes_on(serve):
                  r"main\.lua:2: '\)' expected"),
                 ("main.lua", "local x = nil + 1\n", r"main\.lua:1: attempt"),
                 ("main.lua", "broadcast('x')\n", r"main\.lua:1: broadcast"),
-                ("app.conf.lua", "return { pong = 1 }",
-                 r"app\.conf\.lua:1: unknown setting 'pong'; did you mean "
+                ("app.conf.lua", "return { pnig = 1 }",
+                 r"app\.conf\.lua:1: unknown setting 'pnig'; did you mean "
                  r"'ping'\?")):
             mark = server.mark()
             if name != "main.lua":

@@ -58,13 +58,11 @@ static inline bool body_feed_feed(
 {
     struct body_feed *f = state;
     while (!f->is_over) {
-        const uint8_t *piece = NULL;
-        const char *detail = "(no detail)";
-        size_t len = 0;
+        struct body_piece piece = {.detail = "(no detail)"};
         size_t used;
-        enum body_result rc =
-            body_read(&f->reader, p, n, &used, &piece, &len, &detail);
-        if (rc == BODY_DATA && (piece < p || piece + len != p + used)) {
+        enum body_result rc = body_read(&f->reader, p, n, &used, &piece);
+        if (rc == BODY_DATA &&
+            (piece.p < p || piece.p + piece.len != p + used)) {
             abort(); /* it lies in the input */
         }
         p += used;
@@ -75,14 +73,14 @@ static inline bool body_feed_feed(
                 feed_printf(log, "bytes left over\n");
             }
             return true;
-        case BODY_DATA: body_feed_keep(f, piece, len); break;
+        case BODY_DATA: body_feed_keep(f, piece.p, piece.len); break;
         case BODY_END: f->is_over = true; break;
         case BODY_TOO_BIG:
             feed_printf(log, "too big\n");
             f->is_over = true;
             return false;
         case BODY_BAD:
-            feed_printf(log, "bad: %s\n", detail);
+            feed_printf(log, "bad: %s\n", piece.detail);
             f->is_over = true;
             return false;
         }
