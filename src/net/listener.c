@@ -199,7 +199,12 @@ static void turn_away(struct listener *ln, int fd)
         "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 10\r\n"
         "Content-Length: 0\r\nConnection: close\r\n\r\n";
     metric_add(loop_metrics(ln->net->loop), METRIC_TURNED_AWAY, 1);
-    (void)tcp_send(fd, word, sizeof(word) - 1);
+    size_t sent = 0;
+    ssize_t k = 1;
+    while (k > 0 && sent < sizeof(word) - 1) {
+        k = tcp_send(fd, word + sent, sizeof(word) - 1 - sent);
+        sent += k > 0 ? (size_t)k : 0;
+    }
     (void)shutdown(fd, SHUT_WR);
     close(fd);
 }
