@@ -9,8 +9,8 @@
  * knows how many messages, and how many bytes of them, are on their way to the
  * app or wait there: what it sent less what has been receipted. That is its
  * share of the app's inbox, and the rules are the inbox's own (inbox.c): a
- * client that has nothing else under way may still send when the others have
- * to rest. The end of a client needs no share: the guest is its own letter.
+ * client that has nothing else under way, nor a handler that awaits, may still
+ * send when the others have to rest. The end of a client needs no share: the guest is its own letter.
  *
  * Laws: I1, I2, I3 (a client's letters keep their order; its guest's own is
  * the last), I6. */
@@ -103,10 +103,17 @@ static bool is_below(const struct branch *b, unsigned quarters)
            b->bytes < (size_t)LIMIT_FAR_BYTES / 4 * quarters;
 }
 
+/* As is_idle() at home: its next message would have its turn soon. */
+static bool is_idle(const struct guest *g)
+{
+    return g->sent == 0 && !g->is_waiting;
+}
+
+/* Who is not idle is looked at with his next receipt. */
 static void pause_guest(struct guest *g)
 {
     g->is_paused = true;
-    if (g->sent == 0 && list_is_empty(&g->wait_node)) {
+    if (is_idle(g) && list_is_empty(&g->wait_node)) {
         list_push_tail(&g->branch->waiting, &g->wait_node);
     }
 }
@@ -114,9 +121,9 @@ static void pause_guest(struct guest *g)
 static bool can_take(void *user)
 {
     struct guest *g = user;
-    bool has_room = g->sent == 0 ? is_below(g->branch, 8)
-                                 : is_below(g->branch, 4) &&
-                                       g->sent < LIMIT_INBOX_CLIENT_EVENTS;
+    bool has_room = is_idle(g) ? is_below(g->branch, 8)
+                               : is_below(g->branch, 4) &&
+                                     g->sent < LIMIT_INBOX_CLIENT_EVENTS;
 
     if (!has_room) {
         pause_guest(g);
@@ -314,7 +321,7 @@ static void note_receipt(struct branch *b, const struct receipt *r)
     if (!g->is_paused) {
         return;
     }
-    if (g->sent == 0) {
+    if (is_idle(g)) {
         pause_guest(g);
     } else if (g->is_waiting ||
                (g->sent <= LIMIT_INBOX_CLIENT_EVENTS / 2 && is_below(b, 3))) {

@@ -8,7 +8,8 @@
  *       -- invite / refusal ------------>  101, or a status
  *       <- the invite comes back --------  is it open? on_open, or nothing
  *       <- errand -----------------------  a message
- *       -- receipts -------------------->  messages that had their turn
+ *       -- receipts -------------------->  messages that had their turn, and
+ *                                          whether a handler awaits
  *       <- level ------------------------  on_slow, on_drain
  *       -- shut, settings -------------->  close it; what a reload changed
  *       <- the guest itself -------------  it has ended: on_close
@@ -50,7 +51,7 @@ struct guest {
     struct list wait_node; /* in branch->waiting */
     uint32_t sent;         /* messages sent and not receipted */
     bool is_paused;
-    bool is_waiting; /* its handler awaits: nobody waits for the rest */
+    bool is_waiting; /* a handler of it awaits: nobody waits for the rest */
     /* Of the end. */
     uint16_t code;
     uint16_t reason_len;
@@ -72,7 +73,7 @@ struct far {
     bool is_orphan;  /* the client is gone, the receipt is still to write */
     uint32_t events; /* messages that had their turn since the last one */
     size_t bytes;
-    bool is_waiting;           /* its handler awaits */
+    bool is_waiting;           /* a handler of it awaits */
     bool is_bound;             /* the guest's own letter has not come yet */
     bool is_opening;           /* the invite is under way */
     bool is_over;              /* on_close has ended: that letter frees it */
@@ -193,8 +194,10 @@ void far_refuse(
 /* As conn_close(), and as there on_closed follows at once: nothing that comes
  * from the client counts any more. */
 void far_shut(struct client *cl, uint16_t code, const char *reason, size_t len);
-/* A message of it had its turn; `is_waiting`: its handler awaits. */
-void far_taken(struct client *cl, size_t len, bool is_waiting);
+/* A message of it had its turn. */
+void far_taken(struct client *cl, size_t len);
+/* A handler of it has begun to await, or none does any more. */
+void far_awaits(struct client *cl, bool is_waiting);
 /* The live settings are others now. */
 void far_settings_changed(struct app *a);
 

@@ -214,7 +214,7 @@ static void end_event(struct job *j)
 void event_abandon(struct event *ev)
 {
     if (ev->kind == EVENT_MESSAGE && ev->client->far != NULL) {
-        far_taken(ev->client, ev->len, false);
+        far_taken(ev->client, ev->len);
     }
     log_failure(ev, "memory", "no memory to begin");
     end_event(&ev->job);

@@ -170,7 +170,7 @@ void far_on_errand(struct letter *l, struct loop *here)
 
     (void)here;
     if (cl->is_closed || a->live->handlers[HANDLER_ON_MESSAGE] == LUA_NOREF) {
-        far_taken(cl, e->len, false);
+        far_taken(cl, e->len);
         quota_free(e);
         return;
     }
@@ -250,15 +250,12 @@ void far_settings_changed(struct app *a)
 
 /* ---- receipts ---- */
 
-void far_taken(struct client *cl, size_t len, bool is_waiting)
+static void want_receipt(struct client *cl)
 {
     struct app *a = cl->app;
     struct far *f = cl->far;
-    struct far_side *side = &a->far_sides[cl->member.conn.loop];
+    struct far_side *side = &a->far_sides[f->conn.loop];
 
-    f->events++;
-    f->bytes += len;
-    f->is_waiting = is_waiting;
     if (!list_is_empty(&f->node)) {
         return;
     }
@@ -267,6 +264,21 @@ void far_taken(struct client *cl, size_t len, bool is_waiting)
     if (list_is_empty(&a->receipt_hook.node)) {
         /* Handlers run before this turn's end, never in it. */
         loop_hook_add(a->loop, LOOP_END, &a->receipt_hook, write_receipts);
+    }
+}
+
+void far_taken(struct client *cl, size_t len)
+{
+    cl->far->events++;
+    cl->far->bytes += len;
+    want_receipt(cl);
+}
+
+void far_awaits(struct client *cl, bool is_waiting)
+{
+    if (cl->far->is_waiting != is_waiting) {
+        cl->far->is_waiting = is_waiting;
+        want_receipt(cl);
     }
 }
 

@@ -170,7 +170,7 @@ static int start(struct app *a, struct event *ev)
         a->inbox.failing_since_ms = 0;
         metric_add(loop_metrics(a->loop), METRIC_EVENTS, 1);
         if (far != NULL) {
-            far_taken(far, len, rc == TASK_PARKED);
+            far_taken(far, len);
         }
     }
     if (rc == TASK_PARKED) {
@@ -178,6 +178,9 @@ static int start(struct app *a, struct event *ev)
          * must not be looked at again. */
         if (!ev->owns_data) {
             ev->data = NULL;
+        }
+        if (cl != NULL && cl->far != NULL) {
+            far_awaits(cl, true);
         }
         resume_readers(a, cl);
         return 0;
@@ -326,6 +329,9 @@ void inbox_event_ended(struct event *ev)
     }
     if (ev->app->is_closing) {
         return;
+    }
+    if (cl->far != NULL) {
+        far_awaits(cl, false);
     }
     if (cl->state != ev->app->live) {
         reload_migrate(cl);

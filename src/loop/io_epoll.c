@@ -105,6 +105,7 @@ static int wait_for_events(struct loop *l, int wait_ms)
     /* A signal makes an empty turn: what it announced is looked at, and the
      * next wait is reckoned afresh. */
     ASSERT(n >= 0 || errno == EINTR, "the epoll set is sound");
+    load_wake(l);
     uv_update_time(&l->uv);
     return n < 0 ? 0 : n;
 }

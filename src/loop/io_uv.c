@@ -139,6 +139,7 @@ void io_poll(struct loop *l, int wait_ms)
     struct pollfd backend = {.fd = uv_backend_fd(&l->uv), .events = POLLIN};
     int n = poll(&backend, 1, loop_bound_wait(l, wait_ms));
     ASSERT(n >= 0 || errno == EINTR, "libuv's descriptor is sound");
+    load_wake(l);
     uv_run(&l->uv, UV_RUN_NOWAIT);
 }
 

@@ -22,6 +22,16 @@ static uint64_t thread_cpu_ns(void)
     return (uint64_t)ts.tv_sec * 1000 * NS_PER_MS + (uint64_t)ts.tv_nsec;
 }
 
+void load_sleep(struct loop *l)
+{
+    word_set(&l->load.is_asleep, 1);
+}
+
+void load_wake(struct loop *l)
+{
+    word_set(&l->load.is_asleep, 0);
+}
+
 void load_turn(struct loop *l)
 {
     struct load *a = &l->load;

@@ -118,9 +118,8 @@ static void poll_or_sleep(struct loop *l, int wait_ms)
     if (wait_ms == 0 || !mailbox_doze(l)) {
         io_poll(l, 0);
     } else {
-        word_set(&l->load.is_asleep, 1);
-        io_poll(l, wait_ms);
-        word_set(&l->load.is_asleep, 0);
+        load_sleep(l);
+        io_poll(l, wait_ms); /* it wakes up in there, before it calls */
     }
     load_turn(l);
 }

@@ -94,6 +94,8 @@ struct load {
 };
 
 void load_turn(struct loop *l);
+void load_sleep(struct loop *l); /* before a wait */
+void load_wake(struct loop *l);  /* behind it, before anybody is called */
 
 #define LOOP_MAGIC 0x4c4f4f50u /* "LOOP" */
 
@@ -127,7 +129,7 @@ struct loop {
 int io_init(struct loop *l) NODISCARD;
 void io_fini(struct loop *l);
 /* Waits at most wait_ms (-1: without bound), but never past what libuv has to
- * do; brings loop_now_ms() up to date, calls what is ready and lets libuv
+ * do; wakes up (load_wake); brings loop_now_ms() up to date, calls what is ready and lets libuv
  * run. */
 void io_poll(struct loop *l, int wait_ms);
 

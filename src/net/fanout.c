@@ -112,6 +112,11 @@ static struct fanout_letter *new_letter(
     size_t size = sizeof(struct fanout_letter) +
                   f->except_count * sizeof(struct fanout_target) + f->key_len;
     size_t cost = size + f->range->len;
+    /* One that is larger than the window takes all of it: as an outbox that
+     * holds nothing, it lets a message of any size through. */
+    if (cost > window->cap) {
+        cost = window->cap;
+    }
     if (!meter_charge(window, cost)) {
         return NULL;
     }

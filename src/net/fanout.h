@@ -6,7 +6,8 @@
  * order in which letters were posted; who has gone meanwhile is passed over.
  *
  * What is under way to a loop is bounded by a meter, the window (I2): letters
- * and the bytes of their frames are charged to it until they are opened. */
+ * and the bytes of their frames are charged to it until they are opened. One
+ * that is larger than the whole window goes when nothing else is under way. */
 #ifndef NET_FANOUT_H
 #define NET_FANOUT_H
 

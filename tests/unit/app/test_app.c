@@ -341,7 +341,7 @@ static void live_and_die(
         assert_int_equal(
             socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
         p->fd = fds[1];
-        (void)!conn_new(st.net, fds[0], &st.router, &st.settings);
+        (void)!conn_new(st.conn_net, fds[0], &st.router, &st.settings);
         static const char request[] =
             "GET /?name=ann HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -360,7 +360,7 @@ static void live_and_die(
                       stage_logged(&st, "error") == 0;
         peer_cut(p);
         stage_pass(&st, 4);
-        net_kill_all(st.net, true);
+        net_kill_all(st.conn_net, true);
         for (int i = 0; i < 200 && st.app->client_count > 0; i++) {
             stage_turn(&st, 1);
         }

@@ -348,6 +348,82 @@ static void what_came_in_one_packet_with_the_close_is_heard(void **state)
     stage_fini(&st);
 }
 
+/* ... also where a handler has awaited before: it does not any more. */
+static void what_came_before_a_close_is_answered_before_it(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "function on_message(c, m)\n"
+                     "  if m == 'wait' then sleep(0.005) end\n"
+                     "  c:send(m)\n"
+                     "end\n");
+    struct peer *a = peer_open(&st, "/");
+    peer_say(a, "wait");
+    UNTIL(&st, a->messages == 1);
+    stage_turns(&st, 2);
+    peer_say(a, "last");
+    peer_say_close(a, 1000);
+    UNTIL(&st, a->code != 0);
+    assert_string_equal(peer_take(a), "wait last");
+    stage_fini(&st);
+}
+
+static void a_close_does_not_wait_for_a_handler_that_waits(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "function on_open(c)\n"
+                     "  while not c.closed do sleep(0.002) end\n"
+                     "end\n"
+                     "function on_message() end\n");
+    struct peer *a = peer_open(&st, "/");
+    peer_say(a, "behind");
+    stage_turns(&st, 3);
+    peer_say_close(a, 1000);
+    UNTIL(&st, a->code == 1000);
+    UNTIL(&st, st.app->client_count == 0);
+    stage_fini(&st);
+}
+
+#ifndef MOONWIRE_TINY /* megabytes at three bytes a call */
+
+/* What they have queued leaves room for those whose handlers do not wait: here
+ * for the one who ends the waiting. */
+static void clients_whose_handlers_wait_do_not_keep_others_out(void **state)
+{
+    (void)state;
+    struct stage st;
+    static char text[60000];
+    struct peer *p[120];
+    memset(text, 'x', sizeof(text));
+    stage_start(&st, "local held = true\n"
+                     "function on_message(c, m)\n"
+                     "  if m == 'go' then held = false return end\n"
+                     "  while held do sleep(0.002) end\n"
+                     "  c:send('x')\n"
+                     "end\n");
+    struct peer *gate = peer_open(&st, "/");
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        p[i] = peer_open(&st, "/");
+        peer_send(p[i], FRAME_TEXT, text, 10);
+    }
+    stage_turns(&st, 3);
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        peer_send(p[i], FRAME_TEXT, text, sizeof(text));
+        stage_turn(&st, 0);
+    }
+    stage_pass(&st, 20);
+    peer_say(gate, "go");
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        UNTIL(&st, p[i]->messages == 2);
+    }
+    UNTIL(&st, stage_events(&st) == 0);
+    assert_int_equal(stage_bytes(&st), 0);
+    stage_fini(&st);
+}
+
+#endif
+
 static void a_client_that_lags_is_told_of_twice(void **state)
 {
     (void)state;
@@ -544,6 +620,11 @@ int main(void)
             on_close_may_wait_and_the_client_is_known_until_it_ends),
         cmocka_unit_test(an_error_ends_its_event_only),
         cmocka_unit_test(what_came_in_one_packet_with_the_close_is_heard),
+        cmocka_unit_test(what_came_before_a_close_is_answered_before_it),
+        cmocka_unit_test(a_close_does_not_wait_for_a_handler_that_waits),
+#ifndef MOONWIRE_TINY
+        cmocka_unit_test(clients_whose_handlers_wait_do_not_keep_others_out),
+#endif
         cmocka_unit_test(a_client_that_lags_is_told_of_twice),
         cmocka_unit_test(without_handlers_nothing_happens_and_nothing_is_kept),
         cmocka_unit_test(when_all_tasks_are_taken_events_wait_for_one),

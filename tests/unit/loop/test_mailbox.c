@@ -297,6 +297,39 @@ static void a_loop_that_works_looks_busy_and_one_that_sleeps_idle(void **state)
     loop_free(l);
 }
 
+struct sleeper {
+    struct io_watch watch;
+    struct loop *loop;
+    uint32_t seen;
+};
+
+static void on_sleeper_ready(struct io_watch *w, unsigned events)
+{
+    struct sleeper *s = container_of(w, struct sleeper, watch);
+    (void)events;
+    (void)usleep(350 * 1000);
+    s->seen = loop_load(s->loop);
+    io_remove(s->loop, w);
+}
+
+/* It was asleep when the readiness came, and is not while that is seen to. */
+static void a_loop_that_hangs_in_a_callback_looks_busy(void **state)
+{
+    (void)state;
+    int fds[2];
+    struct sleeper s = {.watch = {.fd = -1}, .loop = loop_new(0)};
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(
+        io_add(s.loop, &s.watch, fds[0], IO_READ, on_sleeper_ready), 0);
+    assert_int_equal(write(fds[1], "x", 1), 1);
+    loop_turn(s.loop, 1000);
+    assert_int_equal(s.seen, 1000);
+    loop_turn(s.loop, 0);
+    loop_free(s.loop);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +343,7 @@ int main(void)
         cmocka_unit_test(opening_letters_ends_with_its_time),
         cmocka_unit_test(loops_that_all_write_to_all_lose_nothing),
         cmocka_unit_test(a_loop_that_works_looks_busy_and_one_that_sleeps_idle),
+        cmocka_unit_test(a_loop_that_hangs_in_a_callback_looks_busy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -532,6 +532,31 @@ static void the_window_is_charged_until_the_letter_is_opened(void **state)
     end(&s);
 }
 
+/* As with an outbox: what an idle client could have at once is no matter of
+ * waiting for room. */
+static void an_empty_window_takes_a_frame_of_any_size(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    static char text[2000];
+    memset(text, 'x', sizeof(text) - 1);
+    meter_unref(s.window);
+    s.window = meter_new(1000);
+    assert_int_equal(post_to(&s, 0, text), 0);
+    assert_int_equal(meter_used(s.window), 1000);
+    assert_int_equal(post_to(&s, 0, "x"), ERR_FULL);
+    deliver(&s);
+    expect_text(&s.c[0], text);
+    assert_int_equal(meter_used(s.window), 0);
+    assert_int_equal(post_to(&s, 0, "x"), 0);
+    assert_int_equal(post_to(&s, 0, text), ERR_FULL);
+    deliver(&s);
+    expect_text(&s.c[0], "x");
+    client_expect_nothing(&s.c[0]);
+    end(&s);
+}
+
 static void a_full_window_refuses_and_counts(void **state)
 {
     (void)state;
@@ -805,6 +830,7 @@ int main(void)
         cmocka_unit_test(the_newest_of_a_key_replaces_what_waits),
 #endif
         cmocka_unit_test(the_window_is_charged_until_the_letter_is_opened),
+        cmocka_unit_test(an_empty_window_takes_a_frame_of_any_size),
         cmocka_unit_test(a_full_window_refuses_and_counts),
         cmocka_unit_test(a_refused_range_counts_each_of_its_frames),
         cmocka_unit_test(letters_hold_what_they_need_and_let_go_of_it),
