@@ -163,6 +163,9 @@ bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n)
             conn_start_timer(c, c->net->guard->handshake_ms);
         }
         c->flags |= CONN_HEAD_BEGUN;
+        if (c->extra != NULL) {
+            c->extra->said_ip = (struct ip){{0}}; /* that was another's */
+        }
     }
     size_t used = 0;
     enum http_result rc = http_parser_feed(c->p.http.parser, *p, *n, &used);

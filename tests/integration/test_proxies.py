@@ -84,6 +84,18 @@ def test_each_request_of_a_kept_connection_has_its_own_client(serve):
         assert peer.message().startswith("127.0.0.1 127.0.0.1 ")
 
 
+def test_a_bad_head_is_not_laid_to_the_client_before_it(serve):
+    server = serve(TELLS, *TRUST, files={"index.html": "here"})
+    mark = server.mark()
+    with Peer(server.port) as peer:
+        peer.send(b"GET / HTTP/1.1\r\nHost: x\r\n"
+                  b"X-Forwarded-For: 192.0.2.1\r\n\r\nGET / HTTP/1.1\n")
+        assert peer.response().status == 200
+        assert peer.response().status == 400
+    line = server.wait_log(lambda r: "400" in r["msg"], since=mark)
+    assert "127.0.0.1" in line["msg"] and "192.0.2.1" not in line["msg"]
+
+
 def test_the_log_names_who_is_behind_the_proxy(serve):
     server = serve(TELLS, *TRUST)
     with Peer(server.port) as peer:
