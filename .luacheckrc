@@ -14,8 +14,8 @@ local sandbox = {
     "tostring", "type", "utf8", "xpcall",
 }
 local handlers = {
-    "on_close", "on_connect", "on_drain", "on_error", "on_message", "on_open", "on_slow",
-    "on_start", "on_stop",
+    "on_close", "on_connect", "on_drain", "on_error", "on_message", "on_open", "on_request",
+    "on_slow", "on_start", "on_stop",
 }
 for _, place in ipairs(apps) do
   files[place] = { read_globals = sandbox, globals = handlers }

@@ -122,3 +122,7 @@ if(LUA_PROGRAM AND EXISTS ${CMAKE_SOURCE_DIR}/lua/docgen.lua)
     add_test(NAME style/docgen COMMAND ${LUA_PROGRAM}
         ${CMAKE_SOURCE_DIR}/lua/docgen.lua ${CMAKE_SOURCE_DIR} --check)
 endif()
+
+# Every rule of the protocol names a test that is there.
+add_test(NAME style/conformance COMMAND ${PYTHON}
+    ${CMAKE_SOURCE_DIR}/tests/style/check_conformance.py ${CMAKE_SOURCE_DIR})

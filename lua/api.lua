@@ -61,6 +61,13 @@ An error refuses with 500. If the connection dies meanwhile, neither `on_open` n
         text = "A client that lagged has caught up: less than an eighth is used.",
       },
       {
+        name = "on_request", kind = "event",
+        params = { { "request", "request", "what is asked for, with its body" } },
+        returns = { { "response|string|nil", "a table with any of `status` (200), `headers` (values are strings, or lists of them) and `body` (a string, or a table that is sent as JSON); a string is a body of plain text; nil is a 404" } },
+        text = [[A plain HTTP request came, of any method, that is no file of `public/`. The body has come whole before the handler is called
+(the operator's `--max-body` bounds it). The body of an answer has up to 16 MB. HEAD is answered like GET, without the body. An error answers with 500.]],
+      },
+      {
         name = "on_stop", kind = "event",
         params = { { "reason", "string", "why, for example \"shutdown\"" } },
         text = "The server is about to stop; every client is still connected. The handler has 2 seconds.",
@@ -74,7 +81,7 @@ An error refuses with 500. If the connection dies meanwhile, neither `on_open` n
   },
   {
     title = "Request",
-    text = "What `on_connect` is asked with. Read-only.",
+    text = "What `on_connect` and `on_request` are asked with. Read-only.",
     class = "request",
     items = {
       { name = "request.method", kind = "field", type = "string", text = "\"GET\"." },
@@ -82,11 +89,13 @@ An error refuses with 500. If the connection dies meanwhile, neither `on_open` n
       { name = "request.query", kind = "field", type = "table<string, string>", text = "Decoded; the last of a name wins." },
       { name = "request.headers", kind = "field", type = "table<string, string>", text = "Names in lower case; values of the same name joined with \", \"." },
       { name = "request.cookies", kind = "field", type = "table<string, string>", text = "The first of a name wins." },
-      { name = "request.ip", kind = "field", type = "string", text = "The peer's address." },
+      { name = "request.ip", kind = "field", type = "string", text = "The client's address: the peer's, or whom a trusted proxy names." },
       { name = "request.origin", kind = "field", type = "string?", text = "The Origin header." },
-      { name = "request.host", kind = "field", type = "string?", text = "The Host header." },
+      { name = "request.host", kind = "field", type = "string?", text = "The host that is asked for: the Host header's, or what a trusted proxy names." },
       { name = "request.protocols", kind = "field", type = "string[]", text = "Subprotocols that the client offers." },
       { name = "request:token", kind = "method", params = {}, returns = { { "string?", "the token" } }, text = "The token of `Authorization: Bearer …`, else `query.token`." },
+      { name = "request:body", kind = "method", params = {}, returns = { { "string", "its bytes; \"\" if there is none" } }, text = "The body." },
+      { name = "request:json", kind = "method", params = {}, returns = { { "any", "the value; nil if the body is no JSON" }, { "string?", "\"line:column: what is wrong\"" } }, text = "The body as JSON, as `json.decode` reads it." },
     },
   },
   {
@@ -98,7 +107,7 @@ once its client has gone, `closed` is true and every call says `nil, "closed"`.]
     items = {
       { name = "client.id", kind = "field", type = "integer", text = "Unique for the life of the server." },
       { name = "client.user", kind = "field", type = "string?", text = "As `on_connect` said." },
-      { name = "client.ip", kind = "field", type = "string?", text = "The peer's address." },
+      { name = "client.ip", kind = "field", type = "string?", text = "The client's address, as `request.ip`." },
       { name = "client.path", kind = "field", type = "string?", text = "The path it connected to." },
       { name = "client.protocol", kind = "field", type = "string?", text = "The subprotocol chosen." },
       { name = "client.data", kind = "field", type = "table", text = "Yours. Survives a reload, so it holds plain data only: a function, userdata, coroutine or a table with a metatable in it fails the reload." },

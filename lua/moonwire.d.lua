@@ -75,6 +75,11 @@ function on_slow(client, queue) end
 ---@param queue queue what waits for it
 function on_drain(client, queue) end
 
+--- A plain HTTP request came, of any method, that is no file of `public/`. The body has come whole before the handler is called (the operator's `--max-body` bounds it). The body of an answer has up to 16 MB. HEAD is answered like GET, without the body. An error answers with 500.
+---@param request request what is asked for, with its body
+---@return response|string|nil # a table with any of `status` (200), `headers` (values are strings, or lists of them) and `body` (a string, or a table that is sent as JSON); a string is a body of plain text; nil is a 404
+function on_request(request) end
+
 --- The server is about to stop; every client is still connected. The handler has 2 seconds.
 ---@param reason string why, for example "shutdown"
 function on_stop(reason) end
@@ -90,9 +95,9 @@ function on_error(message, context) end
 ---@field query table<string, string> Decoded; the last of a name wins.
 ---@field headers table<string, string> Names in lower case; values of the same name joined with ", ".
 ---@field cookies table<string, string> The first of a name wins.
----@field ip string The peer's address.
+---@field ip string The client's address: the peer's, or whom a trusted proxy names.
 ---@field origin string? The Origin header.
----@field host string? The Host header.
+---@field host string? The host that is asked for: the Host header's, or what a trusted proxy names.
 ---@field protocols string[] Subprotocols that the client offers.
 local request_class = {}
 
@@ -100,10 +105,19 @@ local request_class = {}
 ---@return string? # the token
 function request_class:token() end
 
+--- The body.
+---@return string # its bytes; "" if there is none
+function request_class:body() end
+
+--- The body as JSON, as `json.decode` reads it.
+---@return any # the value; nil if the body is no JSON
+---@return string? # "line:column: what is wrong"
+function request_class:json() end
+
 ---@class client
 ---@field id integer Unique for the life of the server.
 ---@field user string? As `on_connect` said.
----@field ip string? The peer's address.
+---@field ip string? The client's address, as `request.ip`.
 ---@field path string? The path it connected to.
 ---@field protocol string? The subprotocol chosen.
 ---@field data table Yours. Survives a reload, so it holds plain data only: a function, userdata, coroutine or a table with a metatable in it fails the reload.

@@ -51,6 +51,8 @@ void api_push_queue(lua_State *L, const struct client *cl);
 void api_push_request(
     lua_State *L, struct state *s, const uint8_t *p, size_t n);
 void api_request(lua_State *L, struct state *s);
+/* Gives the request on top its body. May raise (memory). */
+void api_set_request_body(lua_State *L, const char *body, size_t len);
 /* Pushes nil, word (of an ERR_*), and detail if it is not NULL; returns how
  * many values. */
 int api_fail(lua_State *L, int err, const char *detail);

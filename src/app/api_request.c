@@ -6,14 +6,15 @@
  * alone. Header names are lower case; of several headers with one name the
  * values are joined with ", ", as RFC 9110 5.3 has it. */
 #include "app/api_priv.h"
+#include "script/json.h"
 #include <string.h>
 #include <strings.h>
 
-enum { KEPT_HEADERS = 1, KEPT_QUERY, KEPT_COOKIES, KEPT_PROTOCOLS };
-#define KEPT_COUNT 4
+enum { KEPT_HEADERS = 1, KEPT_QUERY, KEPT_COOKIES, KEPT_PROTOCOLS, KEPT_BODY };
+#define KEPT_COUNT 5
 
 struct request {
-    size_t len; /* of the block: method, path, query, ip, headers... */
+    size_t len; /* of the block: method, path, query, ip, host, headers... */
     char block[];
 };
 
@@ -25,6 +26,12 @@ void api_push_request(lua_State *L, struct state *s, const uint8_t *p, size_t n)
     memcpy(r->block, p, n);
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->request_meta);
     lua_setmetatable(L, -2);
+}
+
+void api_set_request_body(lua_State *L, const char *body, size_t len)
+{
+    lua_pushlstring(L, body != NULL ? body : "", len);
+    lua_setiuservalue(L, -2, KEPT_BODY);
 }
 
 static const struct request *check_request(lua_State *L)
@@ -56,7 +63,7 @@ static const char *string_at(const struct request *r, int n)
 
 static const char *first_header(const struct request *r)
 {
-    return string_at(r, 4);
+    return string_at(r, 5);
 }
 
 /* First value of that header; NULL: none. */
@@ -234,9 +241,34 @@ static int request_token(lua_State *L)
     return 1;
 }
 
+/* It has come whole before the handler was called. */
+static int request_body(lua_State *L)
+{
+    (void)check_request(L);
+    if (lua_getiuservalue(L, 1, KEPT_BODY) != LUA_TSTRING) {
+        lua_pushliteral(L, ""); /* on_connect: a handshake has none */
+    }
+    return 1;
+}
+
+static int request_json(lua_State *L)
+{
+    size_t len;
+
+    (void)request_body(L);
+    const char *text = lua_tolstring(L, -1, &len);
+    if (json_decode(L, text, len) == 0) {
+        return 1;
+    }
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    return 2;
+}
+
 static int request_index(lua_State *L)
 {
     static const char *const strings[] = {"method", "path", NULL, "ip"};
+    enum { HOST_AT = ARRAY_LEN(strings) };
     const struct request *r = check_request(L);
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
 
@@ -258,12 +290,25 @@ static int request_index(lua_State *L)
     if (strcmp(key, "protocols") == 0) {
         return push_kept(L, r, KEPT_PROTOCOLS);
     }
-    if (strcmp(key, "origin") == 0 || strcmp(key, "host") == 0) {
+    if (strcmp(key, "host") == 0) {
+        const char *host = string_at(r, HOST_AT);
+        lua_pushstring(L, host[0] != '\0' ? host : NULL);
+        return 1;
+    }
+    if (strcmp(key, "origin") == 0) {
         lua_pushstring(L, find_header(r, key)); /* NULL pushes nil */
         return 1;
     }
     if (strcmp(key, "token") == 0) {
         lua_pushcfunction(L, request_token);
+        return 1;
+    }
+    if (strcmp(key, "body") == 0) {
+        lua_pushcfunction(L, request_body);
+        return 1;
+    }
+    if (strcmp(key, "json") == 0) {
+        lua_pushcfunction(L, request_json);
         return 1;
     }
     lua_pushnil(L);

@@ -67,6 +67,13 @@ uint32_t app_home(const struct app *a);
  * be the app's: then its handlers run there, and the connection stays here. */
 void app_connect(struct app *a, struct conn *c, const struct http_request *r);
 
+/* Any thread: has it on_request? */
+bool app_takes_requests(const struct app *a);
+/* A plain request, with its whole body, for on_request: answered now or later.
+ * On the connection's loop, as app_connect(); all is lent for the call. */
+void app_request(struct app *a, struct conn *c, const struct http_request *r,
+    const uint8_t *body, size_t len);
+
 /* Clients that are open or about to be, or whose on_close has not ended. */
 uint32_t app_client_count(const struct app *a);
 

@@ -36,7 +36,8 @@
     X(ON_SLOW, "on_slow")                                                      \
     X(ON_DRAIN, "on_drain")                                                    \
     X(ON_STOP, "on_stop")                                                      \
-    X(ON_ERROR, "on_error")
+    X(ON_ERROR, "on_error")                                                    \
+    X(ON_REQUEST, "on_request")
 
 enum handler {
 #define X(name, text) HANDLER_##name,
@@ -244,7 +245,11 @@ struct app {
     struct branch **branches;   /* [i] is loop i's alone; NULL: none */
     struct far_side *far_sides; /* by loop index */
     struct loop_hook receipt_hook;
-    struct word placement; /* enum placement; any thread reads it */
+    uint32_t requests;          /* on_request under way or queued */
+    size_t request_bytes;       /* of their bodies */
+    struct word takes_requests; /* the live state has on_request; any thread
+                                   reads it */
+    struct word placement;      /* enum placement; any thread reads it */
     struct hub *hub;
     struct meter *meter; /* ref: bounds all outboxes together */
     struct files *files;

@@ -10,32 +10,11 @@
 #include "app/app_priv.h"
 #include "app/branch_priv.h"
 #include "app/connect_priv.h"
+#include "app/request_priv.h"
 #include "base/mem.h"
 #include "net/reply.h"
 #include <stdio.h>
 #include <string.h>
-
-/* ---- the request as one block: method, path, query, ip, then names and
- * values of the headers, each NUL-ended. ---- */
-
-static int add_string(struct buf *b, const char *s)
-{
-    return buf_add(b, s, strlen(s) + 1);
-}
-
-static int flatten(struct buf *b, const struct http_request *r, const char *ip)
-{
-    int rc = add_string(b, r->method);
-
-    rc = rc != 0 ? rc : add_string(b, r->path);
-    rc = rc != 0 ? rc : add_string(b, r->query);
-    rc = rc != 0 ? rc : add_string(b, ip);
-    for (size_t i = 0; rc == 0 && i < r->header_count; i++) {
-        rc = add_string(b, r->headers[i].name);
-        rc = rc != 0 ? rc : add_string(b, r->headers[i].value);
-    }
-    return rc;
-}
 
 /* ---- refusals ---- */
 
@@ -319,7 +298,7 @@ static struct connect *new_connect(struct app *a, struct conn_id conn,
     struct connect *cn = mem_zalloc(sizeof(*cn));
     struct buf offers;
 
-    buf_init(&offers, LIMIT_HEAD_BYTES);
+    buf_init(&offers, LIMIT_MAX_HEAD_BYTES);
     cn->conn = conn;
     (void)snprintf(cn->ip, sizeof(cn->ip), "%s", ip);
     cn->id = a->next_id++;
@@ -375,8 +354,8 @@ void connect_begin(struct app *a, struct conn_id conn, const char *ip,
         free_connect(cn);
         return;
     }
-    buf_init(&flat, 4 * (size_t)LIMIT_HEAD_BYTES);
-    if (flatten(&flat, r, ip) != 0) {
+    buf_init(&flat, 4 * (size_t)LIMIT_MAX_HEAD_BYTES);
+    if (request_flatten(&flat, r, ip) != 0) {
         buf_fini(&flat);
         free_connect(cn);
         refuse(a, conn, 503, "no memory for another client");

@@ -90,6 +90,7 @@ static int handler_ref(const struct event *ev)
         [EVENT_START] = HANDLER_ON_START,
         [EVENT_STOP] = HANDLER_ON_STOP,
         [EVENT_CONNECT] = HANDLER_ON_CONNECT,
+        [EVENT_REQUEST] = HANDLER_ON_REQUEST,
         [EVENT_ERROR] = HANDLER_ON_ERROR,
     };
     return ev->state->handlers[of[ev->kind]];
@@ -104,6 +105,9 @@ static int push_event(struct job *j, lua_State *T)
     }
     if (ev->kind == EVENT_CONNECT) {
         return verdict_push(ev, T);
+    }
+    if (ev->kind == EVENT_REQUEST) {
+        return response_push(ev, T);
     }
     if (ev->kind == EVENT_ERROR) {
         return failure_push(ev, T);
@@ -148,6 +152,7 @@ const char *event_name(const struct event *ev)
         [EVENT_START] = "on_start",
         [EVENT_STOP] = "on_stop",
         [EVENT_CONNECT] = "on_connect",
+        [EVENT_REQUEST] = "on_request",
         [EVENT_CALL] = "task",
         [EVENT_ERROR] = "on_error",
     };
@@ -183,6 +188,8 @@ static void end_event(struct job *j)
 
     if (ev->kind == EVENT_CONNECT) {
         connect_finished(ev);
+    } else if (ev->kind == EVENT_REQUEST) {
+        request_finished(ev);
     } else if (ev->kind == EVENT_CALL) {
         call_finished(ev);
     } else if (ev->kind == EVENT_ERROR) {

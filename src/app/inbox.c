@@ -451,6 +451,8 @@ void inbox_drop(struct app *a, struct state *s)
         } else if (ev->kind == EVENT_CONNECT) {
             ev->state = a->live;
             connect_finished(ev);
+        } else if (ev->kind == EVENT_REQUEST) {
+            request_finished(ev);
         }
         event_free(ev);
     }

@@ -23,6 +23,7 @@ enum event_kind {
     EVENT_START,
     EVENT_STOP,
     EVENT_CONNECT, /* `extra` is a struct connect (connect.c) */
+    EVENT_REQUEST, /* `extra` is a struct exchange (request.c) */
     EVENT_CALL,    /* `extra` is a struct call (call.c): timers, tasks */
     EVENT_ERROR    /* `extra` is a struct failure (failure.c) */
 };
@@ -108,6 +109,11 @@ bool inbox_run(struct sched_unit *u);
 
 int verdict_push(struct event *ev, lua_State *T);
 void connect_finished(struct event *ev);
+
+/* ---- request.c, response.c ---- */
+
+int response_push(struct event *ev, lua_State *T);
+void request_finished(struct event *ev);
 
 /* ---- failure.c: what is said of an event that failed ---- */
 

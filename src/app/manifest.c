@@ -110,10 +110,58 @@ static void read_limits(
     manifest_read_keys(L, p, path, keys, ARRAY_LEN(keys));
 }
 
+static void read_rate_messages(
+    lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->conn.rate_messages.per_s =
+        (uint32_t)manifest_read_count(L, p, path, 0, LIMIT_MAX_RATE);
+}
+
+static void read_rate_burst(
+    lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->conn.rate_messages.burst =
+        (uint32_t)manifest_read_count(L, p, path, 1, LIMIT_MAX_RATE);
+}
+
+static void read_rate_bytes(
+    lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->conn.rate_bytes.per_s =
+        (uint32_t)manifest_read_bytes(L, p, path, 0, LIMIT_MAX_RATE);
+}
+
+/* A burst is two seconds' worth, if nothing else is said. */
+static void read_rate(lua_State *L, struct manifest_parse *p, const char *path)
+{
+    static const struct manifest_key keys[] = {{"messages", read_rate_messages},
+        {"burst", read_rate_burst}, {"bytes", read_rate_bytes}};
+    struct conn_settings *s = &p->settings->conn;
+
+    manifest_read_keys(L, p, path, keys, ARRAY_LEN(keys));
+    if (s->rate_messages.burst == 0) {
+        s->rate_messages.burst = 2 * s->rate_messages.per_s;
+    }
+    s->rate_bytes.burst = 2 * s->rate_bytes.per_s;
+}
+
 static void read_ping(lua_State *L, struct manifest_parse *p, const char *path)
 {
     p->settings->conn.ping_ms =
         (uint32_t)manifest_read_ms(L, p, path, 100, 24 * 3600 * 1000);
+}
+
+static void read_pong(lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->conn.pong_ms =
+        (uint32_t)manifest_read_ms(L, p, path, 100, LIMIT_MAX_WAIT_MS);
+}
+
+static void read_closing(
+    lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->conn.close_ms =
+        (uint32_t)manifest_read_ms(L, p, path, 100, LIMIT_MAX_CLOSE_MS);
 }
 
 static void read_placement(
@@ -250,7 +298,10 @@ static const struct manifest_key top_keys[] = {
     {"message", read_message},
     {"outbox", read_outbox},
     {"limits", read_limits},
+    {"rate", read_rate},
     {"ping", read_ping},
+    {"pong", read_pong},
+    {"closing", read_closing},
     {"placement", read_placement},
     {"origins", read_origins},
     {"concurrent", read_concurrent},

@@ -166,7 +166,7 @@ static void warn_of_handler(const struct state *s, const char *name)
         HANDLER_LIST(X)
 #undef X
     };
-    static const char *const later[] = {"on_request", "on_unload", "on_reload"};
+    static const char *const later[] = {"on_unload", "on_reload"};
     struct log_fields f;
     const char *near = units_suggest(name, now, ARRAY_LEN(now));
 
@@ -312,6 +312,8 @@ void state_start(struct state *s)
     s->is_loading = false;
     s->app->conn_settings = s->settings.conn;
     word_set(&s->app->placement, s->settings.placement);
+    word_set(
+        &s->app->takes_requests, s->handlers[HANDLER_ON_REQUEST] != LUA_NOREF);
     s->app->unit.share = s->settings.share;
     hub_set_policy(s->app->hub, s->settings.conn.policy);
     const struct compress_settings *c = &s->settings.compress;

@@ -7,11 +7,11 @@
  * lies in struct connect and has been judged by its limit (I6). */
 #include "app/api_priv.h"
 #include "app/connect_priv.h"
+#include "app/request_priv.h"
 #include "base/mem.h"
 #include "base/units.h"
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 static const char *const verdict_keys[] = {
     "user", "data", "rooms", "protocol", "headers"};
@@ -108,88 +108,6 @@ static void read_rooms(lua_State *L, int idx, struct connect *cn)
     }
 }
 
-/* A header must not be able to become another one, or part of the
- * handshake. */
-static bool is_header_ok(const char *name, const char *value, size_t value_len)
-{
-    static const char *const ours[] = {
-        "connection", "upgrade", "content-length", "transfer-encoding"};
-
-    if (name[0] == '\0' || strncasecmp(name, "sec-websocket-", 14) == 0) {
-        return false;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
-        if (strcasecmp(name, ours[i]) == 0) {
-            return false;
-        }
-    }
-    for (const char *p = name; *p != '\0'; p++) {
-        if (*p <= ' ' || *p >= 0x7f || strchr("()<>@,;:\\\"/[]?={}", *p)) {
-            return false;
-        }
-    }
-    for (size_t i = 0; i < value_len; i++) {
-        unsigned char ch = (unsigned char)value[i];
-        if ((ch < ' ' && ch != '\t') || ch == 0x7f) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void add_header(
-    lua_State *L, struct connect *cn, const char *name, int value_idx)
-{
-    size_t len;
-
-    if (lua_type(L, value_idx) != LUA_TSTRING) {
-        luaL_error(L, "on_connect: header '%s' is not a string", name);
-    }
-    const char *value = lua_tolstring(L, value_idx, &len);
-    if (!is_header_ok(name, value, len)) {
-        luaL_error(L, "on_connect: header '%s' cannot be set", name);
-    }
-    preempt_hold();
-    int rc = buf_printf(&cn->headers, "%s: %s\r\n", name, value);
-    preempt_release();
-    if (rc != 0) {
-        luaL_error(L, "on_connect: headers are over %d bytes",
-            LIMIT_RESPONSE_HEADER_BYTES);
-    }
-}
-
-static void read_headers(lua_State *L, int idx, struct connect *cn)
-{
-    lua_pushliteral(L, "headers");
-    lua_rawget(L, idx);
-    if (lua_isnil(L, -1)) {
-        return;
-    }
-    if (!lua_istable(L, -1)) {
-        luaL_error(L, "on_connect: 'headers' must be a table");
-    }
-    int table = lua_gettop(L);
-    lua_pushnil(L);
-    while (lua_next(L, table) != 0) {
-        if (lua_type(L, -2) != LUA_TSTRING) {
-            luaL_error(L, "on_connect: header names are strings");
-        }
-        const char *name = lua_tostring(L, -2);
-        if (lua_istable(L, -1)) { /* several of one name: Set-Cookie */
-            int values = lua_gettop(L);
-            for (lua_Integer i = 1; lua_rawgeti(L, values, i) != LUA_TNIL;
-                 i++) {
-                add_header(L, cn, name, lua_gettop(L));
-                lua_pop(L, 1);
-            }
-            lua_pop(L, 1);
-        } else {
-            add_header(L, cn, name, lua_gettop(L));
-        }
-        lua_pop(L, 1);
-    }
-}
-
 static void read_data(lua_State *L, int idx, struct connect *cn)
 {
     struct state *s = state_from(L);
@@ -253,7 +171,7 @@ static void read_verdict(lua_State *L, int idx, struct connect *cn)
         memcpy(cn->protocol, protocol, len + 1);
     }
     read_rooms(L, idx, cn);
-    read_headers(L, idx, cn);
+    headers_read(L, idx, "on_connect", &cn->headers, NULL);
     read_data(L, idx, cn); /* last: nothing after it can fail */
     cn->is_accepted = true;
 }

@@ -6,16 +6,38 @@
 #ifndef BASE_LIMITS_H
 #define BASE_LIMITS_H
 
-/* The opening handshake. */
-#define LIMIT_HEAD_BYTES    (16 * 1024)
-#define LIMIT_HEADERS       100
-#define LIMIT_HANDSHAKE_MS  10000
-#define LIMIT_KEEP_ALIVE_MS 10000 /* between two requests */
+/* The opening handshake, and other requests. The first four are defaults: an
+ * operator may set others, up to the ceilings below. */
+#define LIMIT_HEAD_BYTES         (16 * 1024)
+#define LIMIT_HEADERS            100
+#define LIMIT_HANDSHAKE_MS       10000
+#define LIMIT_KEEP_ALIVE_MS      10000 /* between two requests */
+#define LIMIT_MAX_HEAD_BYTES     (64 * 1024)
+#define LIMIT_MAX_HEADERS        1000
+#define LIMIT_MAX_WAIT_MS        (3600 * 1000) /* of any wait for a peer */
+#define LIMIT_DEFAULT_BODY_BYTES (1024 * 1024) /* of a request */
+#define LIMIT_MAX_BODY_BYTES     (64 * 1024 * 1024)
+#define LIMIT_BODIES_BYTES       (64 * 1024 * 1024) /* under way on a loop */
+#define LIMIT_CHUNK_EXTRA_BYTES  4096 /* extensions and trailers of a body */
+#define LIMIT_PROXY_BYTES        4096 /* behind the head of a PROXY header */
+#define LIMIT_PROXIES            64   /* ranges of trusted ones */
+
+/* Who is slow: less than this in this time, in the midst of a message or a
+ * body. */
+#define LIMIT_SLOW_BYTES 1024
+#define LIMIT_SLOW_MS    30000
+
+/* Floods. Who is over a rate is not read from; who is over it for that long
+ * without a break is closed. */
+#define LIMIT_RATE_PATIENCE_MS 10000
+#define LIMIT_MAX_RATE         1000000000
+#define LIMIT_ADDRESSES        1000000 /* counted at once */
 
 /* Messages from clients. */
 #define LIMIT_DEFAULT_MESSAGE_BYTES (1024 * 1024)
 #define LIMIT_MAX_MESSAGE_BYTES     (64 * 1024 * 1024)
-#define LIMIT_FRAGMENTS             1024 /* per message */
+#define LIMIT_FRAGMENTS             1024 /* per message, or any number... */
+#define LIMIT_FRAGMENT_BYTES        32   /* ...that bring this on average */
 
 /* Compression (RFC 7692). A longer message goes out as it is: to compress it
  * would hold up everybody else. */
@@ -78,6 +100,9 @@
 #define LIMIT_USER_BYTES            128
 #define LIMIT_PROTOCOL_BYTES        128
 #define LIMIT_RESPONSE_HEADER_BYTES 4096
+#define LIMIT_RESPONSE_BODY_BYTES   (16 * 1024 * 1024)
+#define LIMIT_REQUESTS              4096 /* on_request under way or queued */
+#define LIMIT_REQUEST_BYTES         (64 * 1024 * 1024) /* of their bodies */
 #define LIMIT_TASKS                 4096 /* handlers and tasks parked at once */
 #define LIMIT_LOCKS                 4096 /* held at once */
 #define LIMIT_TIMERS                16384
@@ -95,6 +120,7 @@
 #define LIMIT_DEFAULT_PING_MS 30000
 #define LIMIT_PONG_MS         10000
 #define LIMIT_CLOSE_MS        5000
+#define LIMIT_MAX_CLOSE_MS    60000
 #define LIMIT_CLOSE_REASON    123 /* RFC 6455 5.5.1: 125 less the code */
 #define LIMIT_CONTROL_BYTES   125 /* RFC 6455 5.5 */
 

@@ -20,6 +20,8 @@
     X(HANDSHAKE_REFUSED, "handshakes_refused_total", "counter",                \
         "requests answered with an error status")                              \
     X(HTTP_SERVED, "http_served_total", "counter", "files served")             \
+    X(HTTP_ANSWERED, "http_answered_total", "counter",                         \
+        "requests answered by apps")                                           \
     X(MESSAGES_IN, "messages_in_total", "counter", "messages received")        \
     X(BYTES_IN, "bytes_in_total", "counter", "bytes received")                 \
     X(FRAMES_OUT, "frames_out_total", "counter", "frames put into outboxes")   \
@@ -49,6 +51,14 @@
     X(DROPPED_WINDOW, "dropped_window_total", "counter",                       \
         "frames refused for clients of a loop that does not keep up")          \
     X(PAUSES, "read_pauses_total", "counter", "times reading was paused")      \
+    X(RATE_PAUSES, "rate_pauses_total", "counter",                             \
+        "times reading was paused because a rate was exceeded")                \
+    X(FLOODS, "floods_closed_total", "counter",                                \
+        "clients closed because they kept exceeding a rate")                   \
+    X(SLOW_INPUT, "slow_input_closed_total", "counter",                        \
+        "clients closed because a message or a body took too long")            \
+    X(TURNED_AWAY, "turned_away_total", "counter",                             \
+        "connections refused by a limit for their address")                    \
     X(PONG_TIMEOUTS, "pong_timeouts_total", "counter", "clients gone silent")  \
     X(HANDLER_ERRORS, "handler_errors_total", "counter", "handler errors")     \
     X(KILLS, "kills_total", "counter",                                         \

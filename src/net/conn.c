@@ -19,7 +19,6 @@
 #include "base/mem.h"
 #include "net/conn_priv.h"
 #include "net/tls.h"
-#include <arpa/inet.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -88,8 +87,13 @@ struct conn *conn_make(struct net *n, int fd, const struct conn_router *router,
     };
     list_init(&c->u.live.todo);
     timer_init(&c->timer, conn_on_timer);
-    int rc = io_add(n->loop, &c->watch, fd, IO_READ, conn_on_ready);
+    int rc = conn_peer_init(c, fd);
+    if (rc == 0) {
+        rc = io_add(n->loop, &c->watch, fd, IO_READ, conn_on_ready);
+    }
     if (rc != 0) {
+        conn_peer_leave(c);
+        conn_extra_free(c->extra);
         log_event(LOG_WARN, &(struct log_fields){.err = err_text(rc)},
             "a new connection cannot be watched");
         transport->close(state, fd, false);
@@ -98,7 +102,7 @@ struct conn *conn_make(struct net *n, int fd, const struct conn_router *router,
     }
     net_add_conn(n, c, fd);
     c->heard_ms = conn_now_ms(c);
-    conn_start_timer(c, LIMIT_HANDSHAKE_MS);
+    conn_start_timer(c, n->guard->handshake_ms);
     return c;
 }
 
@@ -125,6 +129,7 @@ void conn_upgrade(struct conn *c, const char *response, size_t len,
     }
     l->hard_bytes = settings->outbox.hard_bytes;
     c->heard_ms = conn_now_ms(c);
+    conn_flood_init(c);
     timer_stop(&c->timer);
     if (settings->ping_ms != 0) {
         conn_start_timer(c, settings->ping_ms);
@@ -147,6 +152,7 @@ void conn_settings_changed(struct conn *c)
     const struct conn_settings *s = c->settings;
     c->p.ws.reader.max = s->message_bytes;
     conn_lane(c)->hard_bytes = s->outbox.hard_bytes;
+    conn_flood_init(c);
     /* The clock finds out by itself what is due later than it was. */
     if (s->ping_ms != 0 &&
         (!timer_is_started(&c->timer) ||
@@ -203,29 +209,6 @@ bool conn_has_left(const struct conn *c)
     }
     p.fd = conn_lane(c)->fd;
     return poll(&p, 1, 0) == 1 && (p.revents & gone) != 0;
-}
-
-void conn_ip(const struct conn *c, char out[CONN_IP_BYTES])
-{
-    struct sockaddr_storage ss;
-    socklen_t n = sizeof(ss);
-    const char *text = NULL;
-    memset(&ss, 0, sizeof(ss));
-    if (c->state != CONN_DEAD &&
-        getpeername(conn_lane(c)->fd, (struct sockaddr *)&ss, &n) == 0) {
-        if (ss.ss_family == AF_INET) {
-            struct sockaddr_in *in = (struct sockaddr_in *)&ss;
-            text = inet_ntop(AF_INET, &in->sin_addr, out, CONN_IP_BYTES);
-        } else if (ss.ss_family == AF_INET6) {
-            struct sockaddr_in6 *in = (struct sockaddr_in6 *)&ss;
-            bool is_v4 = IN6_IS_ADDR_V4MAPPED(&in->sin6_addr);
-            text = inet_ntop(is_v4 ? AF_INET : AF_INET6,
-                in->sin6_addr.s6_addr + (is_v4 ? 12 : 0), out, CONN_IP_BYTES);
-        }
-    }
-    if (text == NULL) {
-        out[0] = '\0';
-    }
 }
 
 void conn_add_todo(struct conn *c)
@@ -397,6 +380,7 @@ static void free_at_end_of_turn(struct loop_deferred *d)
     if (c->flags & CONN_IS_WS) {
         message_reader_fini(&c->p.ws.reader);
     }
+    conn_extra_free(c->extra);
     c->magic = 0;
     quota_free(c);
 }
@@ -415,6 +399,7 @@ void conn_unlink(struct conn *c)
     } else {
         conn_http_fini(c);
     }
+    conn_peer_leave(c);
     list_remove(&c->u.live.todo);
     quota_free(c->u.live.rest);
     /* Nothing of the connection is needed to free it: it may outlive its

@@ -18,6 +18,7 @@
 #ifndef NET_CONN_H
 #define NET_CONN_H
 
+#include "base/rate.h"
 #include "net/net.h"
 #include "net/outbox.h"
 #include "proto/deflate.h"
@@ -41,6 +42,9 @@ struct conn_settings {
     uint32_t close_ms;
     struct outbox_limits outbox;
     enum outbox_policy policy;
+    /* What a client may send; per_s 0: anything. */
+    struct rate rate_messages; /* frames of all kinds */
+    struct rate rate_bytes;
 };
 
 /* Callbacks of an open WebSocket. None may free or kill the conn directly;
@@ -70,10 +74,14 @@ struct conn_handler {
 struct conn_router {
     /* A whole request head came. Must lead to exactly one of conn_upgrade(),
      * conn_reply() or conn_reply_body() -- now, or later by id: until then
-     * reading rests. `r` is lent for the call. */
+     * reading rests -- or to conn_take_body(). `r` is lent for the call. */
     void (*on_request)(
         void *user, struct conn *c, const struct http_request *r);
     void *user;
+    /* After conn_take_body(): the same request, and its body (lent, too). Must
+     * lead to exactly one answer. NULL where nobody takes bodies. */
+    void (*on_body)(void *user, struct conn *c, const struct http_request *r,
+        const uint8_t *data, size_t len);
 };
 
 /* Takes over a connected non-blocking socket (the listener's inherited options
@@ -99,7 +107,8 @@ enum conn_state conn_get_state(const struct conn *c);
 /* Has the peer ended the connection already, though what it sent before that
  * may not have been read? One system call: for who has kept it waiting. */
 bool conn_has_left(const struct conn *c);
-/* Numeric address of the peer, NUL-terminated. */
+/* Numeric address of the client, NUL-terminated: who a trusted proxy says is
+ * behind it, else the peer. */
 #define CONN_IP_BYTES 46
 void conn_ip(const struct conn *c, char out[CONN_IP_BYTES]);
 
@@ -120,6 +129,11 @@ void conn_settings_changed(struct conn *c);
 /* Another handler and user from the next event on (a reload). */
 void conn_set_handler(
     struct conn *c, const struct conn_handler *handler, void *user);
+
+/* From on_request(), instead of an answer: reads the body, then calls
+ * on_body(); or refuses it (413, 417, 503), which is the answer. */
+void conn_take_body(
+    struct conn *c, const struct http_request *r, uint32_t max_bytes);
 
 /* A queued part of an HTTP body that is made as the socket drains. */
 struct conn_body {

@@ -9,12 +9,48 @@
  *
  * Nobody is held silent who could not be heard: while reading is paused the
  * clock of the pings stands still. */
-#include "base/limits.h"
+#include "base/log.h"
 #include "net/conn_priv.h"
 
 void conn_start_timer(struct conn *c, uint32_t ms)
 {
     timer_start(c->net->loop, &c->timer, ms);
+}
+
+void conn_hurry_timer(struct conn *c, uint32_t ms)
+{
+    if (!timer_is_started(&c->timer) ||
+        c->timer.due_ms > loop_now_ms(c->net->loop) + ms) {
+        conn_start_timer(c, ms);
+    }
+}
+
+bool conn_is_too_slow(struct conn *c, struct message_mark *mark, uint64_t bytes)
+{
+    const struct guard *g = c->net->guard;
+    uint32_t now = conn_now_ms(c);
+    if (mark->is_set && now - mark->ms >= g->slow_ms) {
+        uint64_t came = bytes > mark->bytes ? bytes - mark->bytes : 0;
+        if (came < g->slow_bytes) {
+            return true;
+        }
+        mark->is_set = false;
+    }
+    if (!mark->is_set) {
+        *mark = (struct message_mark){bytes, now, true};
+    }
+    conn_hurry_timer(c, g->slow_ms - (now - mark->ms));
+    return false;
+}
+
+void conn_note_partial(struct conn *c)
+{
+    uint64_t bytes;
+    struct message_mark *mark = message_mark(&c->p.ws.reader, &bytes);
+    if (mark != NULL && !mark->is_set) {
+        *mark = (struct message_mark){bytes, conn_now_ms(c), true};
+        conn_hurry_timer(c, c->net->guard->slow_ms);
+    }
 }
 
 /* Fires again when `limit_ms` will have passed since `since_ms`. False: they
@@ -31,8 +67,10 @@ static bool wait_rest(struct conn *c, uint32_t since_ms, uint32_t limit_ms)
 
 static void tick_http(struct conn *c)
 {
-    if (c->flags & CONN_REPLYING) {
-        if (!wait_rest(c, c->heard_ms, LIMIT_KEEP_ALIVE_MS)) {
+    if (conn_has_incoming(c)) {
+        (void)conn_body_tick(c);
+    } else if (c->flags & CONN_REPLYING) {
+        if (!wait_rest(c, c->heard_ms, c->net->guard->keep_alive_ms)) {
             conn_kill(c, true);
         }
     } else if (c->flags & CONN_HEAD_BEGUN) {
@@ -56,6 +94,12 @@ static uint32_t tick_pings(struct conn *c)
             return s->pong_ms - silent;
         }
         metric_add(c->net->metrics, METRIC_PONG_TIMEOUTS, 1);
+        char ip[CONN_IP_BYTES];
+        conn_ip(c, ip);
+        log_event(LOG_INFO, NULL,
+            "client %s cut off: it said nothing for ping (%u ms) and pong "
+            "(%u ms)",
+            ip, s->ping_ms, s->pong_ms);
         conn_kill(c, true);
         return 0;
     }
@@ -70,15 +114,50 @@ static uint32_t tick_pings(struct conn *c)
     return next != 0 ? next : 1;
 }
 
+/* Milliseconds to the next look at a message under way; 0: it was too slow,
+ * and the connection has ended. */
+static uint32_t tick_partial(struct conn *c)
+{
+    uint64_t bytes;
+    struct message_mark *mark = message_mark(&c->p.ws.reader, &bytes);
+    uint32_t slow_ms = c->net->guard->slow_ms;
+    if (mark == NULL || slow_ms == 0) {
+        return UINT32_MAX;
+    }
+    if (!conn_is_reading(c)) {
+        mark->is_set = false; /* it is we who wait */
+        return slow_ms;
+    }
+    if (!conn_is_too_slow(c, mark, bytes)) {
+        return slow_ms - (conn_now_ms(c) - mark->ms);
+    }
+    char ip[CONN_IP_BYTES];
+    conn_ip(c, ip);
+    metric_add(c->net->metrics, METRIC_SLOW_INPUT, 1);
+    log_event(LOG_INFO, NULL,
+        "client %s closed with 1008: less than slow-bytes (%u) of a message "
+        "came in slow-time (%u ms)",
+        ip, c->net->guard->slow_bytes, slow_ms);
+    conn_fail(c, 1008, "a message came too slowly", false);
+    return 0;
+}
+
 static void tick_open(struct conn *c)
 {
-    uint32_t next = UINT32_MAX;
+    uint32_t next = conn_flood_tick(c);
+    uint32_t partial = tick_partial(c);
+    if (partial == 0) {
+        return;
+    }
+    next = partial < next ? partial : next;
     if (c->over_ms != 0 && (c->flags & CONN_OVER_CLOSES)) {
         if (conn_is_over_soft(c)) {
             conn_end_slow(c);
             return;
         }
-        next = c->settings->outbox.soft_ms - (conn_now_ms(c) - c->over_ms);
+        uint32_t over =
+            c->settings->outbox.soft_ms - (conn_now_ms(c) - c->over_ms);
+        next = over < next ? over : next;
     }
     if (c->settings->ping_ms != 0) {
         uint32_t ping = tick_pings(c);

@@ -15,8 +15,10 @@
 #include "base/log.h"
 #include "net/conn_priv.h"
 #include "net/reply.h"
+#include <stdio.h>
 
-#define BODY_PART_BYTES (64 * 1024)
+#define BODY_PART_BYTES   (64 * 1024)
+#define LIMITS_TEXT_BYTES 64
 
 static struct http_parser *take_parser(struct net *n)
 {
@@ -25,7 +27,7 @@ static struct http_parser *take_parser(struct net *n)
         n->spare_parser = NULL;
         return p;
     }
-    return http_parser_new(LIMIT_HEAD_BYTES, LIMIT_HEADERS);
+    return http_parser_new(n->guard->head_bytes, n->guard->headers);
 }
 
 static void give_back(struct net *n, struct http_parser *p)
@@ -42,6 +44,7 @@ void conn_http_fini(struct conn *c)
 {
     give_back(c->net, c->p.http.parser);
     c->p.http.parser = NULL;
+    conn_body_free(c);
     struct conn_body *body = c->p.http.body;
     c->p.http.body = NULL;
     if (body != NULL) {
@@ -49,25 +52,50 @@ void conn_http_fini(struct conn *c)
     }
 }
 
+/* The limits that a request has met, by the names of their settings. */
+static void write_limits(
+    const struct conn *c, int status, char out[LIMITS_TEXT_BYTES])
+{
+    const struct guard *g = c->net->guard;
+    out[0] = '\0';
+    if (status == 431) {
+        (void)snprintf(out, LIMITS_TEXT_BYTES,
+            " (max-head is %u, max-headers is %u)", g->head_bytes, g->headers);
+    } else if (status == 408 && conn_has_incoming(c)) {
+        (void)snprintf(out, LIMITS_TEXT_BYTES,
+            " (slow-bytes is %u, slow-time is %u ms)", g->slow_bytes,
+            g->slow_ms);
+    } else if (status == 408) {
+        (void)snprintf(
+            out, LIMITS_TEXT_BYTES, " (head-time is %u ms)", g->handshake_ms);
+    } else if (status == 413) {
+        (void)snprintf(
+            out, LIMITS_TEXT_BYTES, " (max-body is %u)", g->body_bytes);
+    }
+}
+
 void conn_http_refuse(struct conn *c, int status, const char *detail)
 {
     char ip[CONN_IP_BYTES];
+    char limits[LIMITS_TEXT_BYTES];
     conn_ip(c, ip);
-    log_event(LOG_INFO, NULL, "request of %s answered with %d: %s", ip, status,
-        detail);
+    write_limits(c, status, limits);
+    log_event(LOG_INFO, NULL, "request of %s answered with %d: %s%s", ip,
+        status, detail, limits);
     give_back(c->net, c->p.http.parser);
     c->p.http.parser = NULL;
     c->flags |= CONN_THINKING;
     reply_text(c, status, detail, NULL, false, false);
 }
 
-void conn_http_answer(struct conn *c)
+/* Asks the router: about the head, or (at_body) about head and body. */
+static void ask(struct conn *c, bool at_body, const uint8_t *data, size_t len)
 {
     struct http_parser *parser = c->p.http.parser;
     const struct http_request *r = http_parser_request(parser);
     bool is_upgrade = r->upgrade;
     c->flags |= CONN_THINKING | CONN_IN_CALL;
-    if (r->has_body) {
+    if (r->has_body && !at_body) {
         c->flags |= CONN_HAS_BODY;
     }
     timer_stop(&c->timer);
@@ -76,8 +104,19 @@ void conn_http_answer(struct conn *c)
     c->p.http.parser = NULL;
     c->net->answering = parser;
     const struct conn_router *router = c->p.http.router;
-    router->on_request(router->user, c, r);
+    if (at_body) {
+        router->on_body(router->user, c, r, data, len);
+    } else if (conn_peer_learn(c, parser)) {
+        router->on_request(router->user, c, r);
+    }
     c->flags &= (uint16_t)~CONN_IN_CALL;
+    if (conn_has_incoming(c)) {
+        c->p.http.parser = parser; /* its body comes first */
+        if (c->net->guard->slow_ms != 0) {
+            conn_start_timer(c, c->net->guard->slow_ms);
+        }
+        return;
+    }
     if (c->doom == CONN_DOOM_MOVE && c->state != CONN_DEAD) {
         c->p.http.parser = parser; /* it travels with its request */
         return;
@@ -86,6 +125,16 @@ void conn_http_answer(struct conn *c)
     if ((c->flags & CONN_THINKING) && c->state == CONN_HTTP && is_upgrade) {
         conn_set_state(c, CONN_UPGRADING);
     }
+}
+
+void conn_http_answer(struct conn *c)
+{
+    ask(c, false, NULL, 0);
+}
+
+void conn_http_answer_body(struct conn *c, const uint8_t *data, size_t len)
+{
+    ask(c, true, data, len);
 }
 
 struct http_parser *conn_take_request(struct conn *c)
@@ -101,12 +150,22 @@ bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n)
     if (*n == 0 || (c->flags & (CONN_THINKING | CONN_REPLYING))) {
         return false;
     }
+    if (conn_has_incoming(c)) {
+        return conn_body_feed(c, p, n);
+    }
+    if (c->extra != NULL && c->extra->proxy != NULL &&
+        (!conn_peer_feed(c, p, n) || *n == 0)) {
+        return false;
+    }
     if (c->p.http.parser == NULL) {
         c->p.http.parser = take_parser(c->net);
         if (c->flags & CONN_AGAIN) {
-            conn_start_timer(c, LIMIT_HANDSHAKE_MS);
+            conn_start_timer(c, c->net->guard->handshake_ms);
         }
         c->flags |= CONN_HEAD_BEGUN;
+        if (c->extra != NULL) {
+            c->extra->said_ip = (struct ip){{0}}; /* that was another's */
+        }
     }
     size_t used = 0;
     enum http_result rc = http_parser_feed(c->p.http.parser, *p, *n, &used);
@@ -139,7 +198,7 @@ static void begin_reply(struct conn *c, bool keep_alive)
         c->flags |= CONN_KEEP_ALIVE;
     }
     c->heard_ms = conn_now_ms(c);
-    conn_start_timer(c, LIMIT_KEEP_ALIVE_MS);
+    conn_start_timer(c, c->net->guard->keep_alive_ms);
 }
 
 void conn_reply(
@@ -172,7 +231,7 @@ static void end_reply(struct conn *c)
     }
     c->flags &= (uint16_t) ~(CONN_REPLYING | CONN_KEEP_ALIVE | CONN_HEAD_BEGUN);
     c->flags |= CONN_AGAIN;
-    conn_start_timer(c, LIMIT_KEEP_ALIVE_MS);
+    conn_start_timer(c, c->net->guard->keep_alive_ms);
     if (c->u.live.rest != NULL || !(c->watch.events & IO_READ)) {
         c->flags |= CONN_RESUMING;
         conn_add_todo(c);

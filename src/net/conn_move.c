@@ -28,7 +28,8 @@ struct move {
     const struct transport *transport;
     void *transport_state;
     struct http_parser *parser;
-    struct conn_rest *rest; /* NULL: nothing was read behind the request */
+    struct conn_rest *rest;   /* NULL: nothing was read behind the request */
+    struct conn_extra *extra; /* NULL: nothing */
     int fd;
     uint16_t flags;
 };
@@ -61,11 +62,20 @@ static void arrive(struct letter *l, struct loop *here)
     struct conn *c = conn_make(
         n, m->fd, n->router, n->defaults, m->transport, m->transport_state);
     if (c == NULL) { /* it has closed the descriptor */
+        tally_leave(
+            n->guard->tally, m->extra != NULL ? m->extra->counted : NULL);
+        if (m->extra != NULL) {
+            m->extra->counted = NULL;
+        }
+        conn_extra_free(m->extra);
         http_parser_free(m->parser);
         quota_free(m->rest);
         quota_free(m);
         return;
     }
+    conn_peer_leave(c);
+    conn_extra_free(c->extra);
+    c->extra = m->extra;
     c->flags = m->flags | CONN_MOVED;
     c->u.live.rest = m->rest;
     c->p.http.parser = m->parser;
@@ -96,11 +106,13 @@ void conn_depart(struct conn *c)
         .transport_state = c->transport_state,
         .parser = c->p.http.parser,
         .rest = c->u.live.rest,
+        .extra = c->extra,
         .fd = conn_lane(c)->fd,
         .flags = c->flags & (CONN_AGAIN | CONN_HEAD_BEGUN),
     };
     c->p.http.parser = NULL;
     c->u.live.rest = NULL;
+    c->extra = NULL;
     if (c->transport == &transport_tls) {
         tls_leave(c->transport_state);
     }

@@ -20,8 +20,8 @@
 struct conn_pack {
     struct inflate_source in;
     struct deflater *out; /* NULL: nothing sent yet */
-    uint64_t dropped;     /* of the connection, when the context began */
     uint8_t server_bits;
+    bool is_cut; /* a frame was dropped since the last message was packed */
 };
 
 static struct conn_pack *own_pack(const struct conn *c)
@@ -85,20 +85,27 @@ void conn_unpack(struct conn *c)
     }
 }
 
+void conn_pack_cut(struct conn *c)
+{
+    struct conn_pack *own = own_pack(c);
+    if (own != NULL) {
+        own->is_cut = true;
+    }
+}
+
 /* The message alone for this client; *out is a new blob. */
 static bool pack_own(struct conn *c, const struct parcel *p, struct range *out)
 {
     struct conn_pack *own = own_pack(c);
     if (own->out == NULL) {
         own->out = deflater_new(own->server_bits);
-        own->dropped = c->dropped;
     }
     if (own->out == NULL) {
         return false;
     }
     bool is_clear = conn_lane(c)->blob == NULL && c->outbox == NULL;
-    bool keeps = is_clear && own->dropped == c->dropped;
-    own->dropped = c->dropped;
+    bool keeps = is_clear && !own->is_cut;
+    own->is_cut = false;
     struct buf b;
     buf_init(&b, 2 * p->message.len + 64);
     bool is_packed = deflater_run(own->out, p->how.level, keeps,

@@ -9,6 +9,9 @@
  *   conn_write.c  bytes out, second half: the socket
  *   conn_clock.c  the one timer
  *   conn_move.c   from one loop to another, once
+ *   conn_peer.c   who is at the other end, behind proxies too; its count
+ *   conn_flood.c  rates: pausing, and the end of who keeps exceeding them
+ *   conn_body.c   bytes in: the body of a request
  *
  * A server has as many of these as it has clients, most of them idle, so
  * every field has to earn its place: 184 bytes and the lane. */
@@ -18,8 +21,10 @@
 #include "loop/io.h"
 #include "loop/timers.h"
 #include "net/conn.h"
+#include "net/guard.h"
 #include "net/transport.h"
 #include "proto/message.h"
+#include "proto/proxy.h"
 
 #define CONN_MAGIC 0x434f4e4eu
 
@@ -65,6 +70,24 @@ struct conn_rest {
     uint8_t bytes[];
 };
 
+/* What few connections need: those that come through a proxy, are counted or
+ * held to a rate, bring a body, or have lost a frame. */
+struct conn_extra {
+    uint64_t dropped;  /* frames of ours */
+    struct ip ip;      /* who is behind the proxy; none: who is at the socket */
+    struct ip said_ip; /* who that says is behind it, in the last request */
+    bool is_trusted;   /* `ip` is a proxy of ours */
+    struct tally_entry *counted;    /* NULL: not counted */
+    struct proxy_reader *proxy;     /* its header is not complete; else NULL */
+    struct conn_incoming *incoming; /* a body under way; else NULL */
+    /* Rates: buckets of messages and bytes, the time reading goes on, and
+     * since when they have been exceeded without a break. 0: not so. */
+    uint64_t messages_ns;
+    uint64_t bytes_ns;
+    uint64_t resume_at_ms;
+    uint64_t over_since_ms;
+};
+
 struct conn {
     uint32_t magic;
     uint32_t slot;
@@ -74,7 +97,7 @@ struct conn {
     uint16_t flags;    /* enum conn_flags */
     uint8_t state;     /* enum conn_state */
     uint8_t doom;      /* enum conn_doom */
-    uint64_t dropped;
+    struct conn_extra *extra; /* NULL for most */
     struct net *net;
     const struct transport *transport;
     void *transport_state;
@@ -160,6 +183,8 @@ bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n);
 void conn_http_refuse(struct conn *c, int status, const char *detail);
 /* p.http.parser holds a whole head: the router is asked. */
 void conn_http_answer(struct conn *c);
+/* The same, when the body has come, too. */
+void conn_http_answer_body(struct conn *c, const uint8_t *data, size_t len);
 /* The reply made so far has left. */
 void conn_http_left(struct conn *c);
 void conn_http_fini(struct conn *c);
@@ -192,6 +217,8 @@ int conn_send_packed(struct conn *c, const struct parcel *p,
     enum outbox_policy policy, const char *key, size_t key_len) NODISCARD;
 /* Where the connection's inflaters come from; NULL: nothing was agreed on. */
 struct inflate_source *conn_inflate(const struct conn *c);
+/* A frame of ours was dropped: the next message begins a context anew. */
+void conn_pack_cut(struct conn *c);
 /* Gives back what compression holds. */
 void conn_unpack(struct conn *c);
 
@@ -213,6 +240,51 @@ void conn_on_writable(struct conn *c);
 /* conn_clock.c */
 void conn_on_timer(struct timer *t);
 void conn_start_timer(struct conn *c, uint32_t ms);
+/* Fires in `ms` at the latest. */
+void conn_hurry_timer(struct conn *c, uint32_t ms);
+/* Is a part of something that has come too little in this time? `bytes` have
+ * come of it; `mark` is kept for it alone. Fires the timer again if not. */
+bool conn_is_too_slow(
+    struct conn *c, struct message_mark *mark, uint64_t bytes);
+
+/* A message or frame has begun and is not complete. */
+void conn_note_partial(struct conn *c);
+
+/* conn_peer.c */
+/* The one there is, or a new one; NULL: no memory. */
+struct conn_extra *conn_extra_get(struct conn *c);
+/* At birth, by its descriptor. ERR_NOMEM: it cannot be kept. */
+int conn_peer_init(struct conn *c, int fd) NODISCARD;
+/* It is not counted any more. */
+void conn_peer_leave(struct conn *c);
+/* Memory of all that is extra. */
+void conn_extra_free(struct conn_extra *e);
+/* Reads a PROXY header, if there has to be one. True: go on behind it. */
+bool conn_peer_feed(struct conn *c, uint8_t **p, size_t *n);
+/* A request has come: who is it from, and for which host? False: it has been
+ * refused. */
+bool conn_peer_learn(struct conn *c, struct http_parser *parser);
+
+/* conn_flood.c */
+/* The connection is open, or its settings have changed. */
+void conn_flood_init(struct conn *c);
+/* May another message be parsed? False: paused, or ended. */
+bool conn_flood_admits(struct conn *c);
+/* So much was parsed. */
+void conn_flood_count(struct conn *c, uint32_t frames, uint64_t bytes);
+/* From the timer: resumes what is due; ms to what is not, or UINT32_MAX. */
+uint32_t conn_flood_tick(struct conn *c);
+
+/* conn_body.c */
+static inline bool conn_has_incoming(const struct conn *c)
+{
+    return c->extra != NULL && c->extra->incoming != NULL;
+}
+/* Eats bytes of a body; true: go on behind it. */
+bool conn_body_feed(struct conn *c, uint8_t **p, size_t *n);
+void conn_body_free(struct conn *c);
+/* False: it was too slow, and has been refused. */
+bool conn_body_tick(struct conn *c);
 
 /* conn_move.c */
 /* The turn's end of conn_move(). */

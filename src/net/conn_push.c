@@ -179,7 +179,13 @@ void conn_drop_queue(struct conn *c)
 static void count_drops(struct conn *c, const struct outbox_drops *d)
 {
     struct metrics *m = c->net->metrics;
-    c->dropped += (uint64_t)d->oldest + d->newest + d->key;
+    uint64_t dropped = (uint64_t)d->oldest + d->newest + d->key;
+    if (dropped > 0) {
+        conn_pack_cut(c);
+        if (conn_extra_get(c) != NULL) {
+            c->extra->dropped += dropped;
+        }
+    }
     metric_add(m, METRIC_DROPPED_OLDEST, d->oldest);
     metric_add(m, METRIC_DROPPED_NEWEST, d->newest);
     metric_add(m, METRIC_DROPPED_KEY, d->key);
@@ -264,7 +270,8 @@ int conn_send_data(struct conn *c, const struct range *r,
 
 void conn_queue(const struct conn *c, struct conn_queue *out)
 {
-    *out = (struct conn_queue){.dropped = c->dropped};
+    *out = (struct conn_queue){
+        .dropped = c->extra != NULL ? c->extra->dropped : 0};
     if (c->state == CONN_DEAD) {
         return;
     }

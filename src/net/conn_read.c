@@ -17,7 +17,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/conn_priv.h"
+#include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* A parser's error ends the conversation, not what came before it. */
 static void fail_peer(struct conn *c, int rc, const char *detail)
@@ -121,15 +123,26 @@ static bool feed_open(struct conn *c, uint8_t **p, size_t *n)
             metric_add(c->net->metrics, METRIC_PAUSES, 1);
             return false;
         }
+        if (c->extra != NULL && !conn_flood_admits(c)) {
+            return c->state != CONN_OPEN;
+        }
         struct message m = {0};
+        size_t before = *n;
         int rc =
             message_read_packed(&c->p.ws.reader, conn_inflate(c), p, n, &m);
+        if (c->extra != NULL) {
+            conn_flood_count(c, m.frames, before - *n);
+        }
         if (rc != 0 || m.kind == MESSAGE_CLOSE) {
             end_open(c, rc, &m);
             *n = 0; /* read over */
         } else {
             take_message(c, &m);
         }
+    }
+    if (c->state == CONN_OPEN && message_is_partial(&c->p.ws.reader) &&
+        c->net->guard->slow_ms != 0) {
+        conn_note_partial(c);
     }
     return c->state != CONN_OPEN;
 }
@@ -234,11 +247,41 @@ static void on_eof(struct conn *c)
     conn_watch(c, c->watch.events & ~IO_READ);
 }
 
+/* What a proxy says about who is behind it stands in front of TLS, so it must
+ * not get into the transport, and nothing behind it may be taken out. */
+static void read_proxy_header(struct conn *c, struct blob *b)
+{
+    int fd = conn_lane(c)->fd;
+    ssize_t k = recv(fd, b->data, b->size, MSG_PEEK);
+    if (k < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    if (k <= 0) {
+        conn_kill(c, false);
+        return;
+    }
+    uint8_t *p = b->data;
+    size_t left = (size_t)k;
+    (void)conn_peer_feed(c, &p, &left);
+    if (c->state == CONN_DEAD) {
+        return;
+    }
+    k = transport_tcp.read(NULL, fd, b->data, (size_t)k - left);
+    if (k <= 0) {
+        conn_kill(c, false);
+    }
+}
+
 static void read_once(struct conn *c)
 {
     struct blob *b = take_buffer(c->net);
     if (b == NULL) {
         return; /* the socket stays ready: next turn */
+    }
+    if (c->transport != &transport_tcp && c->extra != NULL &&
+        c->extra->proxy != NULL) {
+        read_proxy_header(c, b);
+        return;
     }
     ssize_t k = c->transport->read(
         c->transport_state, conn_lane(c)->fd, b->data, b->size);

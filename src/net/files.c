@@ -305,6 +305,11 @@ static void redirect(
     reply_text(c, 301, "it is a directory", extra, is_head, keep_alive);
 }
 
+static bool is_our_trouble(int err)
+{
+    return err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -EIO;
+}
+
 /* What the walk could not open is not there, except for our own troubles. */
 static void refuse(struct conn *c, int err, bool is_head, bool keep_alive)
 {
@@ -324,8 +329,9 @@ static void refuse(struct conn *c, int err, bool is_head, bool keep_alive)
     }
 }
 
-void files_serve(struct files *f, struct conn *c, const struct http_request *r,
-    const char *path)
+/* False: nothing is there, and nothing was answered. */
+static bool serve(struct files *f, struct conn *c, const struct http_request *r,
+    const char *path, bool is_all)
 {
     bool is_head = strcmp(r->method, "HEAD") == 0;
     /* Nobody reads a body here, and what is left of it must not be taken
@@ -333,14 +339,20 @@ void files_serve(struct files *f, struct conn *c, const struct http_request *r,
     bool keep_alive = r->keep_alive && !r->has_body;
     struct found_file file = {0};
     if (!is_head && strcmp(r->method, "GET") != 0) {
+        if (!is_all) {
+            return false;
+        }
         reply_text(c, 405, "only GET and HEAD are served here",
             "Allow: GET, HEAD\r\n", false, keep_alive);
-        return;
+        return true;
     }
     int dir_fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     int rc = dir_fd < 0 ? -errno : files_find(dir_fd, path, &file);
     if (dir_fd >= 0) {
         close(dir_fd);
+    }
+    if (rc != 0 && !is_all && !is_our_trouble(rc)) {
+        return false;
     }
     if (rc != 0) {
         refuse(c, rc, is_head, keep_alive);
@@ -351,6 +363,19 @@ void files_serve(struct files *f, struct conn *c, const struct http_request *r,
     } else {
         send_file(c, r, &file, keep_alive);
     }
+    return true;
+}
+
+void files_serve(struct files *f, struct conn *c, const struct http_request *r,
+    const char *path)
+{
+    (void)serve(f, c, r, path, true);
+}
+
+bool files_serve_if(struct files *f, struct conn *c,
+    const struct http_request *r, const char *path)
+{
+    return serve(f, c, r, path, false);
 }
 
 /* ---- life ---- */

@@ -22,5 +22,9 @@ void files_free(struct files *f);
  * path below the directory. */
 void files_serve(struct files *f, struct conn *c, const struct http_request *r,
     const char *path);
+/* The same, but for what is not there: then it answers nothing and returns
+ * false. */
+bool files_serve_if(struct files *f, struct conn *c,
+    const struct http_request *r, const char *path);
 
 #endif

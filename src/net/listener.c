@@ -18,7 +18,9 @@
 #include "base/mem.h"
 #include "loop/io.h"
 #include "loop/timers.h"
+#include "net/guard.h"
 #include "net/listener_priv.h"
+#include "net/transport.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +36,7 @@
 #define LISTENER_MAGIC 0x4c53544eu /* "LSTN" */
 #define ACCEPTS_A_TURN 64
 #define PAUSE_MS       100
+#define TURNED_LOG_MS  1000 /* between lines about who is turned away */
 #define CALM_MS        5000 /* without shedding: the shortage is over */
 
 struct listener {
@@ -48,6 +51,8 @@ struct listener {
     uint64_t shed;           /* in this shortage */
     uint64_t short_since_ms; /* of the loop's clock */
     struct loop_deferred burial;
+    uint32_t turned_away; /* since the log said so */
+    uint64_t turned_log_ms;
     char address[INET6_ADDRSTRLEN + 16];
 };
 
@@ -158,6 +163,52 @@ static bool is_passing(int err)
     }
 }
 
+/* By the limits for an address (net/guard). */
+static bool is_welcome(struct listener *ln, int fd)
+{
+    struct sockaddr_storage ss = {0};
+    socklen_t len = sizeof(ss);
+    struct ip ip;
+    char why[GUARD_WHY_BYTES];
+    char text[IP_TEXT_BYTES];
+    if (ln->net->guard->tally == NULL ||
+        getpeername(fd, (struct sockaddr *)&ss, &len) != 0) {
+        return true;
+    }
+    ip_from_socket(&ip, &ss);
+    uint64_t now = loop_now_ms(ln->net->loop);
+    if (guard_admits(ln->net->guard, &ip, now, why)) {
+        return true;
+    }
+    ln->turned_away++;
+    if (ln->turned_log_ms == 0 || now - ln->turned_log_ms >= TURNED_LOG_MS) {
+        ip_write(&ip, text);
+        log_event(LOG_WARN, NULL,
+            "%s: %s turned away: %s (%u turned away since the last line)",
+            ln->address, text, why, ln->turned_away);
+        ln->turned_log_ms = now;
+        ln->turned_away = 0;
+    }
+    return false;
+}
+
+/* With a word, where the socket takes it at once; nobody waits for it. */
+static void turn_away(struct listener *ln, int fd)
+{
+    static const char word[] =
+        "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 10\r\n"
+        "Content-Length: 0\r\nConnection: close\r\n\r\n";
+    metric_add(loop_metrics(ln->net->loop), METRIC_TURNED_AWAY, 1);
+    size_t sent = 0;
+    ssize_t k = 1;
+    while (k > 0 && sent < sizeof(word) - 1) {
+        k = tcp_send(fd, word + sent, sizeof(word) - 1 - sent);
+        sent += k > 0 ? (size_t)k : 0;
+    }
+    (void)shutdown(fd, SHUT_WR);
+    close(fd);
+}
+
 static void on_acceptable(struct io_watch *w, unsigned events)
 {
     (void)events;
@@ -165,7 +216,9 @@ static void on_acceptable(struct io_watch *w, unsigned events)
 
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
         int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
+        if (fd >= 0 && !is_welcome(ln, fd)) {
+            turn_away(ln, fd);
+        } else if (fd >= 0) {
             metric_add(loop_metrics(ln->net->loop), METRIC_ACCEPTED, 1);
             if (conn_new(ln->net, fd, ln->router, ln->defaults) == NULL) {
                 /* The system has no room for another watch. */

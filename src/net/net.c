@@ -197,6 +197,7 @@ struct net *net_new(struct loop *l)
     struct net *n = mem_zalloc(sizeof(*n));
     n->loop = l;
     n->metrics = loop_metrics(l);
+    n->guard = &guard_default;
     slots_init(&n->conns);
     list_init(&n->todo);
     list_init(&n->tapes);
@@ -207,6 +208,12 @@ struct net *net_new(struct loop *l)
     n->dirty_cap = FIRST_RING;
     loop_hook_add(l, LOOP_FLUSH, &n->flush_hook, on_flush);
     return n;
+}
+
+void net_guard(struct net *n, const struct guard *g)
+{
+    ASSERT(n->conn_count == 0, "I4: frozen before the first connection");
+    n->guard = g;
 }
 
 void net_meet(struct net *n, struct net *const *peers, uint32_t count,

@@ -26,6 +26,7 @@
 struct conn;
 struct conn_router;
 struct conn_settings;
+struct guard;
 struct http_parser;
 struct net;
 struct packer;
@@ -103,14 +104,18 @@ struct net {
     uint32_t spare_outbox_count;
     uint32_t conn_count;
     struct http_parser *spare_parser; /* NULL: none */
-    struct http_parser *answering;    /* whose request the router has now */
-    struct tls *tls;                  /* ref; NULL: connections are plain TCP */
-    struct packer *packer; /* compression; NULL: nobody needed it yet */
+    const struct guard *guard;
+    size_t bodies_bytes;           /* of all bodies of requests under way */
+    struct http_parser *answering; /* whose request the router has now */
+    struct tls *tls;               /* ref; NULL: connections are plain TCP */
+    struct packer *packer;         /* compression; NULL: nobody needed it yet */
     struct blob *read_buf; /* loop-wide; replaced while somebody borrows it */
     struct loop_hook flush_hook;
 };
 
 struct net *net_new(struct loop *l) NODISCARD;
+/* Before its first connection: limits other than the defaults. */
+void net_guard(struct net *n, const struct guard *g);
 /* Every connection must be gone. */
 void net_free(struct net *n);
 /* Before the loops run: who the others are, by loop index (it outlives the

@@ -8,7 +8,7 @@
  * client offered, and writes the lines it is given. */
 #include "proto/handshake.h"
 #include "base/digest.h"
-#include "proto/extension.h"
+#include "proto/handshake_priv.h"
 #include "proto/http_priv.h"
 #include <stdio.h>
 #include <string.h>
@@ -93,11 +93,8 @@ static int check_own_headers(const struct http_request *r, const char **detail)
     if (http_header_count(r, "origin") > 1) {
         return refuse(detail, 400, "Origin is given more than once");
     }
-    if (!extension_is_well_formed(r)) {
-        return refuse(
-            detail, 400, "Sec-WebSocket-Extensions is no list of extensions");
-    }
-    return 0;
+    const char *why = handshake_check_lists(r);
+    return why != NULL ? refuse(detail, 400, why) : 0;
 }
 
 int handshake_check(const struct http_request *r, const char **detail)

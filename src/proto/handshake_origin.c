@@ -2,8 +2,9 @@
  *
  * Browsers let any page open a WebSocket to anywhere, with the visitor's
  * cookies; only the server can say no. So without a setting only pages of
- * the same host may connect. Clients that are no browsers send no Origin and
- * pass: they could write any, and carry nobody else's cookies.
+ * the same host may connect: the one that was asked for, which a trusted proxy
+ * may know better than Host (r->host). Clients that are no browsers send no
+ * Origin and pass: they could write any, and carry nobody else's cookies.
  *
  * Ports count, with the scheme's own filled in. The scheme itself is not
  * compared with the connection's: behind a proxy that does TLS we do not know
@@ -142,8 +143,9 @@ bool handshake_origin_is_allowed(
         return false; /* which would be the true one? */
     }
     struct origin page;
+    const char *host = r->host != NULL ? r->host : http_header_find(r, "host");
     if (parse_origin(origin, &page) && page.scheme != NULL &&
-        is_same_site(&page, http_header_find(r, "host"))) {
+        is_same_site(&page, host)) {
         return true;
     }
     for (; allowed != NULL && *allowed != NULL; allowed++) {

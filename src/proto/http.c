@@ -224,6 +224,7 @@ static int check_host(struct http_parser *p, const struct http_target *t)
         return refuse(p, 400, "more than one Host");
     }
     const char *host = http_header_find(r, "host");
+    p->request.host = host;
     if (host == NULL) {
         return r->minor == 0 ? 0 : refuse(p, 400, "Host is missing");
     }
@@ -354,6 +355,11 @@ enum http_result http_parser_feed(
 const struct http_request *http_parser_request(const struct http_parser *p)
 {
     return &p->request;
+}
+
+void http_parser_set_host(struct http_parser *p, const char *host)
+{
+    p->request.host = host;
 }
 
 int http_parser_status(const struct http_parser *p, const char **detail)

@@ -16,6 +16,7 @@ struct http_request {
     const char *target; /* as sent, NUL-terminated */
     const char *path;   /* percent-decoded, starts with '/', no NUL inside */
     const char *query;  /* behind '?', not decoded; "" if none */
+    const char *host;   /* asked for; NULL if nobody says (HTTP/1.0) */
     uint8_t minor;      /* HTTP/1.minor */
     bool keep_alive;
     bool upgrade;  /* asks for a protocol upgrade (any) */
@@ -41,6 +42,9 @@ enum http_result http_parser_feed(struct http_parser *p, const uint8_t *data,
     size_t n, size_t *used) NODISCARD;
 /* Lent until the parser is reset, fed or freed. */
 const struct http_request *http_parser_request(const struct http_parser *p);
+/* Somebody who is to be believed says that another host was asked for; lent
+ * for as long as the request. */
+void http_parser_set_host(struct http_parser *p, const char *host);
 /* After HTTP_BAD: the HTTP status to answer with (400, 414, 431, 501, 503
  * when memory is out, 505) and a static sentence why. */
 int http_parser_status(const struct http_parser *p, const char **detail);

@@ -57,7 +57,8 @@ struct http_target {
  * what is wrong. */
 const char *http_target_parse(
     const char *target, struct http_target *t, char *path) NODISCARD;
-/* Could this be the value of a Host header (RFC 9110 7.2)? */
+/* Could this be the value of a Host header (RFC 9110 7.2)? A name, an address
+ * in brackets, or nothing, and perhaps a port. */
 bool http_host_is_valid(const char *host, size_t n);
 
 #endif

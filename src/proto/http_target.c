@@ -12,6 +12,9 @@
 #include <string.h>
 #include <strings.h>
 
+#define IP_LITERAL_BYTES 45
+#define PORT_DIGITS      5
+
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9') {
@@ -63,18 +66,79 @@ static const char *behind_scheme(const char *target)
     return NULL;
 }
 
-bool http_host_is_valid(const char *host, size_t n)
+static bool is_alnum(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+           (c >= 'a' && c <= 'z');
+}
+
+/* RFC 3986 3.2.2: unreserved, sub-delims and whole escapes. */
+static bool is_reg_name(const char *s, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        uint8_t c = (uint8_t)host[i];
-        bool is_name = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
-                       (c >= 'a' && c <= 'z');
-        if (!is_name &&
-            (c == '\0' || strchr("-._~!$&'()*+,;=%:[]", c) == NULL)) {
+        if (s[i] == '%') {
+            if (n - i < 3 || hex_digit(s[i + 1]) < 0 ||
+                hex_digit(s[i + 2]) < 0) {
+                return false;
+            }
+            i += 2;
+        } else if (!is_alnum(s[i]) &&
+                   (s[i] == '\0' || strchr("-._~!$&'()*+,;=", s[i]) == NULL)) {
             return false;
         }
     }
     return true;
+}
+
+/* What stands between the brackets of an IPv6 address: its characters, for
+ * nobody here connects to it. */
+static bool is_ip_literal(const char *s, size_t n)
+{
+    size_t colons = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] == ':') {
+            colons++;
+        } else if (hex_digit(s[i]) < 0 && s[i] != '.') {
+            return false;
+        }
+    }
+    return colons >= 2 && n <= IP_LITERAL_BYTES;
+}
+
+/* RFC 3986 3.2.3, and no more than a port can be. */
+static bool is_port(const char *s, size_t n)
+{
+    unsigned v = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] < '0' || s[i] > '9' || n > PORT_DIGITS) {
+            return false;
+        }
+        v = v * 10 + (unsigned)(s[i] - '0');
+    }
+    return v <= UINT16_MAX;
+}
+
+bool http_host_is_valid(const char *host, size_t n)
+{
+    size_t name;
+    if (n > 0 && host[0] == '[') {
+        const char *end = memchr(host, ']', n);
+        if (end == NULL || !is_ip_literal(host + 1, (size_t)(end - host) - 1)) {
+            return false;
+        }
+        name = (size_t)(end - host) + 1;
+    } else {
+        const char *colon = memchr(host, ':', n);
+        name = colon != NULL ? (size_t)(colon - host) : n;
+        if (!is_reg_name(host, name)) {
+            return false;
+        }
+    }
+    if (name == n) {
+        return true;
+    }
+    return name > 0 && host[name] == ':' &&
+           is_port(host + name + 1, n - name - 1);
 }
 
 const char *http_target_parse(

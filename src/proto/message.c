@@ -51,6 +51,7 @@ struct message_part {
     uint8_t head[FRAME_HEADER_MAX];
     struct frame_header frame;
     uint64_t got; /* of its payload */
+    struct message_mark mark;
     uint8_t control[LIMIT_CONTROL_BYTES];
 };
 
@@ -128,6 +129,7 @@ static void hand_out_data(struct message *out, unsigned opcode, bool compressed,
     const uint8_t *p, size_t n)
 {
     out->kind = opcode == FRAME_TEXT ? MESSAGE_TEXT : MESSAGE_BINARY;
+    out->frames = 1;
     out->compressed = compressed;
     out->data = p;
     out->len = n;
@@ -162,6 +164,7 @@ static int hand_out_close(struct message *out, const uint8_t *p, size_t n)
 static int hand_out_control(
     struct message *out, unsigned opcode, const uint8_t *p, size_t n)
 {
+    out->frames = 1;
     if (opcode == FRAME_CLOSE) {
         return hand_out_close(out, p, n);
     }
@@ -214,6 +217,14 @@ static int read_whole(struct message_reader *r, bool inflates, uint8_t **p,
     return 0;
 }
 
+/* A frame costs the same whether it brings one byte or a thousand. So those
+ * that bring enough are not counted: 4 MiB in pieces of 64 bytes are fine. */
+static bool has_too_many_fragments(const struct message_part *part)
+{
+    return part->fragments > LIMIT_FRAGMENTS &&
+           part->fragments > part->announced / LIMIT_FRAGMENT_BYTES;
+}
+
 /* A header is complete: may this frame begin? Counts it in. */
 static int begin_frame(struct message_reader *r, struct message *out)
 {
@@ -231,10 +242,11 @@ static int begin_frame(struct message_reader *r, struct message *out)
         if (h->length > max || part->announced > max - h->length) {
             return refuse(out, ERR_TOO_BIG, "a message is too big");
         }
-        if (++part->fragments > LIMIT_FRAGMENTS) {
+        part->announced += h->length;
+        part->fragments++;
+        if (has_too_many_fragments(part)) {
             return refuse(out, ERR_TOO_BIG, "a message has too many fragments");
         }
-        part->announced += h->length;
     }
     part->in_payload = true;
     part->got = 0;
@@ -333,9 +345,14 @@ static int keep_data(
             return rc;
         }
     }
-    /* The buffer doubles, so it is at most twice what has come; but never
-     * more than the headers so far announced. */
+    /* The buffer doubles, so it is at most twice what has come. Where the last
+     * frame says how much there will be, no more than that; before it, that
+     * bound would have each of many small fragments move the whole. What was
+     * announced under a higher bound than today's has its place. */
     part->data.max = (size_t)part->announced;
+    if (!part->frame.fin && part->data.max < r->max) {
+        part->data.max = r->max;
+    }
     if (n != 0 && buf_add(&part->data, p, n) != 0) {
         return refuse(out, ERR_NOMEM, "no memory for a split message");
     }
@@ -391,6 +408,7 @@ static int read_split(
             hand_out_data(out, part->opcode,
                 part->compressed && part->inflate == NULL, data,
                 part->data.len);
+            out->frames = part->fragments;
             /* Idle from here: the data lives until the next call. */
             part->opcode = FRAME_CONTINUATION;
             return 0;
@@ -458,4 +476,18 @@ int message_read_packed(struct message_reader *r, struct inflate_source *from,
 bool message_is_partial(const struct message_reader *r)
 {
     return r->part != NULL && !part_is_idle(r->part);
+}
+
+struct message_mark *message_mark(struct message_reader *r, uint64_t *bytes)
+{
+    if (!message_is_partial(r)) {
+        return NULL;
+    }
+    struct message_part *part = r->part;
+    *bytes = part->announced;
+    if (part->in_payload) { /* a control frame was not announced */
+        bool is_control = (part->frame.opcode & FRAME_BIT_CONTROL) != 0;
+        *bytes += part->got - (is_control ? 0 : part->frame.length);
+    }
+    return &part->mark;
 }

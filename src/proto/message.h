@@ -34,6 +34,7 @@ struct message {
     enum message_kind kind;
     const uint8_t *data; /* lent until the next call; never NULL */
     size_t len;
+    uint32_t frames;     /* that it came in */
     uint16_t close_code; /* MESSAGE_CLOSE: 1005 if the frame had none; `data`
                             is the reason then */
     bool compressed;     /* RSV1 was set on the first frame, and `data` is
@@ -71,5 +72,15 @@ void message_reader_detach(struct message_reader *r);
 
 /* True in the midst of a message or frame. */
 bool message_is_partial(const struct message_reader *r);
+
+/* What a caller wants to remember along with the message or frame under way:
+ * gone when that is complete, zeroed when one begins. NULL between messages.
+ * *bytes: payload of it that has come. */
+struct message_mark {
+    uint64_t bytes;
+    uint32_t ms;
+    bool is_set;
+};
+struct message_mark *message_mark(struct message_reader *r, uint64_t *bytes);
 
 #endif

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/units.h"
+#include "server/config_priv.h"
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,17 +21,6 @@
 #define ENV_PREFIX     "MOONWIRE_"
 
 extern char **environ;
-
-struct option {
-    const char *flag;  /* with its "--" */
-    const char *env;   /* the variable */
-    const char *value; /* what it takes ("HOST:PORT"); NULL: it is a switch */
-    const char *help;  /* lines of the help, without indentation */
-    unsigned commands;
-    /* Takes the text; false: it is none of what `wants` says. */
-    bool (*set)(struct config *c, const char *text);
-    const char *wants;
-};
 
 /* "HOST:PORT" in its outer form. */
 static bool is_address(const char *text)
@@ -73,14 +63,7 @@ static bool set_drain(struct config *c, const char *text)
     return true;
 }
 
-static bool set_user(struct config *c, const char *text)
-{
-    c->user = text;
-    return text[0] != '\0';
-}
-
-/* A switch gets no text from a flag, and a yes or no from the environment. */
-static bool read_switch(const char *text, bool *is_on)
+bool config_read_switch(const char *text, bool *is_on)
 {
     static const char *const yes[] = {"1", "true", "yes", "on"};
     static const char *const no[] = {"0", "false", "no", "off", ""};
@@ -98,55 +81,10 @@ static bool read_switch(const char *text, bool *is_on)
 
 static bool set_no_reload(struct config *c, const char *text)
 {
-    bool is_on;
-    bool is_ok = read_switch(text, &is_on);
-    c->reload = !is_on;
-    return is_ok;
-}
-
-static bool set_keep_root(struct config *c, const char *text)
-{
-    return read_switch(text, &c->keep_root);
-}
-
-static bool set_no_seccomp(struct config *c, const char *text)
-{
-    return read_switch(text, &c->no_seccomp);
-}
-
-static bool set_allow_new_privs(struct config *c, const char *text)
-{
-    return read_switch(text, &c->allow_new_privs);
-}
-
-static bool add_file(const char **files, size_t *count, const char *text)
-{
-    if (text[0] == '\0' || *count == LIMIT_TLS_CERTIFICATES) {
-        return false;
-    }
-    files[(*count)++] = text;
-    return true;
-}
-
-static void forget_tls_of_env(struct config *c)
-{
-    if (c->tls_is_from_env) {
-        c->tls_is_from_env = false;
-        c->tls_cert_count = 0;
-        c->tls_key_count = 0;
-    }
-}
-
-static bool set_tls_cert(struct config *c, const char *text)
-{
-    forget_tls_of_env(c);
-    return add_file(c->tls_certs, &c->tls_cert_count, text);
-}
-
-static bool set_tls_key(struct config *c, const char *text)
-{
-    forget_tls_of_env(c);
-    return add_file(c->tls_keys, &c->tls_key_count, text);
+    bool is_off = false;
+    bool is_right = config_read_switch(text, &is_off);
+    c->reload = is_right ? !is_off : c->reload;
+    return is_right;
 }
 
 static bool set_workers(struct config *c, const char *text)
@@ -189,15 +127,6 @@ static const struct option options[] = {
     {"--drain", "MOONWIRE_DRAIN", "TIME",
         "at a stop, close the clients spread over this time (1s)",
         CONFIG_FOR_RUN, set_drain, "a time up to 1h such as 500ms or 10s"},
-    {"--tls-cert", "MOONWIRE_TLS_CERT", "FILE",
-        "speak TLS with this certificate chain (PEM); given again, more\n"
-        "certificates, chosen by the name that a client asks for, the\n"
-        "first for who asks for none",
-        CONFIG_FOR_RUN, set_tls_cert, "a file, at most 64"},
-    {"--tls-key", "MOONWIRE_TLS_KEY", "FILE",
-        "its private key (PEM), once for each --tls-cert and in the same\n"
-        "order; without any, the keys are in the files of the certificates",
-        CONFIG_FOR_RUN, set_tls_key, "a file, at most 64"},
     {"--workers", "MOONWIRE_WORKERS", "N",
         "loops, each with a thread (one for each processor)", CONFIG_FOR_RUN,
         set_workers, "a number from 1 to 64"},
@@ -210,20 +139,6 @@ static const struct option options[] = {
         "do not reload the app when its files change (SIGHUP still\n"
         "does)",
         CONFIG_FOR_RUN, set_no_reload, "1 or 0"},
-    {"--user", "MOONWIRE_USER", "NAME",
-        "who to become when started as root (who owns DIR; else\n"
-        "nobody; else root without its rights)",
-        CONFIG_FOR_RUN, set_user, "the name or number of a user"},
-    {"--keep-root", "MOONWIRE_KEEP_ROOT", NULL,
-        "stay root when started as root", CONFIG_FOR_RUN, set_keep_root,
-        "1 or 0"},
-    {"--no-seccomp", "MOONWIRE_NO_SECCOMP", NULL,
-        "let every system call through", CONFIG_FOR_RUN, set_no_seccomp,
-        "1 or 0"},
-    {"--allow-new-privs", "MOONWIRE_ALLOW_NEW_PRIVS", NULL,
-        "do not give up new privileges; without that there is no\n"
-        "seccomp either",
-        CONFIG_FOR_RUN, set_allow_new_privs, "1 or 0"},
     {"--log-level", "MOONWIRE_LOG_LEVEL", "LEVEL",
         "least level to log: debug, info, warn, error (info)",
         CONFIG_FOR_RUN | CONFIG_FOR_CHECK, set_log_level,
@@ -233,6 +148,20 @@ static const struct option options[] = {
         CONFIG_FOR_RUN | CONFIG_FOR_CHECK, set_log_format,
         "auto, text or json"},
 };
+
+#define OPTION_COUNT                                                           \
+    (ARRAY_LEN(options) + CONFIG_SECURE_COUNT + CONFIG_GUARD_COUNT)
+
+static const struct option *option_at(size_t i)
+{
+    if (i < ARRAY_LEN(options)) {
+        return &options[i];
+    }
+    i -= ARRAY_LEN(options);
+    return i < CONFIG_SECURE_COUNT
+               ? &config_secure_options[i]
+               : &config_guard_options[i - CONFIG_SECURE_COUNT];
+}
 
 static int refuse(char *why, size_t why_bytes, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
@@ -250,11 +179,11 @@ static int refuse(char *why, size_t why_bytes, const char *fmt, ...)
 static const struct option *find_option(
     unsigned command, const char *word, size_t len)
 {
-    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        if ((options[i].commands & command) != 0 &&
-            strlen(options[i].flag) == len &&
-            strncmp(options[i].flag, word, len) == 0) {
-            return &options[i];
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if ((option_at(i)->commands & command) != 0 &&
+            strlen(option_at(i)->flag) == len &&
+            strncmp(option_at(i)->flag, word, len) == 0) {
+            return option_at(i);
         }
     }
     return NULL;
@@ -263,11 +192,11 @@ static const struct option *find_option(
 static int refuse_unknown(
     unsigned command, const char *word, char *why, size_t why_bytes)
 {
-    const char *flags[ARRAY_LEN(options) + 1];
+    const char *flags[OPTION_COUNT + 1];
     size_t n = 0;
-    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        if ((options[i].commands & command) != 0) {
-            flags[n++] = options[i].flag;
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if ((option_at(i)->commands & command) != 0) {
+            flags[n++] = option_at(i)->flag;
         }
     }
     flags[n++] = "--help";
@@ -316,8 +245,8 @@ static int read_option(struct config *c, unsigned command,
 static int read_environment(
     struct config *c, unsigned command, char *why, size_t why_bytes)
 {
-    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        const struct option *o = &options[i];
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct option *o = option_at(i);
         const char *value = getenv(o->env);
         if ((o->commands & command) == 0 || value == NULL) {
             continue;
@@ -359,6 +288,7 @@ int config_read(struct config *c, unsigned command, const char *operand,
         .reload = true,
         .workers = processors(),
         .placement = PLACEMENT_AUTO};
+    guard_init(&c->guard);
     if (asks_for_help(words)) {
         return CONFIG_HELP;
     }
@@ -380,19 +310,20 @@ int config_read(struct config *c, unsigned command, const char *operand,
         (c->operand == NULL || c->operand[0] == '\0')) {
         rc = refuse(why, why_bytes, "no %s given", operand);
     }
-    if (rc == 0 && c->tls_key_count != 0 &&
-        c->tls_key_count != c->tls_cert_count) {
-        rc = refuse(why, why_bytes,
-            "%zu --tls-key for %zu --tls-cert: one for each, or none",
-            c->tls_key_count, c->tls_cert_count);
+    if (rc == 0) {
+        rc = config_check_secure(c, why, why_bytes);
+    }
+    const char *wrong = config_check_guard(c);
+    if (rc == 0 && wrong != NULL) {
+        rc = refuse(why, why_bytes, "%s", wrong);
     }
     return rc;
 }
 
 void config_print_options(unsigned command, FILE *to)
 {
-    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        const struct option *o = &options[i];
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct option *o = option_at(i);
         if ((o->commands & command) == 0) {
             continue;
         }
@@ -409,9 +340,9 @@ void config_print_options(unsigned command, FILE *to)
 
 void config_find_typos(void (*fn)(const char *name, const char *meant))
 {
-    const char *names[ARRAY_LEN(options)];
-    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        names[i] = options[i].env + strlen(ENV_PREFIX);
+    const char *names[OPTION_COUNT];
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        names[i] = option_at(i)->env + strlen(ENV_PREFIX);
     }
     for (char **e = environ; e != NULL && *e != NULL; e++) {
         if (strncmp(*e, ENV_PREFIX, strlen(ENV_PREFIX)) != 0) {
@@ -423,7 +354,7 @@ void config_find_typos(void (*fn)(const char *name, const char *meant))
         const char *meant = units_suggest(rest, names, ARRAY_LEN(names));
         for (size_t i = 0; meant != NULL && i < ARRAY_LEN(names); i++) {
             if (meant == names[i] && strcmp(rest, meant) != 0) {
-                fn(name, options[i].env);
+                fn(name, option_at(i)->env);
             }
         }
     }

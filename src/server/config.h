@@ -9,6 +9,7 @@
 #include "app/app.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "net/guard.h"
 #include <stdio.h>
 
 struct config {
@@ -22,6 +23,7 @@ struct config {
     bool is_many;      /* the operand holds apps (serve), else is one (run) */
     uint32_t workers;  /* loops */
     enum placement placement; /* where an app does not say */
+    struct guard guard;       /* against rude peers; not started */
     /* Of harden.h: */
     const char *user; /* to become; NULL: whoever suits */
     bool keep_root;

@@ -11,14 +11,15 @@
  * shall live (placement.c). If that is another one it goes there as it is, and
  * is routed there anew. Files are served wherever they are asked for.
  *
- * A request that brings a body is answered and its connection ended, because
- * nobody reads bodies yet and the bytes must not be taken for the next
- * request. */
+ * An app with on_request is asked about whatever is no file. Else a request
+ * that brings a body is answered and its connection ended, because nobody reads
+ * it and the bytes must not be taken for the next request. */
 #include "server/route.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "loop/mailbox.h"
 #include "net/files.h"
+#include "net/guard.h"
 #include "net/reply.h"
 #include "proto/handshake.h"
 #include "server/placement.h"
@@ -96,6 +97,26 @@ static void connect_client(const struct route *route, struct site *site,
     }
 }
 
+/* Files first: they cost the app nothing. What is no file goes to on_request,
+ * with its body once that has come. */
+static void ask_app(const struct route *route, struct site *site,
+    struct conn *c, const struct http_request *r)
+{
+    const struct net *n = route->net;
+    uint32_t home = app_home(site->app);
+    const char *path = r->path[0] != '\0' ? r->path : "/";
+    if (!r->has_body && files_serve_if(app_files(site->app), c, r, path)) {
+        return;
+    }
+    if (home != loop_index(n->loop) && mailbox_is_full(n->peers[home]->loop)) {
+        refuse(c, r, 503, "The server is busy.", "Retry-After: 5\r\n", false);
+    } else if (r->has_body) {
+        conn_take_body(c, r, n->guard->body_bytes);
+    } else {
+        app_request(site->app, c, r, NULL, 0);
+    }
+}
+
 static void serve_file(
     struct site *site, struct conn *c, const struct http_request *r)
 {
@@ -148,12 +169,33 @@ static void on_request(void *user, struct conn *c, const struct http_request *r)
     }
     if (handshake_is_wanted(r)) {
         connect_client(route, site, c, &inner);
+    } else if (app_takes_requests(site->app)) {
+        inner.keep_alive = r->keep_alive && !r->upgrade;
+        ask_app(route, site, c, &inner);
     } else {
         serve_file(site, c, &inner);
     }
 }
 
+/* Much may have happened while the body came. */
+static void on_body(void *user, struct conn *c, const struct http_request *r,
+    const uint8_t *data, size_t len)
+{
+    struct route *route = user;
+    struct http_request inner = *r;
+    struct site *site = sites_find(route->sites, r->path, &inner.path);
+    inner.has_body = false; /* it has been read: the next request may follow */
+    inner.keep_alive = r->keep_alive && !r->upgrade;
+    if (route->is_stopping) {
+        refuse(
+            c, r, 503, "The server is stopping.", "Retry-After: 2\r\n", false);
+    } else if (check_site(site, c, &inner)) {
+        app_request(site->app, c, &inner, data, len);
+    }
+}
+
 struct conn_router route_router(struct route *route)
 {
-    return (struct conn_router){.on_request = on_request, .user = route};
+    return (struct conn_router){
+        .on_request = on_request, .on_body = on_body, .user = route};
 }

@@ -5,6 +5,7 @@
 #include "loop/loop.h"
 #include "loop/mailbox.h"
 #include "loop/timers.h"
+#include "net/guard.h"
 #include "net/net.h"
 #include "server/route.h"
 #include "server/sites.h"
@@ -79,6 +80,7 @@ struct server {
     uv_sem_t gate;       /* where new threads wait */
     bool has_no_threads; /* not all could be made: those that wait are to end */
     struct sites sites;
+    struct guard guard; /* of all nets */
     const struct conn_settings
         *settings;               /* of connections nobody has claimed */
     struct tls_tickets *tickets; /* ref; NULL: no TLS */

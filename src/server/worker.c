@@ -33,6 +33,7 @@ static void open_worker(struct server *s, uint32_t index)
     w->index = index;
     w->loop = loop_new(index);
     w->net = net_new(w->loop);
+    net_guard(w->net, &s->guard);
     w->sched = sched_new(w->loop);
     w->route = (struct route){
         .sites = &s->sites, .net = w->net, .placement = s->config->placement};
@@ -44,6 +45,8 @@ static void open_worker(struct server *s, uint32_t index)
 
 void workers_open(struct server *s)
 {
+    s->guard = s->config->guard;
+    guard_start(&s->guard);
     s->worker_count = s->config->workers;
     s->workers = mem_zalloc(s->worker_count * sizeof(*s->workers));
     s->nets = mem_zalloc(s->worker_count * sizeof(struct net *));
@@ -184,6 +187,7 @@ void workers_close(struct server *s)
     for (uint32_t i = 0; i < s->worker_count; i++) {
         close_worker(&s->workers[i]);
     }
+    guard_fini(&s->guard);
     mem_free(s->workers);
     mem_free(s->nets);
 }

@@ -114,6 +114,18 @@ MALFORMED = {
                  400, "Sec-WebSocket-Key is given more than once"),
     "two origins": (tail(b"Origin: http://a\r\nOrigin: http://a\r\n"), 400,
                     "Origin"),
+    "a protocol of two words": (
+        tail(b"Sec-WebSocket-Protocol: two words\r\n"), 400, "tokens"),
+    "a protocol twice": (
+        tail(b"Sec-WebSocket-Protocol: a, a\r\n"), 400, "twice"),
+    "65 protocols": (
+        tail(b"".join(b"Sec-WebSocket-Protocol: p%d\r\n" % i
+                      for i in range(65))), 400, "too many protocols"),
+    "an extension that is none": (
+        tail(b"Sec-WebSocket-Extensions: a; =b\r\n"), 400,
+        "Sec-WebSocket-Extensions"),
+    "a Host with two ports": (request(headers=[("Host", "a:1:2")]), 400,
+                              "Host"),
     "a body": (tail(b"Content-Length: 5\r\n"), 400, "body"),
     "a chunked body": (tail(b"Transfer-Encoding: chunked\r\n"), 400, "body"),
     "a length told twice": (

@@ -160,7 +160,7 @@ def test_what_is_wrong_as_a_whole_is_one_line(app, source, says):
                                  "on_message?)"),
     ("function onMessage() end", "did you mean on_message?"),
     ("return { on_opne = function() end }", "did you mean on_open?"),
-    ("function on_request() end", "on_request is not called by this version"),
+    ("function on_unload() end", "on_unload is not called by this version"),
 ])
 def test_a_handler_that_nobody_calls_is_warned_of(app, serve, source, says):
     (app / "main.lua").write_text(source)
@@ -459,8 +459,8 @@ def test_a_reload_that_fails_says_why_and_the_old_one_goes_on(serve):
                  r"main\.lua:2: '\)' expected"),
                 ("main.lua", "local x = nil + 1\n", r"main\.lua:1: attempt"),
                 ("main.lua", "broadcast('x')\n", r"main\.lua:1: broadcast"),
-                ("app.conf.lua", "return { pong = 1 }",
-                 r"app\.conf\.lua:1: unknown setting 'pong'; did you mean "
+                ("app.conf.lua", "return { pnig = 1 }",
+                 r"app\.conf\.lua:1: unknown setting 'pnig'; did you mean "
                  r"'ping'\?")):
             mark = server.mark()
             if name != "main.lua":

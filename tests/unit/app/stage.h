@@ -129,7 +129,8 @@ static inline void stage_init(struct stage *st)
     st->net = net_new(st->loop);
     st->sched = sched_new(st->loop);
     st->conn_net = st->net;
-    st->router = (struct conn_router){stage_on_request, st};
+    st->router =
+        (struct conn_router){.on_request = stage_on_request, .user = st};
     settings_init(&(struct settings){0}); /* keeps the linker honest */
     st->settings = (struct conn_settings){
         .message_bytes = 1 << 20,

@@ -113,7 +113,7 @@ static void world_open_at(
         .outbox = {outbox_bytes, 100000, 100000},
         .policy = OUTBOX_CLOSE,
     };
-    w->router = (struct conn_router){world_on_request, w};
+    w->router = (struct conn_router){.on_request = world_on_request, .user = w};
 }
 
 /* `meter_cap`: of all outboxes together; `outbox_bytes`: of each. */

@@ -279,7 +279,7 @@ static int open_world(void **state)
     char dir[80];
     fds_before = count_fds();
     world_init(&world);
-    world.router = (struct conn_router){on_request, NULL};
+    world.router = (struct conn_router){.on_request = on_request};
     snprintf(dir, sizeof(dir), "%s/public", base);
     files = files_new(dir);
     assert_non_null(files);

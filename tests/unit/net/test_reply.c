@@ -27,7 +27,7 @@ static int open_world(void **state)
 {
     (void)state;
     world_init(&world);
-    world.router = (struct conn_router){on_request, NULL};
+    world.router = (struct conn_router){.on_request = on_request};
     return 0;
 }
 

@@ -230,7 +230,7 @@ static inline void world_init_at(struct world *w, uint32_t index)
             .soft_ms = 2000},
         .policy = OUTBOX_CLOSE,
     };
-    w->router = (struct conn_router){on_a_request, w};
+    w->router = (struct conn_router){.on_request = on_a_request, .user = w};
     w->handler = (struct conn_handler){
         .can_take = on_can_take,
         .on_message = on_a_message,

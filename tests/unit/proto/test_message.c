@@ -157,6 +157,25 @@ static void memory_grows_with_what_arrived_not_with_what_was_announced(void **s)
     message_reader_fini(&r);
 }
 
+/* Else 4 MiB in fragments of 64 bytes would be moved 65,536 times. */
+static void memory_of_many_fragments_doubles_too(void **s)
+{
+    (void)s;
+    struct message_reader r;
+    message_reader_init(&r, 1 << 20);
+    static const uint8_t full[64];
+    struct message m;
+    uint64_t calls = mem_quota_calls();
+    for (int i = 0; i < 4096; i++) {
+        uint8_t b[128];
+        uint8_t *p = b;
+        size_t n = (size_t)(put_frame(b, i == 0 ? 0x02 : 0x00, full, 64) - b);
+        assert_int_equal(message_read(&r, &p, &n, &m), 0);
+    }
+    assert_in_range(mem_quota_calls() - calls, 5, 20);
+    message_reader_fini(&r);
+}
+
 static void the_number_of_fragments_is_bounded(void **s)
 {
     (void)s;
@@ -179,6 +198,29 @@ static void the_number_of_fragments_is_bounded(void **s)
             assert_int_equal(m.len, 0);
             assert_non_null(m.data);
         }
+        message_reader_fini(&r);
+    }
+}
+
+/* Autobahn's 9.3.1 sends 4 MiB in 65,536 of them. */
+static void fragments_that_bring_enough_are_not_bounded(void **s)
+{
+    (void)s;
+    static const uint8_t full[LIMIT_FRAGMENT_BYTES];
+    for (size_t bytes = LIMIT_FRAGMENT_BYTES - 1; bytes <= LIMIT_FRAGMENT_BYTES;
+         bytes++) {
+        struct message_reader r;
+        message_reader_init(&r, 1 << 20);
+        struct message m;
+        int rc = 0;
+        for (int i = 0; i < 4 * LIMIT_FRAGMENTS && rc == 0; i++) {
+            uint8_t b[64];
+            uint8_t *p = b;
+            size_t n =
+                (size_t)(put_frame(b, i == 0 ? 0x02 : 0x00, full, bytes) - b);
+            rc = message_read(&r, &p, &n, &m);
+        }
+        assert_int_equal(rc, bytes < LIMIT_FRAGMENT_BYTES ? ERR_TOO_BIG : 0);
         message_reader_fini(&r);
     }
 }
@@ -305,7 +347,9 @@ int main(void)
         cmocka_unit_test(no_heap_is_held_between_messages),
         cmocka_unit_test(
             memory_grows_with_what_arrived_not_with_what_was_announced),
+        cmocka_unit_test(memory_of_many_fragments_doubles_too),
         cmocka_unit_test(the_number_of_fragments_is_bounded),
+        cmocka_unit_test(fragments_that_bring_enough_are_not_bounded),
         cmocka_unit_test(pings_do_not_count_as_fragments),
         cmocka_unit_test(a_long_mixed_stream_comes_out_the_same_at_random_cuts),
         cmocka_unit_test(without_memory_a_split_message_fails_cleanly),
