@@ -1,9 +1,12 @@
 """Scripts that do not end, against a running server: everybody else is
 served while they run, and afterwards they are gone."""
+import json
 import re
 import signal
 import time
+import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -62,6 +65,61 @@ CASES = {
     "nested": ("local function f(n) return (string.gsub('x', 'x', f)) end f()",
                "error"),
 }
+
+
+STOPPED = """
+function on_request(request)
+  if request.path == "/hog" then while true do end end
+  if request.path == "/die" then string.find(("a"):rep(5000), ".-.-.-.-b") end
+  local body, headers = request:json(), {}
+  for i = 1, 40 do headers["X-" .. i] = { tostring(i), "a" .. i } end
+  return { status = 201, headers = headers, body = body }
+end
+"""
+
+
+def fetch(server, path="/", body=None):
+    """-> (status, headers, body) of a request, over a connection of its own."""
+    request = urllib.request.Request(
+        "http://127.0.0.1:%d%s" % (server.port, path), data=body)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, response.headers, response.read()
+    except urllib.error.HTTPError as e:
+        return e.code, e.headers, e.read()
+
+
+def test_requests_are_answered_right_by_handlers_that_are_stopped(serve):
+    server = serve(STOPPED, "--workers", "2", "--placement", "spread",
+                   conf="return { limits = { cpu = '10s' } }")
+    body = json.dumps({"n": [i * 3 for i in range(30000)]}).encode()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: fetch(server, body=body), range(40)))
+    for status, headers, got in answers:
+        assert status == 201 and json.loads(got) == json.loads(body)
+        for i in range(1, 41):
+            assert headers.get_all("X-%d" % i) == [str(i), "a%d" % i]
+
+
+def test_a_request_whose_handler_does_not_end_is_500_and_the_app_goes_on(serve):
+    server = serve(STOPPED, conf="return { limits = { cpu = '30ms' } }")
+    with ThreadPoolExecutor(4) as pool:
+        hogs = list(pool.map(lambda _: fetch(server, "/hog")[0], range(4)))
+    assert hogs == [500] * 4
+    assert fetch(server, body=b"[1]")[::2] == (201, b"[1]")
+
+
+def test_requests_to_an_app_whose_state_died_and_that_is_parked(serve):
+    server = serve(STOPPED, conf="return { limits = { cpu = '20ms' } }")
+    assert fetch(server, "/die")[0] == 500
+    assert fetch(server, body=b"[1]")[::2] == (201, b"[1]")   # it began anew
+    for _ in range(20):
+        status = fetch(server, "/die")[0]
+        if status == 503:
+            break
+        assert status == 500
+    assert status == 503, "it is not parked"
+    assert fetch(server, body=b"[1]")[0] == 503
 
 
 def kinds(server, since):

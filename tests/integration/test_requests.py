@@ -7,8 +7,11 @@ import urllib.request
 
 import pytest
 
+from support import wires
 from support.lab import counters
 from support.wire import FACTOR, PING, TEXT, Ended, Peer, encode, until
+
+WIRES = [wires.PLAIN, wires.TLS]
 
 APP = """
 local notes = {}
@@ -81,7 +84,7 @@ CHUNKED = [("Transfer-Encoding", "chunked")]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, wire):
     from conftest import stop_well, write_app
     from support.server import Server
     app = write_app(tmp_path_factory.mktemp("requests") / "app", APP,
@@ -388,7 +391,8 @@ def test_an_error_is_500_and_tells_the_log_alone(server, path, says):
 def test_the_library_of_python_gets_on_with_it(server):
     ask_for = urllib.request.Request(
         server.url + "echo", data=b"from the library", method="POST")
-    with urllib.request.urlopen(ask_for, timeout=20) as response:
+    with urllib.request.urlopen(
+            ask_for, timeout=20, context=wires.client_context()) as response:
         assert response.read() == b"from the library"
 
 

@@ -330,6 +330,37 @@ def test_a_record_that_was_changed_ends_its_connection_alone(echo):
         assert other.message() == "fine"
 
 
+# ---- behind a proxy that leaves TLS to us
+
+PROXIED = ["--trust-proxy", "127.0.0.1", "--proxy-protocol"]
+SAYS_IP = "function on_open(client) client:send(client.ip) end"
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_a_proxy_header_stands_in_front_of_tls(serve, size):
+    server = serve(SAYS_IP, *PROXIED, "--workers", "2")
+    with Piecewise(server) as p:
+        # The hello comes along with it, or behind it.
+        p.drip(b"PROXY TCP4 192.0.2.9 198.51.100.1 1234 443\r\n" + p.hello(),
+               size)
+        p.fill()
+        p.handshake(size).open()
+        assert p.read(11) == b"\x81\x09192.0.2.9"
+
+
+@pytest.mark.parametrize("wrong", [b"PROXY TCP9 1.2.3.4 1.2.3.4 1 2\r\n", b""])
+def test_a_wrong_proxy_header_in_front_of_tls_ends_the_connection(serve, wrong):
+    server = serve(SAYS_IP, *PROXIED)
+    mark = server.mark()
+    with Piecewise(server) as p:
+        p.sock.sendall(wrong + p.hello())
+        with pytest.raises((Ended, ConnectionResetError)):
+            p.fill()
+    server.wait_log(lambda r: "400" in r["msg"] and "PROXY" in r["msg"],
+                    since=mark)
+    until(lambda: counters(server).get("connections", 0) == 0)
+
+
 # ---- the slow
 
 def test_a_handshake_byte_by_byte(echo):
