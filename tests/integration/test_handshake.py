@@ -33,7 +33,8 @@ def answered(server, data):
 def new_records(server, mark):
     """What has been logged since `mark`, up to now."""
     counters(server)    # its line is the last
-    return [r for r in server.log[mark:] if "counters:" not in r["msg"]]
+    return [r for r in server.log[mark:]
+            if "counters:" not in r["msg"] and r.get("event") != "stats"]
 
 
 def text(response):
