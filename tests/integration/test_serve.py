@@ -256,10 +256,13 @@ def test_sighup_reloads_all_and_loads_what_had_failed(tmp_path):
 
 # ---- loops
 
+# What is measured here takes its time.
+HOME = 'return { placement = "home", limits = { cpu = "10s" } }\n'
+
+
 def test_apps_are_spread_over_the_loops(tmp_path):
     names = "abcdefgh"
-    apps = {name: {"main": WHO, "conf": 'return { placement = "home" }\n'}
-            for name in names}
+    apps = {name: {"main": WHO, "conf": HOME} for name in names}
     with serve_many(tmp_path, apps, ["--workers", LOOPS]) as server:
         homes = {}
         for name in names:
@@ -272,8 +275,7 @@ def test_apps_are_spread_over_the_loops(tmp_path):
 
 def test_apps_of_several_loops_work_at_the_same_time(tmp_path):
     """One that is busy holds up those of its own loop at most."""
-    apps = {name: {"main": WHO, "conf": 'return { placement = "home" }\n'}
-            for name in "abcd"}
+    apps = {name: {"main": WHO, "conf": HOME} for name in "abcd"}
     with serve_many(tmp_path, apps, ["--workers", LOOPS]) as server:
         peers = [Peer(server.port).open("/%s/" % name) for name in "abcd"]
         peers[0].text('{"burn": 1.5}')
@@ -334,7 +336,7 @@ end
 
 
 @pytest.mark.parametrize("runaway", [
-    # Its loop is stuck before, or after it was seen to have nothing left.
+    # Before, or after its loop was seen to have nothing left.
     "", "sleep(0.3)"])
 def test_a_handler_that_never_ends_does_not_keep_a_server_from_ending(
         tmp_path, runaway):
@@ -348,8 +350,7 @@ end
     server = serve_many(tmp_path, apps, ["--workers", 2, "--drain", "1s"])
     try:
         with Peer(server.port).open("/a/"):
-            assert server.stop(30 * FACTOR) == 1
-        assert lines(server, "loop 1 does not come to its end")
+            assert server.stop(30 * FACTOR) == 0
         assert not server.noise
     finally:
         server.close()

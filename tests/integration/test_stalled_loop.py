@@ -89,7 +89,7 @@ end
 
 # Large outboxes: what a client has waited for comes all at once.
 CONF = """return {
-  placement = "%s", ping = "1h",
+  placement = "%s", ping = "1h", limits = { cpu = "10s" },
   outbox = { hard = "64MB", soft = 65536, soft_for = "60s" },
 }
 """
