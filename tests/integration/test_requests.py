@@ -87,7 +87,9 @@ CHUNKED = [("Transfer-Encoding", "chunked")]
 def server(tmp_path_factory, wire):
     from conftest import stop_well, write_app
     from support.server import Server
+    # Sanitizers make long strings slowly.
     app = write_app(tmp_path_factory.mktemp("requests") / "app", APP,
+                    conf="return { limits = { cpu = '10s' } }",
                     files={"index.html": "a page", "text": "a file"})
     server = Server(app, "--drain", "0s", "--max-body", "300KB")
     yield server
