@@ -94,20 +94,24 @@ static bool put_in_box(struct mailbox *m, struct letter_chain *chain)
     return is_asleep;
 }
 
+static void send_to_one(struct outgoing *out)
+{
+    /* One for all of them: the counter is the receiver's cache line. */
+    word_add(&out->to->mailbox.pending, out->count);
+    out->count = 0;
+    if (put_in_box(&out->to->mailbox, &out->chain)) {
+        int rc = uv_async_send(&out->to->anchor);
+        ASSERT(rc == 0, "a loop outlives its letters");
+    }
+}
+
 void mailbox_send(struct loop *l)
 {
     struct mailbox *m = &l->mailbox;
     while (m->outgoing_mask != 0) {
         int i = __builtin_ctzll(m->outgoing_mask);
         m->outgoing_mask &= m->outgoing_mask - 1;
-        struct outgoing *out = &m->outgoing[i];
-        /* One for all of them: the counter is the receiver's cache line. */
-        word_add(&out->to->mailbox.pending, out->count);
-        out->count = 0;
-        if (put_in_box(&out->to->mailbox, &out->chain)) {
-            int rc = uv_async_send(&out->to->anchor);
-            ASSERT(rc == 0, "a loop outlives its letters");
-        }
+        send_to_one(&m->outgoing[i]);
         if (m->outgoing_mask == 0) {
             word_set(&m->has_staged, 0);
         }

@@ -480,6 +480,7 @@ static int listen_beside(int fd)
 {
     struct sockaddr_storage ss;
     socklen_t len = sizeof(ss);
+    memset(&ss, 0, sizeof(ss));
     int only = 1;
     socklen_t only_len = sizeof(only);
     if (getsockname(fd, (struct sockaddr *)&ss, &len) != 0 ||

@@ -58,10 +58,12 @@ void workers_open(struct server *s)
             s->settings);
     }
     /* In turn: nothing is known of their load yet. */
+    uint32_t next = 0;
     for (size_t i = 0; i < s->sites.count; i++) {
         struct site *site = &s->sites.list[i];
-        site->home_index = (uint32_t)(i % s->worker_count);
-        site->home = &s->workers[site->home_index];
+        site->home_index = next;
+        site->home = &s->workers[next];
+        next = next + 1 < s->worker_count ? next + 1 : 0;
     }
 }
 
@@ -154,15 +156,19 @@ static void wait_for(const struct worker *w)
     }
 }
 
+static void join(struct worker *w)
+{
+    wait_for(w);
+    int rc = uv_thread_join(&w->thread);
+    ASSERT(rc == 0, "a thread is joined once");
+    w->has_thread = false;
+}
+
 void workers_join(struct server *s)
 {
     for (uint32_t i = 1; i < s->worker_count; i++) {
-        struct worker *w = &s->workers[i];
-        if (w->has_thread) {
-            wait_for(w);
-            int rc = uv_thread_join(&w->thread);
-            ASSERT(rc == 0, "a thread is joined once");
-            w->has_thread = false;
+        if (s->workers[i].has_thread) {
+            join(&s->workers[i]);
         }
     }
     uv_sem_destroy(&s->gate);

@@ -1,3 +1,4 @@
+-- luacheck: ignore (every odd way to write things is in here)
 -- steady.lua -- a program whose result depends on nothing but itself, for
 -- tests/unit/script/test_steady.c: however often it is stopped, and wherever,
 -- it returns the same text. It goes through everything that Lua and its C
