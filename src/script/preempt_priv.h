@@ -37,8 +37,12 @@ struct preempt {
     volatile sig_atomic_t idle_ticks;
     volatile sig_atomic_t stop; /* enum preempt_stop */
     struct fiber *fiber;        /* entered last */
-    uint64_t pending_ns;        /* when that tick came */
-    uint64_t slice_end_ns;      /* PREEMPT_HOOK */
+    /* What the fiber has to do before it goes on, and can be stopped in; NULL:
+     * nothing. For one that was stopped. */
+    void (*on_return)(void *arg);
+    void *on_return_arg;
+    uint64_t pending_ns;   /* when that tick came */
+    uint64_t slice_end_ns; /* PREEMPT_HOOK */
     uint64_t longest_ns;
     uint64_t count;
     uint32_t test_slice_us; /* 0: none */
@@ -57,6 +61,8 @@ void preempt_start_test_slice(void);
 uint64_t preempt_slice_ns(void);
 /* Stops the fiber that runs, which is us, for now. */
 void preempt_stop_here(void);
+/* Behind it: does what on_return says, with hold at 0 on the way. */
+void preempt_returned(void);
 
 static inline __attribute__((always_inline)) void preempt_fence(void)
 {

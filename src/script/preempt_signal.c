@@ -106,6 +106,11 @@ static void on_tick(int sig)
         p->hold = 1;
         p->stop = PREEMPT_SIGNAL;
         preempt_stop_here();
+        if (UNLIKELY(p->on_return != NULL)) {
+            preempt_unblock();
+            preempt_returned();
+            preempt_block();
+        }
         /* The tick is blocked until the kernel has taken us back. */
         preempt_start_test_slice();
         preempt_set_hold(0);
