@@ -112,6 +112,7 @@ int state_call(
     int rc = task_settle(s->vm, task_run(s->vm, &p.job));
 
     if (rc == TASK_DEAD) {
+        task_forget_job(s->vm); /* it is our local */
         if (why != NULL) {
             (void)snprintf(why, why_bytes, "%s", vm_why(s->vm));
         }

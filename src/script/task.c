@@ -445,6 +445,14 @@ struct job *task_stopped_job(const struct vm *vm)
     return vm->stopped != NULL ? vm->stopped->job : NULL;
 }
 
+void task_forget_job(struct vm *vm)
+{
+    ASSERT(vm->end != VM_ALIVE && task_stopped_job(vm) != NULL,
+        "who is alive ends his job");
+    vm->stopped->job = NULL;
+    vm->busy_count--;
+}
+
 uint32_t task_count(const struct vm *vm)
 {
     return vm->busy_count;

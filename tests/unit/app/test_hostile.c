@@ -256,6 +256,30 @@ static void loading_has_a_budget(void **state)
     stage_fini(&st);
 }
 
+#if !PREEMPT_HOOK
+
+/* What the server itself asks of a state that dies of it. */
+static void who_dies_while_it_loads_is_dropped(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_init(&st);
+    stage_write(&st, "main.lua", DEAF);
+    struct app_config config = stage_config(&st);
+    assert_true(app_open(&st.app, &config, st.why, sizeof(st.why)) != 0);
+    assert_null(st.app);
+    assert_contains(st.why, "could not be stopped");
+    stage_open(&st, "function on_message(c, m) c:send(m) end");
+    struct peer *a = peer_open(&st, "/");
+    stage_write(&st, "main.lua", DEAF);
+    assert_true(app_reload(st.app) < 0);
+    assert_logged(&st, "reload failed, generation 1 goes on");
+    expect_words(&st, a, "still", "still");
+    stage_fini(&st);
+}
+
+#endif
+
 static void handlers_of_a_client_overlap_where_that_is_allowed(void **state)
 {
     (void)state;
@@ -353,6 +377,9 @@ int main(void)
             a_death_of_the_old_generation_costs_its_own_clients_only),
 #endif
         cmocka_unit_test(loading_has_a_budget),
+#if !PREEMPT_HOOK
+        cmocka_unit_test(who_dies_while_it_loads_is_dropped),
+#endif
         cmocka_unit_test(handlers_of_a_client_overlap_where_that_is_allowed),
         cmocka_unit_test(a_reload_waits_for_a_job_that_is_stopped),
         cmocka_unit_test(messages_are_whole_however_often_a_handler_is_stopped),

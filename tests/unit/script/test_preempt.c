@@ -431,6 +431,25 @@ static void what_cannot_be_told_is_dropped(void **state)
     }
 }
 
+static void who_gave_a_job_need_not_keep_it_for_a_dead_vm(void **state)
+{
+    (void)state;
+    struct vm *victim = new_vm(64 * MIB, 20);
+    struct test_job *j = malloc(sizeof(*j));
+    assert_non_null(j);
+    *j = test_job_of(deaf[1]);
+    assert_int_equal(task_settle(victim, task_run(victim, &j->job)), TASK_DEAD);
+    assert_ptr_equal(task_stopped_job(victim), &j->job);
+    task_forget_job(victim);
+    assert_null(task_stopped_job(victim));
+    assert_int_equal(task_count(victim), 0);
+    assert_int_equal(j->finished, 0);
+    memset(j, 0xff, sizeof(*j));
+    free(j);
+    vm_free(victim);
+    expect(other, "return 'unharmed'", "unharmed");
+}
+
 static int __attribute__((noinline)) overrun(int n)
 {
     volatile char frame[512];
@@ -561,6 +580,7 @@ int main(void)
         TEST(a_memory_error_or_two_may_be_caught),
 #if !PREEMPT_HOOK
         TEST(what_cannot_be_told_is_dropped),
+        TEST(who_gave_a_job_need_not_keep_it_for_a_dead_vm),
         TEST(a_stack_that_is_full_costs_its_own_app_only),
 #endif
         TEST(a_panic_costs_its_own_app_only),
