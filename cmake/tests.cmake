@@ -73,11 +73,8 @@ foreach(file app connect inbox reload api_specs)
     set_tests_properties(app/${file}_far PROPERTIES TIMEOUT 120)
 endforeach()
 
-# Not done under these sanitizers: a guard page that is hit on purpose looks
-# like an overflow to ASan, and ucontext allocates where TSan sees a signal.
-if(MOONWIRE_SANITIZE MATCHES "address")
-    set_tests_properties(script/preempt PROPERTIES DISABLED TRUE)
-elseif(MOONWIRE_SANITIZE MATCHES "thread")
+# ucontext allocates where TSan sees a signal.
+if(MOONWIRE_SANITIZE MATCHES "thread")
     set_tests_properties(script_on_ucontext/preempt PROPERTIES DISABLED TRUE)
 endif()
 
