@@ -34,6 +34,8 @@ function(moonwire_variant name room definition)
     file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${room}/*.c)
     add_library(${name} STATIC EXCLUDE_FROM_ALL ${sources})
     target_compile_definitions(${name} PUBLIC ${definition})
+    target_compile_options(${name} PRIVATE
+        $<TARGET_PROPERTY:${room},COMPILE_OPTIONS>)
     target_link_libraries(${name} PUBLIC m_common ${VARIANT_DEPS})
     foreach(file ${VARIANT_FILES})
         set(target unit_${name}_${file})
@@ -72,11 +74,6 @@ foreach(file app connect inbox reload api_specs)
     add_test(NAME app/${file}_far COMMAND ${target})
     set_tests_properties(app/${file}_far PROPERTIES TIMEOUT 120)
 endforeach()
-
-# ucontext allocates where TSan sees a signal.
-if(MOONWIRE_SANITIZE MATCHES "thread")
-    set_tests_properties(script_on_ucontext/preempt PROPERTIES DISABLED TRUE)
-endif()
 
 # Every header compiles alone, and twice.
 file(GLOB headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/src
