@@ -163,8 +163,8 @@ static uint64_t stops_inside;
 
 static void spin_ms(uint64_t ms)
 {
-    uint64_t end = loop_clock_ns() + ms * 1000000;
-    while (loop_clock_ns() < end) {
+    uint64_t end = preempt_cpu_ns() + ms * 1000000;
+    while (preempt_cpu_ns() < end) {
     }
 }
 
@@ -199,6 +199,23 @@ static void a_section_is_stopped_at_its_end(void **state)
     assert_int_equal(stops_inside, 0);
     assert_int_equal(task_settle(vm, rc), TASK_DONE);
     assert_string_equal(j.text, "over");
+}
+
+static void done_slowly(struct job *j, lua_State *T, int status, int n)
+{
+    spin_ms(10);
+    test_job_done(j, T, status, n);
+}
+
+static void what_ends_a_job_is_measured_like_a_section(void **state)
+{
+    (void)state;
+    struct test_job j = test_job_of("return 'x'");
+    j.job.done = done_slowly;
+    assert_int_equal(task_settle(vm, task_run(vm, &j.job)), TASK_DONE);
+    if (!PREEMPT_HOOK) {
+        assert_true(preempt_longest_hold_ns() > 7000000);
+    }
 }
 
 /* ---- the soft end ---- */
@@ -571,6 +588,7 @@ int main(void)
         TEST(an_idle_thread_has_no_timer),
         TEST(a_vm_without_a_budget_is_not_stopped),
         TEST(a_section_is_stopped_at_its_end),
+        TEST(what_ends_a_job_is_measured_like_a_section),
         TEST(nothing_that_is_caught_saves_a_script),
         TEST(who_has_to_end_waits_for_nothing),
         TEST(a_budget_is_for_one_job),
