@@ -61,12 +61,11 @@ void preempt_hold(void)
     preempt_fence();
 }
 
-static void measure(struct preempt *p)
+void preempt_measure(void)
 {
-    uint64_t now = loop_clock_ns();
-    if (now - p->pending_ns > p->longest_ns) {
-        p->longest_ns = now - p->pending_ns;
-    }
+    struct preempt *p = &preempt_self;
+    uint64_t ns = preempt_cpu_ns() - p->pending_ns;
+    p->longest_ns = ns > p->longest_ns ? ns : p->longest_ns;
 }
 
 void preempt_release(void)
@@ -75,7 +74,7 @@ void preempt_release(void)
     preempt_fence();
     if (p->hold == 1 && UNLIKELY(p->pending)) {
         p->pending = 0;
-        measure(p);
+        preempt_measure();
         p->stop = PREEMPT_RELEASE;
         preempt_stop_here();
         preempt_returned();

@@ -67,7 +67,6 @@ struct sched {
     struct list queue; /* units, next first */
     struct list resting;
     struct timer rest_timer;
-    uint64_t longest_hold_ns; /* as counted */
     uint64_t round;
     uint32_t queued;            /* units in queue */
     uint32_t round_left;        /* of them, who have their turn in this round */
@@ -279,14 +278,8 @@ static struct sched_unit *take_next(struct sched *s)
 
 static void count_stop(struct sched *s, struct sched_unit *u)
 {
-    struct metrics *m = loop_metrics(s->loop);
-    uint64_t longest = preempt_longest_hold_ns();
     add(&u->stats.stops, 1);
-    metric_add(m, METRIC_STOPS, 1);
-    if (longest > s->longest_hold_ns) {
-        metric_add(m, METRIC_HOLD_NS, longest - s->longest_hold_ns);
-        s->longest_hold_ns = longest;
-    }
+    metric_add(loop_metrics(s->loop), METRIC_STOPS, 1);
 }
 
 /* One slice. Says whether it ended with a stop. The unit may be gone. */
@@ -334,6 +327,9 @@ static void run_queue(struct loop_hook *h)
     uint64_t start = s->start_ns;
     uint64_t now = 0;
     s->stop_cpu_ns = 0;
+    /* As of the last turn: who ran may have come from the reading side. */
+    metric_raise(
+        loop_metrics(s->loop), METRIC_HOLD_NS, preempt_longest_hold_ns());
     while ((u = take_next(s)) != NULL) {
         uint64_t cpu = preempt_cpu_ns();
         start = start != 0 ? start : loop_clock_ns();
