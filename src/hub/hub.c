@@ -31,6 +31,7 @@ struct hub *hub_new(const struct hub_config *config)
 void hub_free(struct hub *h)
 {
     ASSERT(hub_count(h) == 0, "a hub outlives its members");
+    ASSERT(!h->walk.is_on, "a walk ends, or is dropped");
     room_fini(&h->everybody);
     far_fini(h);
     hub_clear_rules(h);
@@ -70,18 +71,21 @@ int hub_enter(struct hub *h, struct member *m, uint64_t id, struct conn_id conn,
     }
     int rc = ids_reserve(&h->ids);
     if (rc == 0) {
-        rc = room_reserve(&h->everybody, conn.loop);
+        rc = room_reserve(&h->everybody, &conn);
     }
     if (rc != 0) {
         user_drop_if_unused(h, u);
         return rc;
     }
     *m = (struct member){.hub = h, .conn = conn, .id = id};
+    if (h->walk.is_on) {
+        m->stamp = h->stamp; /* it is not about us */
+    }
     m->rooms = &m->first;
     m->room_count = 1;
     m->room_cap = 1;
-    m->first.room = &h->everybody;
-    m->first.index = room_add(&h->everybody, m);
+    m->first = &h->everybody;
+    room_add(&h->everybody, m);
     list_init(&m->user_node);
     if (u != NULL) {
         user_add(u, m);
@@ -116,6 +120,9 @@ void hub_set_packed(struct member *m, uint8_t bits, bool has_context)
     ASSERT(h != NULL && m->pack_bits == 0 && bits != 0, "once, in a hub");
     m->pack_bits = bits;
     m->has_pack_context = has_context;
+    for (uint32_t i = 0; i < m->room_count; i++) {
+        m->rooms[i]->takers++;
+    }
     if (m->conn.loop != h->home) {
         h->far_packed++;
     }

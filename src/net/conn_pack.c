@@ -9,7 +9,10 @@
  * message refers to those before it only if all of them have left (nothing is
  * queued) and none was dropped since the context began; else the context
  * begins anew with it. A client that keeps up gets all that a context can
- * give, one that lags gets messages that stand alone, which may be dropped.
+ * give, one that lags gets messages that stand alone, which may be dropped. And
+ * a long message goes out in the form that was made for everybody, behind which
+ * the context begins anew, too: the client's has those bytes in it, ours has
+ * not.
  *
  * Laws: I1, I2 (no policy is weaker for a client that compresses). */
 #include "base/mem.h"
@@ -90,6 +93,14 @@ void conn_pack_cut(struct conn *c)
     struct conn_pack *own = own_pack(c);
     if (own != NULL) {
         own->is_cut = true;
+    }
+}
+
+void conn_pack_forget(struct conn *c)
+{
+    struct conn_pack *own = own_pack(c);
+    if (own != NULL && own->out != NULL) {
+        deflater_forget(own->out);
     }
 }
 

@@ -219,6 +219,8 @@ int conn_send_packed(struct conn *c, const struct parcel *p,
 struct inflate_source *conn_inflate(const struct conn *c);
 /* A frame of ours was dropped: the next message begins a context anew. */
 void conn_pack_cut(struct conn *c);
+/* A compressed message goes out that is not of its own context. */
+void conn_pack_forget(struct conn *c);
 /* Gives back what compression holds. */
 void conn_unpack(struct conn *c);
 

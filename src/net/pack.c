@@ -20,8 +20,6 @@
 #include <string.h>
 
 #define SCRATCH_KEPT_BYTES (64u * 1024u)
-/* zlib refers back no further than its window less this. */
-#define WINDOW_MARGIN 262u
 
 struct packer {
     struct inflate_source inflate;
@@ -94,16 +92,6 @@ struct inflate_source *packer_inflate(struct net *n)
     return &get_packer(n)->inflate;
 }
 
-/* The smallest window that a message of that size can use to the full. */
-static unsigned fitting_bits(unsigned most, size_t len)
-{
-    unsigned bits = DEFLATE_BITS_MIN + 1;
-    while (bits < most && ((size_t)1 << bits) < len + WINDOW_MARGIN) {
-        bits++;
-    }
-    return bits < most ? bits : most;
-}
-
 static void count_form(struct net *n, size_t saved)
 {
     metric_add(n->metrics, METRIC_DEFLATED, 1);
@@ -123,9 +111,9 @@ int packer_deflate(struct net *n, unsigned bits, int level, const void *p,
     size_t len, const struct buf **out)
 {
     struct packer *k = get_packer(n);
-    struct deflater **d = &k->deflaters[fitting_bits(bits, len)];
+    struct deflater **d = &k->deflaters[deflate_fitting_bits(bits, len)];
     if (*d == NULL) {
-        *d = deflater_new(fitting_bits(bits, len));
+        *d = deflater_new(deflate_fitting_bits(bits, len));
     }
     struct buf *b = clear_scratch(k);
     *out = b;
@@ -202,6 +190,17 @@ void parcel_pack(struct parcel *p, struct tape *packed, struct meter *meter,
     p->how = *how;
 }
 
+void parcel_give(struct parcel *p, const struct range *usual,
+    const struct pack_settings *how)
+{
+    p->is_packing = true;
+    p->is_given = true;
+    p->how = *how;
+    p->forms[how->bits - DEFLATE_BITS_MIN] = *usual;
+    blob_ref(usual->blob);
+    count_form(p->net, p->plain.len - usual->len);
+}
+
 /* Of a frame of `total` bytes. */
 static size_t head_bytes(size_t total)
 {
@@ -226,6 +225,7 @@ void parcel_open(struct parcel *p, struct net *n, const struct range *plain,
     parcel_init(p, n, plain, &m);
     parcel_pack(p, NULL, plain->blob->meter, how);
     if (usual != NULL) {
+        p->is_given = m.len > LIMIT_DEFLATE_HELD_BYTES;
         p->forms[how->bits - DEFLATE_BITS_MIN] = *usual;
         blob_ref(usual->blob);
     }
@@ -249,11 +249,31 @@ void parcel_fini(struct parcel *p)
     blob_unref(p->plain.blob);
 }
 
+/* In a form that was made beforehand, for a window that may be too large: then
+ * it goes out plain. */
+static int send_given(struct parcel *p, uint32_t slot,
+    enum outbox_policy policy, const char *key, size_t key_len)
+{
+    struct net *n = p->net;
+    uint32_t flags = n->lanes[slot].flags;
+    const struct range *r = &p->forms[p->how.bits - DEFLATE_BITS_MIN];
+    if (LANE_WINDOW(flags) + DEFLATE_BITS_MIN < p->how.bits) {
+        r = &p->plain;
+    } else if ((flags & LANE_CONTEXT) != 0 &&
+               (r->blob != p->plain.blob || r->off != p->plain.off)) {
+        conn_pack_forget(n->conns.entries[slot].ptr);
+    }
+    return net_send(n, slot, r, policy, key, key_len);
+}
+
 int parcel_send_packed(struct parcel *p, uint32_t slot,
     enum outbox_policy policy, const char *key, size_t key_len)
 {
     struct net *n = p->net;
     uint32_t flags = n->lanes[slot].flags;
+    if (p->is_given) {
+        return send_given(p, slot, policy, key, key_len);
+    }
     if (flags & LANE_CONTEXT) {
         return conn_send_packed(
             n->conns.entries[slot].ptr, p, policy, key, key_len);

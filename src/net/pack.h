@@ -25,7 +25,8 @@ struct parcel {
     struct range plain; /* the frame as it is; a reference of ours */
     struct pack_message message;
     struct pack_settings how;
-    bool is_packing; /* those who agreed get it compressed */
+    bool is_packing; /* those who agreed get it compressed ... */
+    bool is_given;   /* ... in the usual form, or not at all */
     struct tape *packed;
     struct meter *meter;
     struct range forms[DEFLATE_BITS_MAX - DEFLATE_BITS_MIN + 1];
@@ -39,7 +40,11 @@ void parcel_init(struct parcel *p, struct net *n, const struct range *r,
  * that such forms lie one behind the other as well. */
 void parcel_pack(struct parcel *p, struct tape *packed, struct meter *meter,
     const struct pack_settings *how);
-/* The same for one that came from elsewhere as a plain frame alone, with the
+/* Those who agreed get this, the usual form made beforehand, if they can read
+ * it, and nobody another one. Lent; the parcel takes a reference. */
+void parcel_give(struct parcel *p, const struct range *usual,
+    const struct pack_settings *how);
+/* A parcel for one that came from elsewhere as a plain frame alone, with the
  * usual form that was made of it (NULL: nobody needed it). */
 void parcel_open(struct parcel *p, struct net *n, const struct range *plain,
     const struct range *usual, const struct pack_settings *how);

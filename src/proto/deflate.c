@@ -180,6 +180,17 @@ int inflater_end(struct inflater *z, struct buf *out, size_t max)
 
 /* ---- deflate ---- */
 
+/* zlib has no raw stream of 8 bits; that of 9 refers back by at most 2^9 -
+ * ZLIB_LOOKAHEAD bytes, which is less than 2^8. */
+_Static_assert((1 << 9) - ZLIB_LOOKAHEAD <= (1 << 8), "window of 256");
+
+static int init_deflate(z_stream *s, int level, unsigned bits)
+{
+    bits = judge_bits(bits) == 8 ? 9 : bits;
+    return deflateInit2(
+        s, level, Z_DEFLATED, -(int)bits, (int)bits - 7, Z_DEFAULT_STRATEGY);
+}
+
 struct deflater *deflater_new(unsigned window_bits)
 {
     struct deflater *d = quota_alloc(sizeof(*d));
@@ -190,12 +201,7 @@ struct deflater *deflater_new(unsigned window_bits)
         .s = {.zalloc = zlib_alloc, .zfree = zlib_free},
         .level = Z_DEFAULT_COMPRESSION,
     };
-    /* zlib has no raw stream of 8 bits; that of 9 refers back by at most
-     * 2^9 - ZLIB_LOOKAHEAD bytes, which is less than 2^8. */
-    _Static_assert((1 << 9) - ZLIB_LOOKAHEAD <= (1 << 8), "window of 256");
-    unsigned bits = judge_bits(window_bits) == 8 ? 9 : window_bits;
-    int rc = deflateInit2(&d->s, d->level, Z_DEFLATED, -(int)bits,
-        (int)bits - 7, Z_DEFAULT_STRATEGY);
+    int rc = init_deflate(&d->s, d->level, window_bits);
     if (rc != Z_OK) {
         quota_free(d);
         return NULL;
@@ -269,4 +275,76 @@ int deflater_run(struct deflater *d, int level, bool keeps, const void *p,
     ASSERT(out->len >= sizeof(flush_tail) && d->s.avail_in == 0, "7.2.1");
     out->len -= sizeof(flush_tail);
     return 0;
+}
+
+/* ---- a long message, in memory of the caller's ---- */
+
+/* What zlib takes for itself besides what its manual says, of which it takes
+ * a little more in newer versions. */
+#define ZLIB_STATE_BYTES (16u * 1024u)
+
+struct bump {
+    uint8_t *at;
+    size_t left;
+};
+
+static void *bump_alloc(void *opaque, unsigned items, unsigned size)
+{
+    struct bump *b = opaque;
+    size_t n = ((size_t)items * size + 63) & ~(size_t)63;
+    if (n > b->left) {
+        return NULL;
+    }
+    void *p = b->at;
+    b->at += n;
+    b->left -= n;
+    return p;
+}
+
+static void bump_free(void *opaque, void *p)
+{
+    (void)opaque;
+    (void)p;
+}
+
+unsigned deflate_fitting_bits(unsigned most, size_t n)
+{
+    unsigned bits = DEFLATE_BITS_MIN + 1;
+    while (bits < most && ((size_t)1 << bits) < n + ZLIB_LOOKAHEAD) {
+        bits++;
+    }
+    return bits < most ? bits : most;
+}
+
+size_t deflate_once_bytes(unsigned bits, size_t n)
+{
+    bits = deflate_fitting_bits(bits, n);
+    bits = bits < DEFLATE_BITS_MIN + 1 ? DEFLATE_BITS_MIN + 1 : bits;
+    /* "(1 << (windowBits+2)) + (1 << (memLevel+9))", and memLevel is seven
+     * less; a quarter for the versions that keep lengths apart. */
+    size_t manual = (size_t)2 << (bits + 2);
+    return manual + manual / 4 + ZLIB_STATE_BYTES;
+}
+
+size_t deflate_once(const struct deflate_once *d)
+{
+    ASSERT(d->n <= UINT32_MAX / 2 && d->out_cap <= UINT32_MAX, "I6");
+    struct bump memory = {d->work, deflate_once_bytes(d->bits, d->n)};
+    z_stream s = {.zalloc = bump_alloc, .zfree = bump_free, .opaque = &memory};
+    unsigned bits = deflate_fitting_bits(d->bits, d->n);
+    if (d->n == 0 || init_deflate(&s, d->level, bits) != Z_OK) {
+        return 0;
+    }
+    s.next_in = (uint8_t *)(uintptr_t)d->p; /* zlib only reads it */
+    s.avail_in = (unsigned)d->n;
+    s.next_out = d->out;
+    s.avail_out = (unsigned)d->out_cap;
+    (void)deflate(&s, Z_SYNC_FLUSH);
+    size_t len = d->out_cap - s.avail_out;
+    if (s.avail_in > 0 || s.avail_out == 0) {
+        return 0; /* it did not fit */
+    }
+    ASSERT(len >= sizeof(flush_tail), "7.2.1");
+    len -= sizeof(flush_tail);
+    return len < d->n ? len : 0;
 }

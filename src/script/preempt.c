@@ -47,6 +47,7 @@
 #include "script/preempt_priv.h"
 #include <time.h>
 
+_Thread_local volatile sig_atomic_t preempt_pending;
 _Thread_local struct preempt preempt_self = {.hold = 1};
 
 void preempt_hold(void)
@@ -67,8 +68,8 @@ void preempt_release(void)
 {
     struct preempt *p = &preempt_self;
     preempt_fence();
-    if (p->hold == 1 && UNLIKELY(p->pending)) {
-        p->pending = 0;
+    if (p->hold == 1 && UNLIKELY(preempt_pending)) {
+        preempt_pending = 0;
         measure(p);
         p->stop = PREEMPT_RELEASE;
         preempt_stop_here();

@@ -126,7 +126,7 @@ static void rooms_are_kept_in_the_order_of_joining(void **state)
     assert_int_equal(members[0].room_count, 5);
     for (size_t i = 0; i < 5; i++) {
         size_t len;
-        assert_string_equal(room_name(members[0].rooms[i].room, &len), want[i]);
+        assert_string_equal(room_name(members[0].rooms[i], &len), want[i]);
     }
 }
 
