@@ -394,6 +394,7 @@ void hub_cast_begin(
 {
     struct cast *c = &h->cast;
     walk_begin(h);
+    h->walk.is_cast = true;
     memset(c, 0, sizeof(*c));
     c->to = *to;
     c->msg = *msg;
@@ -483,7 +484,7 @@ void cast_drop(struct hub *h)
 {
     struct cast *c = &h->cast;
     struct room *r = h->walk.room;
-    if (c->phase == CAST_DONE) {
+    if (!h->walk.is_cast) {
         return;
     }
     let_go(h);

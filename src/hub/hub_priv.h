@@ -94,6 +94,7 @@ struct far_loop {
 /* Where a walk is, so that it can go on after anything. See walk.c. */
 struct walk {
     bool is_on;
+    bool is_cast;            /* else it lists ids */
     bool hides;              /* who joins `room` is hidden in it */
     struct room *room;       /* held: it does not end; NULL: none */
     struct part *part;       /* of that room */

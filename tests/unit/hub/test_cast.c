@@ -613,5 +613,7 @@ int main(void)
         T(the_newest_of_a_key_replaces_what_waits_in_an_outbox),
         T(every_member_sees_all_it_is_sent_in_the_order_of_sending),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("at once", tests, NULL, NULL);
+    walks.is_stopped = true;
+    return failed + cmocka_run_group_tests_name("in steps", tests, NULL, NULL);
 }

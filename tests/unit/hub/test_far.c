@@ -858,5 +858,7 @@ int main(void)
             what_is_said_is_true_whatever_memory_is_denied, tear_down),
         T(every_member_sees_all_it_is_sent_in_the_order_of_the_calls),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("at once", tests, NULL, NULL);
+    walks.is_stopped = true;
+    return failed + cmocka_run_group_tests_name("in steps", tests, NULL, NULL);
 }
