@@ -92,6 +92,11 @@ void *quota_alloc(size_t size)
     return mem_is_to_fail() ? NULL : malloc(size != 0 ? size : 1);
 }
 
+void *quota_zalloc(size_t size)
+{
+    return mem_is_to_fail() ? NULL : calloc(1, size != 0 ? size : 1);
+}
+
 void *quota_realloc(void *p, size_t size)
 {
     return mem_is_to_fail() ? NULL : realloc(p, size != 0 ? size : 1);

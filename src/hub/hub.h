@@ -89,8 +89,9 @@ bool hub_is_in(const struct member *m, const char *room, size_t len);
 struct room *hub_room(struct hub *h, const char *name, size_t len);
 uint32_t room_count(const struct room *r);
 const char *room_name(const struct room *r, size_t *len);
-/* The rooms in no order; *at starts at 0. */
-struct room *hub_next_room(struct hub *h, uint32_t *at);
+/* The rooms in no order; *at starts at 0. NULL: none was met so far, or, with
+ * *is_end, there are no more. */
+struct room *hub_next_room(struct hub *h, uint32_t *at, bool *is_end);
 /* How many members a room has (NULL: everybody), or clients a user. */
 uint32_t hub_count_room(const struct hub *h, const struct hub_name *room);
 uint32_t hub_count_user(const struct hub *h, const struct hub_name *user);

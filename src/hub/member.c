@@ -16,6 +16,9 @@
 #include "base/mem.h"
 #include <string.h>
 
+/* Places in the table of rooms, most of which may be empty. */
+#define LOOK_AT_ONCE 512u
+
 bool member_is_in(const struct member *m, const struct room *r)
 {
     for (uint32_t i = 0; i < m->room_count; i++) {
@@ -31,9 +34,10 @@ struct room *hub_room(struct hub *h, const char *name, size_t len)
     return map_get(&h->rooms, name, len);
 }
 
-struct room *hub_next_room(struct hub *h, uint32_t *at)
+struct room *hub_next_room(struct hub *h, uint32_t *at, bool *is_end)
 {
-    const struct map_entry *e = map_next(&h->rooms, at);
+    const struct map_entry *e = map_look(&h->rooms, at, LOOK_AT_ONCE);
+    *is_end = e == NULL && *at >= map_end(&h->rooms);
     return e == NULL ? NULL : e->value;
 }
 
