@@ -132,8 +132,6 @@ void api_message_options(lua_State *L, int idx, const char *function,
     msg->key = NULL;
     msg->key_len = 0;
     msg->compress = HUB_COMPRESS_AUTO;
-    msg->packed = NULL;
-    msg->packed_len = 0;
     lua_pushnil(L);
     int anchor = lua_gettop(L);
     if (lua_isnoneornil(L, idx)) {

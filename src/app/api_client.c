@@ -130,13 +130,13 @@ const void *api_check_message(lua_State *L, int idx, bool is_binary,
 
 /* A long message, to one: as a broadcast, which can be stopped. */
 static int send_long(
-    lua_State *L, const struct client_ref *ref, struct hub_message *msg)
+    lua_State *L, const struct client_ref *ref, const struct hub_message *msg)
 {
     const struct hub_target to = {.ids = &ref->id, .id_count = 1};
     uint32_t queued;
     uint32_t dropped;
 
-    api_cast(L, &to, msg, ref, &queued, &dropped);
+    api_cast(state_from(L)->app, &to, msg, &queued, &dropped);
     if (queued == 0) {
         return api_fail(L, dropped != 0 ? ERR_FULL : ERR_CLOSED, NULL);
     }

@@ -238,68 +238,16 @@ static void apply_where(
 
 /* ---- broadcast ---- */
 
-/* A message that is compressed beforehand: outside of any section and in the
- * app's own memory, so that it can be stopped in the midst of it (I10). */
-struct press {
-    lua_Alloc alloc;
-    void *arena;
-    size_t work_bytes;
-    size_t out_bytes;
-    void *work;
-    uint8_t *out;
-};
-
-static void press(lua_State *L, struct press *x, struct hub_message *msg,
-    const struct pack_settings *how)
+void api_cast(struct app *a, const struct hub_target *to,
+    const struct hub_message *msg, uint32_t *queued, uint32_t *dropped)
 {
-    x->alloc = lua_getallocf(L, &x->arena);
-    x->work_bytes = deflate_once_bytes(how->bits, msg->len);
-    x->out_bytes = msg->len + 64;
-    x->work = x->alloc(x->arena, NULL, 0, x->work_bytes);
-    x->out = x->alloc(x->arena, NULL, 0, x->out_bytes);
-    if (x->work != NULL && x->out != NULL) {
-        const struct deflate_once d = {how->bits, how->level, msg->data,
-            msg->len, x->work, x->out, x->out_bytes};
-        msg->packed_len = deflate_once(&d);
-        msg->packed = msg->packed_len != 0 ? x->out : NULL;
-    }
-}
-
-static void unpress(const struct press *x)
-{
-    if (x->work != NULL) {
-        x->alloc(x->arena, x->work, x->work_bytes, 0);
-    }
-    if (x->out != NULL) {
-        x->alloc(x->arena, x->out, x->out_bytes, 0);
-    }
-}
-
-/* Nothing in here raises. */
-void api_cast(lua_State *L, const struct hub_target *to,
-    struct hub_message *msg, const struct client_ref *one, uint32_t *queued,
-    uint32_t *dropped)
-{
-    struct hub *h = state_from(L)->app->hub;
-    struct press x = {0};
-    struct pack_settings how;
-
     preempt_hold();
-    const struct client *cl = one != NULL ? api_find_client(L, one) : NULL;
-    bool is_wanted =
-        hub_wants_packed(h, cl != NULL ? &cl->member : NULL, to, msg, &how);
-    preempt_release();
-    if (is_wanted) {
-        press(L, &x, msg, &how);
-    }
-    preempt_hold();
-    hub_cast_begin(h, to, msg);
-    while (!hub_cast_step(h)) {
+    hub_cast_begin(a->hub, to, msg);
+    while (!hub_cast_step(a->hub)) {
         preempt_breathe();
     }
-    hub_cast_end(h, queued, dropped);
+    hub_cast_end(a->hub, queued, dropped);
     preempt_release();
-    unpress(&x);
 }
 
 int api_broadcast(lua_State *L, int message, int opts,
@@ -321,7 +269,7 @@ int api_broadcast(lua_State *L, int message, int opts,
         apply_where(L, opts, a, to);
         read_except(L, opts, to);
     }
-    api_cast(L, to, &msg, NULL, &queued, &dropped);
+    api_cast(a, to, &msg, &queued, &dropped);
     lua_pushinteger(L, queued);
     lua_pushinteger(L, dropped);
     return 2;

@@ -156,7 +156,10 @@ static bool post_letters(struct hub *h)
     if (r->here.next == NULL) {
         return true;
     }
-    struct fanout f = encode_fanout(h, policy_of(h, r));
+    struct fanout f;
+    if (!encode_fanout(h, policy_of(h, r), &f)) {
+        return false;
+    }
     for (struct part *p = r->here.next; p != NULL; p = p->next) {
         if (c->is_incomplete) {
             far_drop_part(h, p, &c->dropped);
@@ -195,12 +198,17 @@ static bool walk_room(struct hub *h)
             int rc = parcel_send(&c->parcel, slot, policy, key, key_len);
             if (LIKELY(rc == 0)) {
                 queued++;
+            } else if (UNLIKELY(rc == PARCEL_MORE)) {
+                i--;
+                is_due = true;
+                break;
             } else if (rc != ERR_CLOSED) {
                 dropped++;
             }
             is_due = preempt_is_due();
         }
-        k->slot = (s.slots[i - 1] & ~ROOM_HIDDEN) + 1;
+        k->slot = i < s.len ? s.slots[i] & ~ROOM_HIDDEN
+                            : (s.slots[i - 1] & ~ROOM_HIDDEN) + 1;
         c->queued += queued;
         c->dropped += dropped;
     }
@@ -235,8 +243,14 @@ static bool show(struct hub *h)
 static bool send_collected(struct hub *h)
 {
     struct cast *c = &h->cast;
-    struct fanout f = encode_fanout(h, c->policy);
-    for (; c->has_far && c->far_at < h->far_count; c->far_at++) {
+    struct fanout f;
+    if (!c->has_far) {
+        return true;
+    }
+    if (!encode_fanout(h, c->policy, &f)) {
+        return false;
+    }
+    for (; c->far_at < h->far_count; c->far_at++) {
         if (far_collected(h, c->far_at) > 0) {
             if (!far_list_collected(h, c->far_at)) {
                 return false;
@@ -278,17 +292,20 @@ static bool address(struct hub *h, struct member *m, enum outbox_policy policy)
     if (is_far && c->policy != policy && !send_collected(h)) {
         return false;
     }
-    m->stamp = h->stamp;
-    if (c->is_refused) {
-        c->dropped++;
-        return true;
-    }
-    if (is_far) {
+    int rc = ERR_FULL;
+    if (is_far && !c->is_refused) {
+        m->stamp = h->stamp;
         collect(h, m, policy);
         return true;
     }
-    int rc = parcel_send(
-        &c->parcel, m->conn.slot, policy, c->msg.key, c->msg.key_len);
+    if (!c->is_refused) {
+        rc = parcel_send(
+            &c->parcel, m->conn.slot, policy, c->msg.key, c->msg.key_len);
+    }
+    if (rc == PARCEL_MORE) {
+        return false;
+    }
+    m->stamp = h->stamp;
     if (rc == 0) {
         c->queued++;
     } else if (rc != ERR_CLOSED) {
@@ -401,7 +418,8 @@ void hub_cast_begin(
     if (to->ids != NULL || to->user_count > 0 || to->room_count > 1) {
         c->phase = CAST_SKIP_IDS;
         c->tape = choose_tape(h, to);
-        c->packed = c->tape == &h->scratch ? &h->scratch : &h->everybody.packed;
+        c->packed =
+            c->tape == &h->scratch ? &h->scratch_packed : &h->everybody.packed;
         return;
     }
     struct room *r = to->room_count == 0
@@ -436,7 +454,7 @@ static bool go_on(struct hub *h)
     case CAST_ROOMS: return cast_to_rooms(h);
     case CAST_USERS: return cast_to_users(h);
     case CAST_IDS: return cast_to_ids(h);
-    case CAST_COLLECTED: return !h->cast.has_far || send_collected(h);
+    case CAST_COLLECTED: return send_collected(h);
     case CAST_DONE: break;
     }
     return true;

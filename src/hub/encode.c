@@ -1,11 +1,10 @@
 /* encode.c -- a broadcast's message becomes the frames that are queued for its
- * members: as it is, and compressed if that was made beforehand.
+ * members: as it is, and compressed for those who agreed to that.
  *
  * A short one goes behind the others on a tape. A long one is copied into a
  * blob of its own, a piece at a time, and what is there so far belongs to the
- * hub (walk.c). Compressing is dearer by far than copying: more than
- * LIMIT_DEFLATE_HELD_BYTES are not compressed in a section at all, but before
- * it, in the app's own memory, where it can be stopped anywhere.
+ * hub (walk.c). So does the parcel, which makes the compressed forms as it
+ * finds somebody to take them, a little at a time as well (net/pack.c).
  *
  * cast.c calls. Laws: I2 (all of it is charged to the app's meter), I6, I10. */
 #include "base/limits.h"
@@ -34,6 +33,12 @@ bool encode_is_packed(const struct hub *h, const struct hub_message *msg)
 bool encode_is_long(const struct hub_message *msg)
 {
     return msg->len > PIECE_BYTES;
+}
+
+/* For the floors below, which know nothing of scripts. */
+static bool is_due(void)
+{
+    return preempt_is_due();
 }
 
 /* Begins a frame. Nothing in s->range: the meter has no room for it. */
@@ -97,29 +102,9 @@ static void end_plain(struct hub *h)
     c->scribe.range.blob = NULL;
     count_metric(h, METRIC_BROADCASTS, 1);
     c->frame = FRAME_READY;
-    if (!encode_is_packed(h, msg)) {
-        return;
-    }
-    if (msg->packed != NULL && msg->packed_len < msg->len) {
-        write_frame(
-            h, &c->scribe, c->packed, true, msg->packed, msg->packed_len);
-        c->frame = FRAME_PACKED;
-    } else if (msg->len <= LIMIT_DEFLATE_HELD_BYTES) {
+    if (encode_is_packed(h, msg)) {
         parcel_pack(&c->parcel, c->packed, h->meter, &h->compress);
-    }
-}
-
-static void end_packed(struct hub *h)
-{
-    struct cast *c = &h->cast;
-    c->frame = FRAME_READY;
-    if (c->scribe.range.blob != NULL) {
-        parcel_give(&c->parcel, &c->scribe.range, &h->compress);
-        blob_unref(c->scribe.range.blob);
-        c->scribe.range.blob = NULL;
-    } else {
-        /* Nothing is dropped: the plain frame is there. */
-        metric_sub(loop_metrics(h->net->loop), METRIC_DROPPED_APP, 1);
+        c->parcel.is_due = is_due;
     }
 }
 
@@ -132,24 +117,22 @@ bool encode_message(struct hub *h)
     if (c->frame == FRAME_PLAIN && go_on_writing(&c->scribe)) {
         end_plain(h);
     }
-    if (c->frame == FRAME_PACKED && go_on_writing(&c->scribe)) {
-        end_packed(h);
-    }
     return c->frame == FRAME_READY;
 }
 
-struct fanout encode_fanout(struct hub *h, enum outbox_policy policy)
+bool encode_fanout(struct hub *h, enum outbox_policy policy, struct fanout *f)
 {
     struct cast *c = &h->cast;
-    struct fanout f = {
+    *f = (struct fanout){
         .range = &c->parcel.plain,
         .policy = policy,
         .key = c->msg.key,
         .key_len = c->msg.key_len,
     };
     if (c->parcel.is_packing && h->far_packed > 0) {
-        f.how = c->parcel.how;
-        f.packed = parcel_usual_form(&c->parcel);
+        f->how = c->parcel.how;
+        f->packed = parcel_usual_form(&c->parcel);
+        return f->packed != NULL;
     }
-    return f;
+    return true;
 }

@@ -24,6 +24,7 @@ struct hub *hub_new(const struct hub_config *config)
     map_init(&h->rooms);
     map_init(&h->users);
     tape_init(&h->scratch, true);
+    tape_init(&h->scratch_packed, true);
     room_init(&h->everybody, "", 0, h->home);
     return h;
 }
@@ -36,6 +37,7 @@ void hub_free(struct hub *h)
     far_fini(h);
     hub_clear_rules(h);
     tape_fini(&h->scratch);
+    tape_fini(&h->scratch_packed);
     map_fini(&h->users);
     map_fini(&h->rooms);
     ids_fini(&h->ids);
@@ -120,9 +122,6 @@ void hub_set_packed(struct member *m, uint8_t bits, bool has_context)
     ASSERT(h != NULL && m->pack_bits == 0 && bits != 0, "once, in a hub");
     m->pack_bits = bits;
     m->has_pack_context = has_context;
-    for (uint32_t i = 0; i < m->room_count; i++) {
-        m->rooms[i]->takers++;
-    }
     if (m->conn.loop != h->home) {
         h->far_packed++;
     }

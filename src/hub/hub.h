@@ -119,10 +119,6 @@ struct hub_message {
     const char *key; /* NULL: none */
     size_t key_len;
     enum hub_compress compress;
-    /* Its usual compressed form, made beforehand (deflate_once()); NULL: none,
-     * then it goes out compressed only if it is short. */
-    const void *packed;
-    size_t packed_len;
 };
 
 struct hub_target {
@@ -144,11 +140,6 @@ struct hub_target {
 /* More than may be done in one go for this member: to be sent to him as a
  * broadcast to one. */
 bool hub_is_long(const struct member *m, const struct hub_message *msg);
-/* Is it worth its while to make a compressed form of this message beforehand,
- * with the settings in *how? `m` NULL: of a broadcast. */
-bool hub_wants_packed(const struct hub *h, const struct member *m,
-    const struct hub_target *to, const struct hub_message *msg,
-    struct pack_settings *how);
 /* To one client. 0, ERR_CLOSED, ERR_FULL. */
 int hub_send(struct member *m, const struct hub_message *msg) NODISCARD;
 

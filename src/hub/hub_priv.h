@@ -61,7 +61,6 @@ struct room {
     struct room_rule rule; /* as it was when the room was made */
     const char *name;      /* behind the struct, but for everybody's */
     uint32_t name_len;
-    uint32_t takers; /* members that take compressed messages */
 };
 
 struct user_entry {
@@ -132,7 +131,7 @@ enum cast_phase {
     CAST_COLLECTED
 };
 
-enum cast_frame { FRAME_NOT_BEGUN, FRAME_PLAIN, FRAME_PACKED, FRAME_READY };
+enum cast_frame { FRAME_NOT_BEGUN, FRAME_PLAIN, FRAME_READY };
 
 /* The broadcast under way. What `to` and `msg` point to is lent by whoever
  * makes the steps, and is not looked at by anybody else. */
@@ -169,8 +168,9 @@ struct hub {
     struct map rooms; /* name -> struct room, everybody left out */
     struct map users; /* name -> struct user_entry */
     struct room everybody;
-    struct tape scratch; /* direct sends */
-    struct rule *rules;  /* in the order of defining */
+    struct tape scratch;        /* direct sends */
+    struct tape scratch_packed; /* compressed, of those that were long */
+    struct rule *rules;         /* in the order of defining */
     uint32_t rule_count;
     uint32_t compress_bytes; /* the least that is compressed by itself */
     struct pack_settings compress;
@@ -285,8 +285,9 @@ bool encode_is_long(const struct hub_message *msg);
 /* In steps, for the cast under way. True: its parcel is ready, or refused. */
 bool encode_message(struct hub *h) NODISCARD;
 /* For other loops: with the compressed form, made once and here, if anybody
- * over there may want it. */
-struct fanout encode_fanout(struct hub *h, enum outbox_policy policy);
+ * over there may want it. In steps. True: it is ready. */
+bool encode_fanout(
+    struct hub *h, enum outbox_policy policy, struct fanout *f) NODISCARD;
 
 /* cast.c */
 void cast_drop(struct hub *h);

@@ -98,12 +98,10 @@ int room_reserve(struct room *r, const struct conn_id *conn)
 void room_add(struct room *r, struct member *m)
 {
     bool is_hidden = walk_hides(m->hub, r);
-    r->takers += m->pack_bits != 0;
     part_add(room_part(r, m->conn.loop), m, is_hidden);
 }
 
 void room_remove(struct room *r, const struct member *m)
 {
-    r->takers -= m->pack_bits != 0;
     part_remove(room_part(r, m->conn.loop), m->conn.slot);
 }

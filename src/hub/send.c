@@ -1,8 +1,7 @@
-/* send.c -- to one client, and what is better sent as a broadcast even to one.
+/* send.c -- to one client.
  *
- * Called by the app in a section of its own, so only for what is short; how
- * long that is, and whether a compressed form is to be made before the section,
- * is said here too.
+ * Called by the app in a section of its own, so only for what is short; what is
+ * not, is better sent as a broadcast to one, which can be stopped.
  *
  * Laws: I2 (net_send judges by the policy), I10. */
 #include "base/limits.h"
@@ -16,26 +15,8 @@ static bool member_takes_usual_form(const struct member *m)
 bool hub_is_long(const struct member *m, const struct hub_message *msg)
 {
     return encode_is_long(msg) ||
-           (msg->len > LIMIT_DEFLATE_HELD_BYTES && m->pack_bits != 0 &&
+           (msg->len > LIMIT_DEFLATE_STEP_BYTES && m->pack_bits != 0 &&
                encode_is_packed(m->hub, msg));
-}
-
-bool hub_wants_packed(const struct hub *h, const struct member *m,
-    const struct hub_target *to, const struct hub_message *msg,
-    struct pack_settings *how)
-{
-    uint32_t takers = h->everybody.takers;
-    if (m != NULL) {
-        takers = m->pack_bits != 0;
-    } else if (to->ids == NULL && to->user_count == 0 && to->room_count == 1) {
-        const struct hub_name *name = &to->rooms[0];
-        const struct room *r = map_get(&h->rooms, name->p, name->len);
-        takers = r != NULL ? r->takers : 0;
-    }
-    *how = h->compress;
-    return takers > 0 && encode_is_packed(h, msg) &&
-           msg->len > LIMIT_DEFLATE_HELD_BYTES &&
-           msg->len <= LIMIT_DEFLATE_BYTES;
 }
 
 static int send_far(
@@ -83,8 +64,7 @@ int hub_send(struct member *m, const struct hub_message *msg)
         return ERR_CLOSED; /* no bytes on the tape for nobody */
     }
     const struct pack_message pm = {msg->op, msg->data, msg->len};
-    bool is_packed = m->pack_bits != 0 && encode_is_packed(h, msg) &&
-                     msg->len <= LIMIT_DEFLATE_HELD_BYTES;
+    bool is_packed = m->pack_bits != 0 && encode_is_packed(h, msg);
     bool is_usual = is_packed && member_takes_usual_form(m);
     struct range r;
     /* The usual form at once, so that what is sent to one in a turn lies

@@ -42,6 +42,7 @@ struct inflater {
 struct deflater {
     z_stream s;
     int level;
+    bool has_any; /* bytes of the message under way came */
 };
 
 static void *zlib_alloc(void *opaque, unsigned items, unsigned size)
@@ -180,17 +181,6 @@ int inflater_end(struct inflater *z, struct buf *out, size_t max)
 
 /* ---- deflate ---- */
 
-/* zlib has no raw stream of 8 bits; that of 9 refers back by at most 2^9 -
- * ZLIB_LOOKAHEAD bytes, which is less than 2^8. */
-_Static_assert((1 << 9) - ZLIB_LOOKAHEAD <= (1 << 8), "window of 256");
-
-static int init_deflate(z_stream *s, int level, unsigned bits)
-{
-    bits = judge_bits(bits) == 8 ? 9 : bits;
-    return deflateInit2(
-        s, level, Z_DEFLATED, -(int)bits, (int)bits - 7, Z_DEFAULT_STRATEGY);
-}
-
 struct deflater *deflater_new(unsigned window_bits)
 {
     struct deflater *d = quota_alloc(sizeof(*d));
@@ -201,7 +191,12 @@ struct deflater *deflater_new(unsigned window_bits)
         .s = {.zalloc = zlib_alloc, .zfree = zlib_free},
         .level = Z_DEFAULT_COMPRESSION,
     };
-    int rc = init_deflate(&d->s, d->level, window_bits);
+    /* zlib has no raw stream of 8 bits; that of 9 refers back by at most
+     * 2^9 - ZLIB_LOOKAHEAD bytes, which is less than 2^8. */
+    _Static_assert((1 << 9) - ZLIB_LOOKAHEAD <= (1 << 8), "window of 256");
+    unsigned bits = judge_bits(window_bits) == 8 ? 9 : window_bits;
+    int rc = deflateInit2(&d->s, d->level, Z_DEFLATED, -(int)bits,
+        (int)bits - 7, Z_DEFAULT_STRATEGY);
     if (rc != Z_OK) {
         quota_free(d);
         return NULL;
@@ -222,40 +217,37 @@ void deflater_forget(struct deflater *d)
     (void)deflateReset(&d->s);
 }
 
-/* All of the input, up to and with the flush's tail. */
-static int deflate_all(struct deflater *d, struct buf *out)
+/* All of the input; with Z_SYNC_FLUSH, and all of the output with its tail. */
+static int deflate_all(struct deflater *d, int flush, struct buf *out)
 {
     for (;;) {
         /* Should the room be used up exactly, the flush is made twice, which
          * does no harm. */
         int rc = buf_reserve(out, 64);
         if (rc != 0) {
+            (void)deflateReset(&d->s);
             return rc;
         }
         size_t room = out->cap - out->len;
         d->s.next_out = out->p + out->len;
         d->s.avail_out = room < UINT32_MAX ? (unsigned)room : UINT32_MAX;
         unsigned offered = d->s.avail_out;
-        (void)deflate(&d->s, Z_SYNC_FLUSH);
+        (void)deflate(&d->s, flush);
         out->len += offered - d->s.avail_out;
         if (d->s.avail_out > 0) {
+            ASSERT(d->s.avail_in == 0, "it had room");
+            d->s.next_in = NULL;
             return 0;
         }
     }
 }
 
-int deflater_run(struct deflater *d, int level, bool keeps, const void *p,
-    size_t n, struct buf *out)
+void deflater_begin(struct deflater *d, int level, bool keeps)
 {
-    ASSERT(n <= UINT32_MAX, "I6");
-    if (n == 0) {
-        /* 7.2.3.6; and two flushes in a row would make no bytes. */
-        static const uint8_t empty[1] = {0x00};
-        return buf_add(out, empty, sizeof(empty));
-    }
     if (!keeps) {
         (void)deflateReset(&d->s);
     }
+    d->has_any = false;
     if (level != d->level) {
         d->s.next_in = NULL;
         d->s.avail_in = 0;
@@ -264,87 +256,37 @@ int deflater_run(struct deflater *d, int level, bool keeps, const void *p,
         (void)deflateParams(&d->s, level, Z_DEFAULT_STRATEGY);
         d->level = level;
     }
+}
+
+int deflater_feed(struct deflater *d, const void *p, size_t n, struct buf *out)
+{
+    ASSERT(n <= UINT32_MAX, "I6");
+    d->has_any |= n > 0;
     d->s.next_in = (uint8_t *)(uintptr_t)p; /* zlib only reads it */
     d->s.avail_in = (unsigned)n;
-    int rc = deflate_all(d, out);
-    d->s.next_in = NULL;
+    return deflate_all(d, Z_NO_FLUSH, out);
+}
+
+int deflater_end(struct deflater *d, struct buf *out)
+{
+    if (!d->has_any) {
+        /* 7.2.3.6; and two flushes in a row would make no bytes. */
+        static const uint8_t empty[1] = {0x00};
+        return buf_add(out, empty, sizeof(empty));
+    }
+    int rc = deflate_all(d, Z_SYNC_FLUSH, out);
     if (rc != 0) {
-        (void)deflateReset(&d->s);
         return rc;
     }
-    ASSERT(out->len >= sizeof(flush_tail) && d->s.avail_in == 0, "7.2.1");
+    ASSERT(out->len >= sizeof(flush_tail), "7.2.1");
     out->len -= sizeof(flush_tail);
     return 0;
 }
 
-/* ---- a long message, in memory of the caller's ---- */
-
-/* What zlib takes for itself besides what its manual says, of which it takes
- * a little more in newer versions. */
-#define ZLIB_STATE_BYTES (16u * 1024u)
-
-struct bump {
-    uint8_t *at;
-    size_t left;
-};
-
-static void *bump_alloc(void *opaque, unsigned items, unsigned size)
+int deflater_run(struct deflater *d, int level, bool keeps, const void *p,
+    size_t n, struct buf *out)
 {
-    struct bump *b = opaque;
-    size_t n = ((size_t)items * size + 63) & ~(size_t)63;
-    if (n > b->left) {
-        return NULL;
-    }
-    void *p = b->at;
-    b->at += n;
-    b->left -= n;
-    return p;
-}
-
-static void bump_free(void *opaque, void *p)
-{
-    (void)opaque;
-    (void)p;
-}
-
-unsigned deflate_fitting_bits(unsigned most, size_t n)
-{
-    unsigned bits = DEFLATE_BITS_MIN + 1;
-    while (bits < most && ((size_t)1 << bits) < n + ZLIB_LOOKAHEAD) {
-        bits++;
-    }
-    return bits < most ? bits : most;
-}
-
-size_t deflate_once_bytes(unsigned bits, size_t n)
-{
-    bits = deflate_fitting_bits(bits, n);
-    bits = bits < DEFLATE_BITS_MIN + 1 ? DEFLATE_BITS_MIN + 1 : bits;
-    /* "(1 << (windowBits+2)) + (1 << (memLevel+9))", and memLevel is seven
-     * less; a quarter for the versions that keep lengths apart. */
-    size_t manual = (size_t)2 << (bits + 2);
-    return manual + manual / 4 + ZLIB_STATE_BYTES;
-}
-
-size_t deflate_once(const struct deflate_once *d)
-{
-    ASSERT(d->n <= UINT32_MAX / 2 && d->out_cap <= UINT32_MAX, "I6");
-    struct bump memory = {d->work, deflate_once_bytes(d->bits, d->n)};
-    z_stream s = {.zalloc = bump_alloc, .zfree = bump_free, .opaque = &memory};
-    unsigned bits = deflate_fitting_bits(d->bits, d->n);
-    if (d->n == 0 || init_deflate(&s, d->level, bits) != Z_OK) {
-        return 0;
-    }
-    s.next_in = (uint8_t *)(uintptr_t)d->p; /* zlib only reads it */
-    s.avail_in = (unsigned)d->n;
-    s.next_out = d->out;
-    s.avail_out = (unsigned)d->out_cap;
-    (void)deflate(&s, Z_SYNC_FLUSH);
-    size_t len = d->out_cap - s.avail_out;
-    if (s.avail_in > 0 || s.avail_out == 0) {
-        return 0; /* it did not fit */
-    }
-    ASSERT(len >= sizeof(flush_tail), "7.2.1");
-    len -= sizeof(flush_tail);
-    return len < d->n ? len : 0;
+    deflater_begin(d, level, keeps);
+    int rc = deflater_feed(d, p, n, out);
+    return rc != 0 ? rc : deflater_end(d, out);
 }

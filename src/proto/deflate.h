@@ -75,23 +75,10 @@ void deflater_forget(struct deflater *d);
  * ERR_NOMEM: then the message counts as forgotten. */
 int deflater_run(struct deflater *d, int level, bool keeps, const void *p,
     size_t n, struct buf *out) NODISCARD;
-
-/* The same for one message that is long, by somebody who can be stopped in the
- * midst of it (script/preempt.h) and never come back: all memory is the
- * caller's, nothing is shared and nothing else is called. */
-struct deflate_once {
-    unsigned bits; /* the largest window */
-    int level;
-    const void *p;
-    size_t n;
-    void *work; /* deflate_once_bytes() of it, aligned as for anything */
-    uint8_t *out;
-    size_t out_cap; /* n + 64 are enough for what is worth sending */
-};
-size_t deflate_once_bytes(unsigned bits, size_t n);
-/* How many bytes stand in `out`; 0: it would not become smaller. */
-size_t deflate_once(const struct deflate_once *d) NODISCARD;
-/* The smallest window that a message of that size can use to the full. */
-unsigned deflate_fitting_bits(unsigned most, size_t n);
+/* The same, a little of the message at a time; after an error it is over. */
+void deflater_begin(struct deflater *d, int level, bool keeps);
+int deflater_feed(
+    struct deflater *d, const void *p, size_t n, struct buf *out) NODISCARD;
+int deflater_end(struct deflater *d, struct buf *out) NODISCARD;
 
 #endif
