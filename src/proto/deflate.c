@@ -195,8 +195,11 @@ struct deflater *deflater_new(unsigned window_bits)
      * 2^9 - ZLIB_LOOKAHEAD bytes, which is less than 2^8. */
     _Static_assert((1 << 9) - ZLIB_LOOKAHEAD <= (1 << 8), "window of 256");
     unsigned bits = judge_bits(window_bits) == 8 ? 9 : window_bits;
+    /* The second number is zlib's memLevel, 8 by default. With 6 a block is
+     * closed after 4096 symbols, which takes as long as one may keep others
+     * waiting; the output grows by a hundredth at most. */
     int rc = deflateInit2(&d->s, d->level, Z_DEFLATED, -(int)bits,
-        (int)bits - 7, Z_DEFAULT_STRATEGY);
+        bits > 9 ? (int)bits - 9 : 1, Z_DEFAULT_STRATEGY);
     if (rc != Z_OK) {
         quota_free(d);
         return NULL;

@@ -55,12 +55,14 @@ _Thread_local struct preempt preempt_self = {.hold = 1};
 /* How long each section can be: all of them are measured, and where a section
  * could end it does, as if ticks waited all the time. By where it began; the
  * addresses are for addr2line. */
-#    define SITES 256
+#    define SITES   256
+#    define LONG_NS 50000
 
 static struct site {
     const char *at;
     uint64_t longest_ns;
     uint64_t count;
+    uint64_t long_count; /* longer than they should be; by accident, a few */
 } sites[SITES];
 extern const char __executable_start[];
 
@@ -83,14 +85,16 @@ static void end_measuring(void)
     }
     s->at = held_at;
     s->count++;
+    s->long_count += ns > LONG_NS;
     s->longest_ns = ns > s->longest_ns ? ns : s->longest_ns;
 }
 
 __attribute__((destructor)) static void write_sites(void)
 {
     for (const struct site *s = sites; s < sites + SITES && s->at; s++) {
-        (void)fprintf(stderr, "held %8.1f us, %9llu times: 0x%llx\n",
+        (void)fprintf(stderr, "held %8.1f us, %9llu times, %llu over: 0x%llx\n",
             (double)s->longest_ns / 1e3, (unsigned long long)s->count,
+            (unsigned long long)s->long_count,
             (unsigned long long)(s->at - __executable_start));
     }
 }
