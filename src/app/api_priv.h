@@ -63,6 +63,10 @@ int api_bad_self(lua_State *L, int idx, const char *what);
 /* A string of 1 to `max` bytes; raises otherwise. */
 const char *api_check_string(
     lua_State *L, int idx, const char *name, size_t max, size_t *len);
+/* Raises "FUNCTION: unknown WHAT 'KEY'; did you mean ...?" if the table at idx
+ * (absolute) has other keys than the known. */
+void api_check_keys(lua_State *L, int idx, const char *function,
+    const char *what, const char *const *known, size_t n);
 /* nil/none, or a table with none but the known keys; raises otherwise. */
 void api_check_options(lua_State *L, int idx, const char *function,
     const char *const *known, size_t n);

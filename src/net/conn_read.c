@@ -147,7 +147,9 @@ static bool feed_open(struct conn *c, uint8_t **p, size_t *n)
     return c->state != CONN_OPEN;
 }
 
-/* Our Close is on its way: only the peer's is of interest (5.5.1). */
+/* Our Close is on its way: messages are read over, and what is of interest is
+ * the peer's Close. But a Ping is owed a Pong until that has come (5.5.2), and
+ * a Pong is no data, so it may stand behind our Close (5.5.1). */
 static bool feed_closing(struct conn *c, uint8_t **p, size_t *n)
 {
     while (*n > 0 && c->state == CONN_CLOSING) {
@@ -158,6 +160,8 @@ static bool feed_closing(struct conn *c, uint8_t **p, size_t *n)
             fail_peer(c, rc, m.detail);
         } else if (m.kind == MESSAGE_CLOSE) {
             conn_on_peer_close(c, &m);
+        } else if (m.kind == MESSAGE_PING) {
+            conn_push_control(c, FRAME_PONG, m.data, m.len);
         }
     }
     return false;

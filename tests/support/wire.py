@@ -170,7 +170,8 @@ class FrameReader:
         return frame
 
     def _check_first(self, b):
-        if b and self.is_closed:
+        # Only a Pong may follow: it answers a Ping that crossed the Close.
+        if b and self.is_closed and b[0] != 0x80 | PONG:
             raise Violation("%d bytes after a Close" % len(b))
         rsv1 = 0x40 if self.codec and b and b[0] & 0x0f in (1, 2) else 0
         if b and b[0] & 0x70 & ~rsv1:
