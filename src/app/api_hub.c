@@ -224,6 +224,25 @@ static void apply_where(
 
 /* ---- broadcast ---- */
 
+void api_note_refusal(struct app *a)
+{
+    struct log_fields f;
+
+    if (LIKELY(hub_refused(a->hub) == a->refused_seen)) {
+        return;
+    }
+    a->refused_seen = hub_refused(a->hub);
+    if (a->meter != NULL &&
+        app_is_due(loop_now_ms(a->loop), &a->outbox_logged_ms)) {
+        app_log_fields(a, a->live, &f);
+        f.event = "send";
+        log_event(LOG_WARN, &f,
+            "messages are dropped: all outboxes together hold %zu bytes, "
+            "outbox.total is %zu",
+            meter_used(a->meter), meter_cap(a->meter));
+    }
+}
+
 int api_broadcast(lua_State *L, int message, int opts,
     const struct hub_message *parsed, struct hub_target *to)
 {
@@ -245,6 +264,7 @@ int api_broadcast(lua_State *L, int message, int opts,
     }
     preempt_hold();
     hub_broadcast(a->hub, to, &msg, &queued, &dropped);
+    api_note_refusal(a);
     preempt_release();
     lua_pushinteger(L, queued);
     lua_pushinteger(L, dropped);

@@ -87,6 +87,9 @@ void api_check_close(lua_State *L, int idx, uint16_t *code, const char **reason,
  * least opts), `to` with rooms and users set. Pushes queued, dropped. */
 int api_broadcast(lua_State *L, int message, int opts,
     const struct hub_message *parsed, struct hub_target *to);
+/* After something was sent: says in the log if the bound over all outboxes had
+ * no room for it. In a section. */
+void api_note_refusal(struct app *a);
 /* Pushes a userdata with the ids of the named room's members (NULL:
  * everybody). */
 uint64_t *api_snapshot(lua_State *L, const struct hub_name *room, size_t *n);

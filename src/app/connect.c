@@ -306,8 +306,8 @@ static struct connect *new_connect(struct app *a, struct conn_id conn,
     cn->has_deflate =
         deflate_choose(r, &a->live->settings.compress.policy, &cn->deflate);
     buf_init(&cn->headers, LIMIT_RESPONSE_HEADER_BYTES);
-    buf_init(&cn->rooms,
-        (size_t)LIMIT_ROOMS_PER_CLIENT * (LIMIT_ROOM_NAME_BYTES + 4));
+    buf_init(&cn->rooms, (size_t)a->live->settings.rooms_per_client *
+                             (LIMIT_ROOM_NAME_BYTES + 4));
     cn->path = copy_text(r->path);
     int rc = join_offers(&offers, r);
     cn->protocols = (char *)offers.p;
@@ -322,6 +322,7 @@ void app_connect(struct app *a, struct conn *c, const struct http_request *r)
 {
     char ip[CONN_IP_BYTES];
 
+    conn_await_answer(c, (uint32_t)word_get(&a->answer_ms), false);
     if (conn_net(c) != a->net) {
         branch_knock(a, c, r);
         return;

@@ -22,13 +22,27 @@ struct compress_settings {
     uint8_t level;
 };
 
+/* What may wait for Lua; a quarter of `events` and `bytes` on each loop that
+ * is not the app's own. */
+struct inbox_limits {
+    uint32_t events;
+    uint32_t client_events; /* of one client */
+    size_t bytes;
+};
+
 struct settings {
     struct conn_settings conn; /* message, ping, outbox */
     struct compress_settings compress;
-    uint32_t cpu_ms; /* per event */
-    uint32_t share;  /* of its thread's time, in percent, in the long run */
+    struct inbox_limits inbox;
+    size_t outbox_bytes;  /* of all its outboxes together */
+    uint32_t cpu_ms;      /* per event */
+    uint32_t load_cpu_ms; /* main.lua, a reload's hand-over */
+    uint32_t share; /* of its thread's time, in percent, in the long run */
     size_t memory_bytes;
     uint32_t clients;
+    uint32_t rooms;
+    uint32_t rooms_per_client;
+    uint32_t answer_ms; /* for on_connect and on_request to decide in */
     enum placement placement;
     bool concurrent;
     char **origins; /* ends with NULL; NULL: same origin only */
@@ -40,9 +54,16 @@ struct settings {
 void settings_init(struct settings *s);
 void settings_fini(struct settings *s);
 /* Reads app.conf.lua of the snapshot over the defaults; without that file
- * the defaults stay. 0, or an error with a text in `why` and `s` left as
+ * the defaults stay. `most` is what limits may be set to, and what defaults
+ * come down to. 0, or an error with a text in `why` and `s` left as
  * settings_init() makes it. */
-int manifest_read(const struct snapshot *snap, struct settings *s, char *why,
-    size_t why_bytes) NODISCARD;
+int manifest_read(const struct snapshot *snap, const struct settings *most,
+    struct settings *s, char *why, size_t why_bytes) NODISCARD;
+
+/* ---- ceilings.c ---- */
+
+struct ceilings;
+/* As settings; NULL: those of base/limits.h. Lives as long as `c`. */
+const struct settings *ceilings_most(const struct ceilings *c);
 
 #endif

@@ -342,6 +342,8 @@ void app_request(struct app *a, struct conn *c, const struct http_request *r,
 {
     char ip[CONN_IP_BYTES];
 
+    conn_await_answer(
+        c, (uint32_t)word_get(&a->answer_ms), strcmp(r->method, "HEAD") == 0);
     if (conn_net(c) != a->net) {
         visit(a, c, r, body, len);
         return;

@@ -96,7 +96,7 @@ int state_call(
     struct protected_call p = {
         .job = {.push = push_protected,
             .done = protected_done,
-            .cpu_ms = LIMIT_LOAD_CPU_MS},
+            .cpu_ms = s->settings.load_cpu_ms},
         .fn = fn,
         .arg = arg,
         .why = why,
@@ -276,7 +276,8 @@ int state_new(struct state **out, struct app *a, struct snapshot *snap,
         s->handlers[h] = LUA_NOREF;
     }
     settings_init(&s->settings);
-    rc = manifest_read(snap, &s->settings, why, why_bytes);
+    rc = manifest_read(
+        snap, ceilings_most(a->ceilings), &s->settings, why, why_bytes);
     if (rc != 0) {
         goto fail;
     }
@@ -315,7 +316,13 @@ void state_start(struct state *s)
     word_set(
         &s->app->takes_requests, s->handlers[HANDLER_ON_REQUEST] != LUA_NOREF);
     s->app->unit.share = s->settings.share;
+    word_set(&s->app->answer_ms, s->settings.answer_ms);
     hub_set_policy(s->app->hub, s->settings.conn.policy);
+    hub_set_limits(
+        s->app->hub, s->settings.rooms, s->settings.rooms_per_client);
+    if (s->app->meter != NULL) {
+        meter_set_cap(s->app->meter, s->settings.outbox_bytes);
+    }
     const struct compress_settings *c = &s->settings.compress;
     const struct pack_settings how = {
         .level = c->policy.is_on ? c->level : 0, .bits = c->policy.server_bits};

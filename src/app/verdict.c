@@ -58,9 +58,11 @@ static void read_rooms(lua_State *L, int idx, struct connect *cn)
         luaL_error(L, "on_connect: 'rooms' must be a table of names");
     }
     lua_Unsigned n = lua_rawlen(L, -1);
-    if (n > LIMIT_ROOMS_PER_CLIENT - 1) {
-        luaL_error(
-            L, "on_connect: more than %d rooms", LIMIT_ROOMS_PER_CLIENT - 1);
+    uint32_t most = state_from(L)->settings.rooms_per_client;
+    if (n > most) {
+        luaL_error(L,
+            "on_connect: more rooms than limits.rooms_per_client (%d) allows",
+            (int)most);
     }
     for (lua_Unsigned i = 1; i <= n; i++) {
         size_t len;

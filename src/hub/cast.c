@@ -68,6 +68,7 @@ static bool encode(struct cast *c)
     if (tape_frame(c->tape, h->net, h->meter, msg->op, false, msg->data,
             msg->len, &r) != 0) {
         c->is_refused = true;
+        h->refused++;
         return false;
     }
     const struct pack_message pm = {msg->op, msg->data, msg->len};
@@ -427,6 +428,7 @@ int hub_send(struct member *m, const struct hub_message *msg)
                  : tape_frame(&h->scratch, n, h->meter, msg->op, false,
                        msg->data, msg->len, &r);
     if (rc != 0) {
+        h->refused += rc == ERR_FULL;
         return rc;
     }
     if (is_far) {

@@ -1,6 +1,7 @@
 /* conn_clock.c -- a connection's one timer, which means what its state says:
  *
  *   HTTP      the head must be complete; the reply must make progress
+ *   UPGRADING (and HTTP, while an app thinks) the answer must come
  *   OPEN      pings and pongs; the soft bound of the outbox
  *   CLOSING, FLUSHING   the peer must come to an end too
  *
@@ -69,13 +70,15 @@ static void tick_http(struct conn *c)
 {
     if (conn_has_incoming(c)) {
         (void)conn_body_tick(c);
+    } else if (c->flags & CONN_THINKING) {
+        conn_http_give_up(c);
     } else if (c->flags & CONN_REPLYING) {
         if (!wait_rest(c, c->heard_ms, c->net->guard->keep_alive_ms)) {
             conn_kill(c, true);
         }
     } else if (c->flags & CONN_HEAD_BEGUN) {
         conn_http_refuse(c, 408, "the request head took too long");
-    } else if (!(c->flags & CONN_THINKING)) {
+    } else {
         conn_kill(c, false);
     }
 }
@@ -171,6 +174,20 @@ static void tick_open(struct conn *c)
     }
 }
 
+/* A client that has closed, or been closed, and does not end. */
+static void tick_closing(struct conn *c)
+{
+    if (c->flags & CONN_IS_WS) {
+        char ip[CONN_IP_BYTES];
+        conn_ip(c, ip);
+        log_event(LOG_INFO, NULL,
+            "client %s cut off: its side of the close took longer than "
+            "closing (%u ms)",
+            ip, c->settings->close_ms);
+    }
+    conn_kill(c, true);
+}
+
 void conn_on_timer(struct timer *t)
 {
     struct conn *c = container_of(t, struct conn, timer);
@@ -179,6 +196,6 @@ void conn_on_timer(struct timer *t)
     case CONN_HTTP:
     case CONN_UPGRADING: tick_http(c); break;
     case CONN_OPEN: tick_open(c); break;
-    default: conn_kill(c, true); break;
+    default: tick_closing(c); break;
     }
 }

@@ -30,8 +30,9 @@ static void fail_peer(struct conn *c, int rc, const char *detail)
     metric_add(c->net->metrics, METRIC_PROTOCOL_ERRORS, 1);
     uint16_t code = err_close_code(rc);
     log_event(LOG_INFO, NULL,
-        "client %s closed with %u: %s (messages may have %u bytes)", ip, code,
-        why, c->settings->message_bytes);
+        "client %s closed with %u: %s (message.max is %u, message.fragments "
+        "%u)",
+        ip, code, why, c->settings->message_bytes, c->settings->fragments);
     conn_fail(c, code != 0 ? code : 1002, why, false);
 }
 

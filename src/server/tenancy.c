@@ -60,6 +60,7 @@ int tenancy_load(struct worker *w, struct site *site)
         .sched = w->sched,
         .name = site->name,
         .dir = site->dir,
+        .ceilings = w->server->ceilings,
         .watch = w->server->config->reload};
     if (site->app != NULL || w->route.is_stopping) {
         return 0;

@@ -24,7 +24,7 @@ static int read_text(const char *text, size_t len, struct settings *s)
 
     settings_init(s);
     why[0] = '\0';
-    return manifest_read(&snap, s, why, sizeof(why));
+    return manifest_read(&snap, ceilings_most(NULL), s, why, sizeof(why));
 }
 
 /* The settings of a file that is fine. */
@@ -62,7 +62,8 @@ static void without_a_file_the_defaults_hold(void **state)
     struct snapshot snap = {.refs = 1};
     struct settings s;
     settings_init(&s);
-    assert_int_equal(manifest_read(&snap, &s, why, sizeof(why)), 0);
+    assert_int_equal(
+        manifest_read(&snap, ceilings_most(NULL), &s, why, sizeof(why)), 0);
     assert_int_equal(s.conn.message_bytes, LIMIT_DEFAULT_MESSAGE_BYTES);
     assert_int_equal(s.conn.ping_ms, LIMIT_DEFAULT_PING_MS);
     assert_int_equal(s.memory_bytes, LIMIT_DEFAULT_MEMORY_BYTES);
