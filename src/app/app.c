@@ -18,6 +18,18 @@ void app_log_fields(
     f->gen = s != NULL ? s->generation : 0;
 }
 
+void app_note_late(const struct app *a, const char *ip, const char *handler)
+{
+    struct log_fields f;
+
+    metric_add(loop_metrics(a->loop), METRIC_ANSWER_TIMEOUTS, 1);
+    app_log_fields(a, a->live, &f);
+    f.event = handler;
+    log_event(LOG_WARN, &f,
+        "%s answered with 504: %s took longer than answer (%u ms)", ip, handler,
+        a->live->settings.answer_ms);
+}
+
 const char *app_name(const struct app *a)
 {
     return a->name;

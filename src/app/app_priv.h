@@ -250,7 +250,6 @@ struct app {
     struct word takes_requests; /* the live state has on_request; any thread
                                    reads it */
     struct word placement;      /* enum placement; any thread reads it */
-    struct word answer_ms;      /* any thread reads it */
     const struct ceilings *ceilings;
     struct hub *hub;
     struct meter *meter; /* ref: bounds all outboxes together */
@@ -302,6 +301,9 @@ void app_stop_finished(struct app *a);
 /* Log fields for this app. */
 void app_log_fields(
     const struct app *a, const struct state *s, struct log_fields *f);
+/* A handler took longer than `answer`: a line in the log, and the count. */
+#define APP_LATE_TEXT "the app took too long"
+void app_note_late(const struct app *a, const char *ip, const char *handler);
 /* What may go on and on is said in the log every ten seconds. True, with *last
  * set to now: it is time to say it. */
 #define APP_NOTE_MS 10000

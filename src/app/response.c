@@ -98,8 +98,8 @@ int response_push(struct event *ev, lua_State *T)
     struct exchange *x = ev->extra;
     int ref = ev->state->handlers[HANDLER_ON_REQUEST];
 
-    if (ref == LUA_NOREF) {
-        return -1; /* a reload has taken it away */
+    if (ref == LUA_NOREF || x->is_late) {
+        return -1; /* a reload has taken it away; nobody waits any more */
     }
     lua_pushcfunction(T, ask);
     lua_pushlightuserdata(T, ev);

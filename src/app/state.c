@@ -316,7 +316,6 @@ void state_start(struct state *s)
     word_set(
         &s->app->takes_requests, s->handlers[HANDLER_ON_REQUEST] != LUA_NOREF);
     s->app->unit.share = s->settings.share;
-    word_set(&s->app->answer_ms, s->settings.answer_ms);
     hub_set_policy(s->app->hub, s->settings.conn.policy);
     hub_set_limits(
         s->app->hub, s->settings.rooms, s->settings.rooms_per_client);

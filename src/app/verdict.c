@@ -179,6 +179,11 @@ static int ask(lua_State *L)
 
 int verdict_push(struct event *ev, lua_State *T)
 {
+    const struct connect *cn = ev->extra;
+
+    if (cn->is_late) {
+        return -1;
+    }
     lua_pushcfunction(T, ask);
     lua_pushlightuserdata(T, ev);
     lua_rawgeti(T, LUA_REGISTRYINDEX, ev->state->handlers[HANDLER_ON_CONNECT]);

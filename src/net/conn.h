@@ -131,10 +131,6 @@ void conn_settings_changed(struct conn *c);
 void conn_set_handler(
     struct conn *c, const struct conn_handler *handler, void *user);
 
-/* From on_request() or on_body(): the answer will come later, by id. If it has
- * not come in `ms` the client gets 504, and the id finds nobody any more. */
-void conn_await_answer(struct conn *c, uint32_t ms, bool is_head);
-
 /* From on_request(), instead of an answer: reads the body, then calls
  * on_body(); or refuses it (413, 417, 503), which is the answer. */
 void conn_take_body(

@@ -1,7 +1,6 @@
 /* conn_clock.c -- a connection's one timer, which means what its state says:
  *
  *   HTTP      the head must be complete; the reply must make progress
- *   UPGRADING (and HTTP, while an app thinks) the answer must come
  *   OPEN      pings and pongs; the soft bound of the outbox
  *   CLOSING, FLUSHING   the peer must come to an end too
  *
@@ -70,15 +69,13 @@ static void tick_http(struct conn *c)
 {
     if (conn_has_incoming(c)) {
         (void)conn_body_tick(c);
-    } else if (c->flags & CONN_THINKING) {
-        conn_http_give_up(c);
     } else if (c->flags & CONN_REPLYING) {
         if (!wait_rest(c, c->heard_ms, c->net->guard->keep_alive_ms)) {
             conn_kill(c, true);
         }
     } else if (c->flags & CONN_HEAD_BEGUN) {
         conn_http_refuse(c, 408, "the request head took too long");
-    } else {
+    } else if (!(c->flags & CONN_THINKING)) {
         conn_kill(c, false);
     }
 }

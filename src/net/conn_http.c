@@ -145,33 +145,6 @@ struct http_parser *conn_take_request(struct conn *c)
     return parser;
 }
 
-void conn_await_answer(struct conn *c, uint32_t ms, bool is_head)
-{
-    ASSERT((c->flags & CONN_THINKING) && (c->flags & CONN_IN_CALL),
-        "asked from on_request(), instead of an answer");
-    c->p.http.is_head = is_head;
-    conn_start_timer(c, ms);
-}
-
-void conn_http_give_up(struct conn *c)
-{
-    char ip[CONN_IP_BYTES];
-    conn_ip(c, ip);
-    metric_add(c->net->metrics, METRIC_ANSWER_TIMEOUTS, 1);
-    log_event(LOG_WARN, NULL,
-        "request of %s answered with 504: its app did not answer in time "
-        "(\"answer\" in app.conf.lua)",
-        ip);
-    reply_text(c, 504, "the app took too long", NULL, c->p.http.is_head, false);
-    if (c->state == CONN_DEAD) {
-        return;
-    }
-    /* What the app says now must not find a connection that is being
-     * answered. */
-    conn_http_fini(c);
-    conn_begin_flushing(c);
-}
-
 bool conn_http_feed(struct conn *c, uint8_t **p, size_t *n)
 {
     if (*n == 0 || (c->flags & (CONN_THINKING | CONN_REPLYING))) {

@@ -118,7 +118,6 @@ struct conn {
             struct http_parser *parser; /* NULL: no head has begun */
             struct conn_body *body;     /* NULL: none, or all of it made */
             uint32_t next_loop;         /* CONN_DOOM_MOVE: where to */
-            bool is_head;               /* of the request thought about */
         } http;
         struct {
             const struct conn_handler *handler; /* NULL: on_closed was called */
@@ -186,8 +185,6 @@ void conn_http_refuse(struct conn *c, int status, const char *detail);
 void conn_http_answer(struct conn *c);
 /* The same, when the body has come, too. */
 void conn_http_answer_body(struct conn *c, const uint8_t *data, size_t len);
-/* The app has had its time to answer. */
-void conn_http_give_up(struct conn *c);
 /* The reply made so far has left. */
 void conn_http_left(struct conn *c);
 void conn_http_fini(struct conn *c);
