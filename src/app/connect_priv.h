@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/limits.h"
+#include "loop/timers.h"
 #include "net/conn.h"
 #include "proto/deflate.h"
 #include "proto/handshake.h"
