@@ -5,17 +5,20 @@ tests."""
 import pytest
 
 from conftest import stop_well, write_app
+from support import wires
 from support.lab import not_tiny
 from support.server import Server
 from support.wire import (BINARY, CLOSE, CONT, FACTOR, MASK, PING, PONG, TEXT,
                           Peer, close_payload, encode, masked)
 from test_conformance_frames import (ECHO, WAYS, fragments, goodbye, heard)
 
+WIRES = [wires.PLAIN, wires.TLS]
+
 KOSME = "κόσμε".encode()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, wire):
     app = write_app(tmp_path_factory.mktemp("book") / "app", ECHO,
                     'return { message = { max = "16MB" },\n'
                     '  outbox = { hard = "64MB", soft = 65536 } }')

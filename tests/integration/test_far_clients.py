@@ -4,8 +4,11 @@ import json
 
 import pytest
 
+from support import wires
 from support.lab import IS_TINY, ask, counters, not_tiny, serve_many
 from support.wire import TEXT, Peer, encode, until
+
+WIRES = [wires.PLAIN, wires.TLS]
 
 LOOPS = 4
 N = 12                          # three on each loop
@@ -52,8 +55,9 @@ function commands.send(c)
 end
 function commands.many(c)
   local ok = 0
+  local client = clients.get(c.id)  -- it may be closed on the way
   for i = 1, c.times do
-    if clients.get(c.id):send(("%d "):format(i) .. ("x"):rep(c.pad)) then
+    if client:send(("%d "):format(i) .. ("x"):rep(c.pad)) then
       ok = ok + 1
     end
   end

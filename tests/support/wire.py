@@ -24,6 +24,7 @@ import hashlib
 import os
 import re
 import socket
+import ssl
 import struct
 import time
 import weakref
@@ -237,7 +238,8 @@ class Peer:
         self.sock.settimeout(timeout)
         self.sock.connect((host, port))
         if tls:
-            self.sock = tls.wrap_socket(self.sock,
+            # An end without close_notify is none, and how a reset shows.
+            self.sock = tls.wrap_socket(self.sock, suppress_ragged_eofs=False,
                                         server_hostname="localhost")
         Peer.everybody.add(self)
         self.host = "%s:%d" % (host, port)
@@ -351,7 +353,7 @@ class Peer:
     def _fill(self):
         try:
             data = self.sock.recv(65536)
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLEOFError):
             raise Ended(reset=True) from None
         if not data:
             raise Ended()
