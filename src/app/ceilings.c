@@ -130,7 +130,11 @@ int ceilings_read(
         .why = why,
         .why_bytes = why_bytes,
     };
-    int rc = manifest_run(&p);
+    int rc = manifest_begin_file(&p);
+    while (rc == MANIFEST_STOPPED) {
+        rc = manifest_go_on(&p);
+    }
+    manifest_end(&p);
     mem_free(file.data);
     if (rc != 0) {
         ceilings_free(c);

@@ -5,21 +5,8 @@
 #define APP_MANIFEST_PRIV_H
 
 #include "app/manifest.h"
-#include "script/task.h"
 
 #define MANIFEST_FILE "app.conf.lua"
-
-struct manifest_parse {
-    struct job job;
-    const struct snapshot_file *file;
-    struct settings *settings;
-    const struct settings *most; /* what the limits may be set to */
-    bool is_ceilings;            /* the file says that (ceilings.c) */
-    char *why;
-    size_t why_bytes;
-    size_t text_bytes; /* of origins and env */
-    int status;
-};
 
 struct manifest_key {
     const char *name;
@@ -31,8 +18,8 @@ struct manifest_key {
 int manifest_complain(lua_State *L, const struct manifest_parse *p,
     const char *path, const char *what);
 
-/* manifest.c: runs the file and reads what it returns. */
-int manifest_run(struct manifest_parse *p) NODISCARD;
+/* manifest.c: as manifest_begin(), with all that *p names there. */
+int manifest_begin_file(struct manifest_parse *p) NODISCARD;
 
 /* manifest_limits.c: the keys that limit something. */
 void manifest_read_message(

@@ -17,6 +17,23 @@
 
 static char why[512];
 
+static int read_below(const struct ceilings *most, const struct snapshot *snap,
+    struct settings *s)
+{
+    struct manifest_parse p;
+    int rc = manifest_begin(&p, snap, ceilings_most(most), s, why, sizeof(why));
+    while (rc == MANIFEST_STOPPED) {
+        rc = manifest_go_on(&p);
+    }
+    manifest_end(&p);
+    return rc;
+}
+
+static int read_settings(const struct snapshot *snap, struct settings *s)
+{
+    return read_below(NULL, snap, s);
+}
+
 static int read_text(const char *text, size_t len, struct settings *s)
 {
     struct snapshot_file file = {.name = (char *)(uintptr_t) "app.conf.lua",
@@ -26,7 +43,7 @@ static int read_text(const char *text, size_t len, struct settings *s)
 
     settings_init(s);
     why[0] = '\0';
-    return manifest_read(&snap, ceilings_most(NULL), s, why, sizeof(why));
+    return read_settings(&snap, s);
 }
 
 /* The settings of a file that is fine. */
@@ -64,8 +81,7 @@ static void without_a_file_the_defaults_hold(void **state)
     struct snapshot snap = {.refs = 1};
     struct settings s;
     settings_init(&s);
-    assert_int_equal(
-        manifest_read(&snap, ceilings_most(NULL), &s, why, sizeof(why)), 0);
+    assert_int_equal(read_settings(&snap, &s), 0);
     assert_int_equal(s.conn.message_bytes, LIMIT_DEFAULT_MESSAGE_BYTES);
     assert_int_equal(s.conn.ping_ms, LIMIT_DEFAULT_PING_MS);
     assert_int_equal(s.memory_bytes, LIMIT_DEFAULT_MEMORY_BYTES);
@@ -513,7 +529,7 @@ static struct ceilings *ceilings_of(const char *text)
 }
 
 /* What becomes of app.conf.lua under ceilings. */
-static int read_below(
+static int read_conf_below(
     const char *ceilings, const char *conf, struct settings *s)
 {
     struct snapshot_file file = {.name = (char *)(uintptr_t) "app.conf.lua",
@@ -523,7 +539,7 @@ static int read_below(
     struct ceilings *c = ceilings_of(ceilings);
     assert_non_null(c);
     settings_init(s);
-    int rc = manifest_read(&snap, ceilings_most(c), s, why, sizeof(why));
+    int rc = read_below(c, &snap, s);
     ceilings_free(c);
     return rc;
 }
@@ -532,11 +548,11 @@ static void a_ceiling_bounds_what_an_app_may_set(void **state)
 {
     (void)state;
     struct settings s;
-    assert_int_equal(read_below("return { limits = { memory = '2MB' } }",
+    assert_int_equal(read_conf_below("return { limits = { memory = '2MB' } }",
                          "return { limits = { memory = '2MB' } }", &s),
         0);
     assert_int_equal(s.memory_bytes, 2 << 20);
-    assert_true(read_below("return { limits = { memory = '2MB' } }",
+    assert_true(read_conf_below("return { limits = { memory = '2MB' } }",
                     "return { limits = { memory = '3MB' } }", &s) < 0);
     assert_string_equal(
         why, "app.conf.lua:1: limits.memory must be 256KB to 2MB, got 3MB");
@@ -547,13 +563,14 @@ static void defaults_come_down_to_a_ceiling(void **state)
     (void)state;
     struct settings s;
     assert_int_equal(
-        read_below("return { message = { max = 100, fragments = 2 },\n"
-                   "  inbox = { events = 20, bytes = '64KB', client = 3 },\n"
-                   "  outbox = { hard = 1024, soft = 4, soft_for = 0.1,\n"
-                   "    total = '256KB' },\n"
-                   "  limits = { cpu = 0.02, load_cpu = 0.05, share = 9,\n"
-                   "    memory = '256KB', clients = 8, rooms = 7,\n"
-                   "    rooms_per_client = 6 }, answer = 1 }",
+        read_conf_below(
+            "return { message = { max = 100, fragments = 2 },\n"
+            "  inbox = { events = 20, bytes = '64KB', client = 3 },\n"
+            "  outbox = { hard = 1024, soft = 4, soft_for = 0.1,\n"
+            "    total = '256KB' },\n"
+            "  limits = { cpu = 0.02, load_cpu = 0.05, share = 9,\n"
+            "    memory = '256KB', clients = 8, rooms = 7,\n"
+            "    rooms_per_client = 6 }, answer = 1 }",
             "return {}", &s),
         0);
     assert_int_equal(s.conn.message_bytes, 100);
@@ -577,8 +594,8 @@ static void defaults_come_down_to_a_ceiling(void **state)
     assert_int_equal(s.conn.ping_ms, LIMIT_DEFAULT_PING_MS);
     settings_fini(&s);
     /* A ceiling over the default raises nothing. */
-    assert_int_equal(
-        read_below("return { limits = { memory = '1GB' } }", "return {}", &s),
+    assert_int_equal(read_conf_below("return { limits = { memory = '1GB' } }",
+                         "return {}", &s),
         0);
     assert_int_equal(s.memory_bytes, LIMIT_DEFAULT_MEMORY_BYTES);
     settings_fini(&s);
