@@ -262,10 +262,8 @@ void connect_finished(struct event *ev)
     bool is_taken = false;
 
     a->connecting -= !cn->is_late;
-    if (cn->is_late) {
-        /* It has been refused long since. */
-    } else if (has_gone(a, cn->conn)) {
-        /* Neither on_open nor on_close. */
+    if (cn->is_late || has_gone(a, cn->conn)) {
+        /* Refused long since, or gone: neither on_open nor on_close. */
     } else if (a->is_stopping || a->is_closing) {
         refuse(a, cn->conn, 503, "the server is stopping");
     } else if (ev->has_failed) {

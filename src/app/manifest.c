@@ -352,9 +352,9 @@ int manifest_begin(struct manifest_parse *p, const struct snapshot *snap,
         .file = snapshot_find(snap, MANIFEST_FILE),
         .settings = s,
         .most = most,
-        .why = why,
         .why_bytes = why_bytes,
     };
+    p->why = why;
     ceilings_bend(most, s);
     return p->file != NULL ? manifest_begin_file(p) : 0;
 }

@@ -218,16 +218,17 @@ void outbox_sent(struct outbox *o, size_t n)
         struct outbox_entry *e =
             o->head < o->tail ? &o->entries[o->head] : NULL;
         bool is_raw = e != NULL && e->frames == 0 && !has_begun_control(o);
-        if (has_begun_close(o)) {
+        bool is_close =
+            has_begun_close(o) ||
+            (o->begun.blob == NULL && o->control_count == 0 && e == NULL);
+        if (is_close) {
             n -= leave_close(o, n);
         } else if (o->begun.blob != NULL) {
             n -= leave_begun(o, n);
         } else if (o->control_count > 0 && !is_raw) {
             n -= leave_control(o, n);
-        } else if (e != NULL) {
-            n -= leave_entry(o, e, n);
         } else {
-            n -= leave_close(o, n);
+            n -= leave_entry(o, e, n);
         }
     }
 }
