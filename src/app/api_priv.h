@@ -90,6 +90,10 @@ int api_broadcast(lua_State *L, int message, int opts,
 /* After something was sent: says in the log if the bound over all outboxes had
  * no room for it. In a section. */
 void api_note_refusal(struct app *a);
+/* Sends the message, whatever its size and to however many; takes sections of
+ * its own. Does not raise. */
+void api_cast(struct app *a, const struct hub_target *to,
+    const struct hub_message *msg, uint32_t *queued, uint32_t *dropped);
 /* Pushes a userdata with the ids of the named room's members (NULL:
  * everybody). */
 uint64_t *api_snapshot(lua_State *L, const struct hub_name *room, size_t *n);

@@ -55,7 +55,7 @@ function commands.send(c)
 end
 function commands.many(c)
   local ok = 0
-  local client = clients.get(c.id)  -- it may be closed on the way
+  local client = clients.get(c.id)  -- which can be gone before this has ended
   for i = 1, c.times do
     if client:send(("%d "):format(i) .. ("x"):rep(c.pad)) then
       ok = ok + 1
