@@ -46,6 +46,7 @@
 #include "base/mem.h"
 #include "loop/timers.h"
 #include "script/preempt.h"
+#include "script/reaper.h"
 
 #define NS_PER_MS     UINT64_C(1000000)
 #define SLICE_NS      (LIMIT_SLICE_US * UINT64_C(1000))
@@ -327,6 +328,9 @@ static void run_queue(struct loop_hook *h)
     uint64_t start = s->start_ns;
     uint64_t now = 0;
     s->stop_cpu_ns = 0;
+    if (UNLIKELY(reaper_work())) {
+        loop_keep_polling(s->loop);
+    }
     /* As of the last turn: who ran may have come from the reading side. */
     metric_raise(
         loop_metrics(s->loop), METRIC_HOLD_NS, preempt_longest_hold_ns());
@@ -384,6 +388,7 @@ void sched_free(struct sched *s)
     empty(&s->queue);
     empty(&s->resting);
     mem_free(s);
+    reaper_finish();
     preempt_fini();
 }
 
