@@ -120,7 +120,10 @@ void preempt_hold(void)
 void preempt_measure(void)
 {
     struct preempt *p = &preempt_self;
-    uint64_t ns = preempt_cpu_ns() - p->pending_ns;
+    /* In this order: another tick may come right now, and note itself. */
+    uint64_t since = p->pending_ns;
+    preempt_fence();
+    uint64_t ns = preempt_cpu_ns() - since;
     p->longest_ns = ns > p->longest_ns ? ns : p->longest_ns;
 }
 
