@@ -78,8 +78,6 @@ struct state {
     bool is_loading;    /* hub calls raise, timers do not start */
     bool is_draining;   /* an old generation: no new timers, no new rules */
     struct timer drain_timer;
-    uint32_t log_lines; /* of the present second */
-    uint64_t log_second;
 };
 
 /* A fresh vm with the snapshot's main.lua run in it. 0, or an error with a
@@ -224,6 +222,26 @@ void restart_after_death(struct state *s, const struct event *ev);
 /* A fresh state takes the place of the one that died. */
 void restart_with(struct app *a, struct state *fresh);
 
+/* ---- lines.c ---- */
+
+/* So many a second in the log. */
+struct lines {
+    struct app *app;
+    const char *about; /* for the log: "of its own" */
+    uint32_t per_s;
+    uint32_t count; /* since then */
+    uint64_t since_ms;
+    uint32_t dropped; /* not told of yet */
+    struct timer timer;
+};
+
+void lines_init(
+    struct lines *l, struct app *a, uint32_t per_s, const char *about);
+void lines_fini(struct lines *l);
+/* May one more be written? If not it counts as dropped. In a section, or on
+ * the loop's stack. */
+bool lines_take(struct lines *l);
+
 /* ---- app.c ---- */
 
 struct branch;
@@ -270,6 +288,8 @@ struct app {
     struct restart restart;
     uint32_t error_events; /* on_error, queued or under way */
     uint64_t rest_logged_ms;
+    struct lines own_lines;
+    struct lines failure_lines;
     _Atomic uint64_t kills;
     uint8_t lent[APP_LENT_BYTES];
     struct conn_settings conn_settings; /* of the live state, at one address

@@ -129,7 +129,9 @@ void reload_migrate(struct client *cl)
     if (cl->has_data) {
         int rc = carry_data(a, cl, from, a->live, why, sizeof(why));
         if (rc != 0) {
-            log_failure(a, cl, rc, "client.data is lost", why);
+            if (lines_take(&a->failure_lines)) {
+                log_failure(a, cl, rc, "client.data is lost", why);
+            }
             cl->has_data = false;
         }
         state_forget_data(from, client_id(cl));
