@@ -67,8 +67,8 @@ void preempt_release(void)
     struct preempt *p = &preempt_self;
     preempt_fence();
     if (p->hold == 1 && UNLIKELY(p->pending)) {
+        preempt_measure(); /* first: the next tick would note its own time */
         p->pending = 0;
-        preempt_measure();
         p->stop = PREEMPT_RELEASE;
         preempt_stop_here();
     }
