@@ -62,7 +62,8 @@ moonwire_variant(script_on_ucontext script FIBER_UCONTEXT=1
     FILES fiber task vm preempt steady DEPS loop m_lua)
 
 # What holds for an app holds for clients that live on another loop.
-foreach(file app connect inbox reload hostile api_specs)
+foreach(file app carry connect inbox load reload restart hostile
+        api_specs)
     set(target unit_app_${file}_far)
     add_executable(${target} tests/unit/app/test_${file}.c)
     target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
@@ -111,6 +112,7 @@ file(GLOB benches CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/bench/bench_*.c)
 foreach(source ${benches})
     get_filename_component(name ${source} NAME_WE)
     add_executable(${name} EXCLUDE_FROM_ALL ${source})
+    target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
     target_link_libraries(${name} PRIVATE hub script)
 endforeach()
 

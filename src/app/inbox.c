@@ -49,7 +49,7 @@ static bool may_overlap(const struct client *cl, const struct event *ev)
 
 bool inbox_may_start(const struct client *cl, const struct event *ev)
 {
-    return !cl->is_busy || may_overlap(cl, ev);
+    return !cl->is_moving && (!cl->is_busy || may_overlap(cl, ev));
 }
 
 void inbox_make_ready(struct client *cl)

@@ -127,6 +127,8 @@ struct event *inbox_stopped_event(const struct app *a);
 void inbox_event_ended(struct event *ev);
 /* After a death: on_start, before all others. */
 void inbox_start_over(struct app *a);
+/* Its data has come to the live state: it may have events run again. */
+void inbox_client_moved(struct client *cl);
 /* sched_unit's run: one job. */
 bool inbox_run(struct sched_unit *u);
 

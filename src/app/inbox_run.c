@@ -1,8 +1,9 @@
 /* inbox_run.c -- an app has the turn: one event of its inbox, or more of one
  * that has begun, goes to a fiber.
  *
- * Three sources take turns: tasks that wake from an await, calls (timers,
- * spawned tasks, on_connect), clients. Most events see none of this: if
+ * Four sources take turns: tasks that wake from an await, calls (timers,
+ * spawned tasks, on_connect), clients, and the next generation of the app if
+ * there is to be one (reload.c). Most events see none of this: if
  * nothing waits they run at once (inbox_take), with the message lent from the
  * read buffer.
  *
@@ -17,13 +18,19 @@
 #define RETRY_MS     10
 #define RETRY_FOR_MS 1000
 
-enum { SOURCE_TASKS, SOURCE_CALLS, SOURCE_CLIENTS, SOURCES };
+enum { SOURCE_TASKS, SOURCE_CALLS, SOURCE_CLIENTS, SOURCE_RELOAD, SOURCES };
 
 /* ---- is there anything to run? ---- */
 
+/* Nothing may begin or go on but the next generation. */
+static bool is_closed_to_events(const struct app *a)
+{
+    return a->is_held || a->live == NULL || a->restart.is_down;
+}
+
 static bool has_ready_tasks(const struct app *a)
 {
-    if (!a->restart.is_down && task_has_ready(a->live->vm)) {
+    if (task_has_ready(a->live->vm)) {
         return true;
     }
     list_each (node, &a->draining) {
@@ -36,14 +43,12 @@ static bool has_ready_tasks(const struct app *a)
 
 static bool has_work(const struct app *a)
 {
-    if (a->restart.is_down) {
-        return false;
-    }
-    if (a->stopped != NULL) {
+    if (a->stopped != NULL || reload_has_work(a)) {
         return true;
     }
-    return !list_is_empty(&a->inbox.ready) || !list_is_empty(&a->inbox.calls) ||
-           has_ready_tasks(a);
+    return !is_closed_to_events(a) &&
+           (!list_is_empty(&a->inbox.ready) ||
+               !list_is_empty(&a->inbox.calls) || has_ready_tasks(a));
 }
 
 void inbox_post(struct app *a)
@@ -113,10 +118,11 @@ static void note_result(struct app *a, struct state *s, int rc)
         sched_stopped_now(a->sched, &a->unit);
     } else if (rc == TASK_DEAD) {
         struct job *j = task_stopped_job(s->vm);
+        hub_walk_drop(a->hub); /* nobody goes on with it */
         restart_after_death(s, container_of(j, struct event, job));
     } else {
         state_do_chores(s);
-        if (a->wants_reload) {
+        if (a->wants_reload && !reload_has_work(a)) {
             timer_start(a->loop, &a->reload_timer, 0);
         }
     }
@@ -195,8 +201,9 @@ void inbox_take(struct app *a, struct event *ev)
 {
     struct client *cl = ev->client;
     bool is_first =
+        !is_closed_to_events(a) && a->stopped == NULL &&
         list_is_empty(&a->inbox.ready) && list_is_empty(&a->inbox.calls) &&
-        !has_ready_tasks(a) && a->stopped == NULL && !a->restart.is_down &&
+        !has_ready_tasks(a) &&
         (cl == NULL || (inbox_may_start(cl, ev) && list_is_empty(&cl->events)));
 
     if (!is_first || task_current(a->live->vm) != NULL ||
@@ -224,7 +231,7 @@ void inbox_event_ended(struct event *ev)
         far_awaits(cl, cl->is_busy);
     }
     if (cl->state != ev->app->live && !cl->is_busy) {
-        reload_migrate(cl);
+        reload_move(cl);
     }
     inbox_make_ready(cl);
     inbox_resume_readers(ev->app, cl);
@@ -237,6 +244,13 @@ void inbox_start_over(struct app *a)
         list_push_head(&a->inbox.calls, &ev->node);
     }
     a->inbox.turn = SOURCE_CALLS;
+}
+
+void inbox_client_moved(struct client *cl)
+{
+    inbox_make_ready(cl);
+    inbox_resume_readers(cl->app, cl);
+    inbox_post(cl->app);
 }
 
 /* ---- the scheduler's side ---- */
@@ -299,6 +313,16 @@ static bool run_call(struct app *a)
     return false;
 }
 
+static bool run_reload(struct app *a)
+{
+    bool has_any = reload_has_work(a);
+
+    if (has_any) {
+        (void)reload_go_on(a);
+    }
+    return has_any;
+}
+
 static bool run_client(struct app *a)
 {
     struct list *node = list_pop_head(&a->inbox.ready);
@@ -322,6 +346,7 @@ bool inbox_run(struct sched_unit *u)
         [SOURCE_TASKS] = resume_task,
         [SOURCE_CALLS] = run_call,
         [SOURCE_CLIENTS] = run_client,
+        [SOURCE_RELOAD] = run_reload,
     };
     struct app *a = container_of(u, struct app, unit);
 
@@ -330,6 +355,10 @@ bool inbox_run(struct sched_unit *u)
     }
     if (a->stopped != NULL) {
         resume_stopped(a);
+        return has_work(a);
+    }
+    if (is_closed_to_events(a)) {
+        (void)run_reload(a);
         return has_work(a);
     }
     for (unsigned i = 0; i < SOURCES; i++) {

@@ -44,6 +44,7 @@
 #define LIMIT_DEFAULT_DEFLATE_THRESHOLD_BYTES 1024
 #define LIMIT_DEFAULT_DEFLATE_LEVEL           3
 #define LIMIT_DEFLATE_BYTES                   (1024 * 1024)
+#define LIMIT_DEFLATE_STEP_BYTES              1024 /* then it can be stopped */
 
 /* Outbox: per client and per app. A queued frame costs its bytes plus
  * LIMIT_FRAME_OVERHEAD_BYTES. */
@@ -129,6 +130,7 @@
 #define LIMIT_READ_BUFFER_BYTES (64 * 1024)
 #define LIMIT_TURN_LUA_MS       5
 #define LIMIT_SLICE_US          1000 /* of one app, then it is stopped */
+#define LIMIT_TURN_UNMAP_BYTES  (2 * 1024 * 1024) /* of dead apps' memory */
 
 /* The operator's port. */
 #define LIMIT_ADMIN_TEXT_BYTES (32 * 1024 * 1024)

@@ -6,7 +6,6 @@
 
 #include "script/fiber_priv.h"
 #include "script/preempt.h"
-#include <signal.h>
 
 /* Where signals cannot be used, Lua's count hook stands in: it stops Lua code,
  * but no C function. TSan delivers signals late, at points of its own. */
@@ -30,22 +29,23 @@ struct preempt {
     /* 0: what runs now may be stopped anywhere. At least 1 on the loop's
      * stack. Written by its thread alone, read by the handler. */
     volatile sig_atomic_t hold;
-    /* A tick found `hold` up. Cleared before a fiber is entered: so ticks
-     * that find it still set are ticks without work. */
-    volatile sig_atomic_t pending;
     volatile sig_atomic_t is_armed;
     volatile sig_atomic_t idle_ticks;
     volatile sig_atomic_t stop; /* enum preempt_stop */
     struct fiber *fiber;        /* entered last */
-    uint64_t pending_ns;        /* when that tick came, in CPU time */
-    uint64_t slice_end_ns;      /* PREEMPT_HOOK */
+    /* What the fiber has to do before it goes on, and can be stopped in; NULL:
+     * nothing. For one that was stopped. */
+    void (*on_return)(void *arg);
+    void *on_return_arg;
+    uint64_t pending_ns;   /* when that tick came, in CPU time */
+    uint64_t slice_end_ns; /* PREEMPT_HOOK */
     uint64_t longest_ns;
     uint64_t count;
     uint32_t test_slice_us; /* 0: none */
 };
 
-/* The one variable that leaves its file: entering a fiber counts nanoseconds,
- * and so does a section. */
+/* It leaves its file as well: entering a fiber counts nanoseconds, and so does
+ * a section. */
 extern _Thread_local struct preempt preempt_self;
 
 /* preempt_signal.c; PREEMPT_HOOK: nothing. */
@@ -59,6 +59,8 @@ uint64_t preempt_slice_ns(void);
 void preempt_measure(void);
 /* Stops the fiber that runs, which is us, for now. */
 void preempt_stop_here(void);
+/* Behind it: does what on_return says, with hold at 0 on the way. */
+void preempt_returned(void);
 
 static inline __attribute__((always_inline)) void preempt_fence(void)
 {
@@ -84,7 +86,7 @@ static inline __attribute__((always_inline)) enum preempt_stop preempt_enter(
     struct preempt *p = &preempt_self;
     p->fiber = f;
     p->stop = PREEMPT_NOT;
-    p->pending = 0;
+    preempt_pending = 0;
     preempt_fence();
     if (UNLIKELY(!p->is_armed)) {
         preempt_arm();
@@ -96,7 +98,7 @@ static inline __attribute__((always_inline)) enum preempt_stop preempt_enter(
         preempt_block();
     }
     fiber_enter_inline(f);
-    if (UNLIKELY(p->pending)) {
+    if (UNLIKELY(preempt_pending != 0)) {
         preempt_measure(); /* it came back by itself, from within a section */
     }
     if (UNLIKELY(p->stop == PREEMPT_SIGNAL || p->stop == PREEMPT_FAULT)) {

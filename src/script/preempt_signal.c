@@ -69,8 +69,8 @@ static void set_timer(uint32_t first_us)
 /* On the loop's stack, or in a section. */
 static void note_tick(struct preempt *p)
 {
-    if (!p->pending) {
-        p->pending = 1;
+    if (!preempt_pending) {
+        preempt_pending = 1;
         p->pending_ns = preempt_cpu_ns();
         p->idle_ticks = 0;
         return;
@@ -104,6 +104,11 @@ static void on_tick(int sig)
         p->hold = 1;
         p->stop = PREEMPT_SIGNAL;
         preempt_stop_here();
+        if (UNLIKELY(p->on_return != NULL)) {
+            preempt_unblock();
+            preempt_returned();
+            preempt_block();
+        }
         /* The tick is blocked until the kernel has taken us back. */
         preempt_start_test_slice();
         preempt_set_hold(0);

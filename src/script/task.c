@@ -447,8 +447,7 @@ struct job *task_stopped_job(const struct vm *vm)
 
 void task_forget_job(struct vm *vm)
 {
-    ASSERT(vm->end != VM_ALIVE && task_stopped_job(vm) != NULL,
-        "who is alive ends his job");
+    ASSERT(vm->end != VM_ALIVE && vm->stopped != NULL, "a vm that died of it");
     vm->stopped->job = NULL;
     vm->busy_count--;
 }

@@ -42,6 +42,7 @@ struct task {
 
     /* Of the job. A status of task.h once it has to end; LUA_OK: not so. */
     volatile int killing;
+    bool is_arming;         /* its fiber is about to hear of that */
     uint32_t memory_errors; /* caught */
     uint32_t cpu_ms;        /* may be used; 0: any */
     uint64_t cpu_ns;        /* used, as far as it was ever stopped */
