@@ -125,6 +125,8 @@ static struct app *new_app(const struct app_config *config)
     list_init(&a->client_list);
     slots_init(&a->clients);
     inbox_init(&a->inbox);
+    lines_init(&a->own_lines, a, LIMIT_APP_LOG_LINES_PER_S, "of its own");
+    lines_init(&a->failure_lines, a, LIMIT_FAILURE_LINES_PER_S, "of failures");
     restart_init(a);
     timer_init(&a->reload_timer, on_reload_timer);
     a->unit.on_rest = on_rest;
@@ -158,6 +160,8 @@ static void free_app(struct app *a)
      * parked jobs as finished. */
     a->is_closing = true;
     restart_fini(a);
+    lines_fini(&a->own_lines);
+    lines_fini(&a->failure_lines);
     timer_stop(&a->reload_timer);
     drop_opening(a);
     inbox_drop(a, NULL);

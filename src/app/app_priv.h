@@ -79,8 +79,6 @@ struct state {
     bool is_draining;   /* an old generation: no new timers, no new rules */
     bool is_ending;     /* and its time is over */
     struct timer drain_timer;
-    uint32_t log_lines; /* of the present second */
-    uint64_t log_second;
 };
 
 /* Without a vm, and loading: state_start() ends that. load.c does what is in
@@ -298,6 +296,26 @@ void restart_report(struct app *a);
 /* Somebody else's load came to nothing: it tries by itself. */
 void restart_go_on(struct app *a);
 
+/* ---- lines.c ---- */
+
+/* So many a second in the log. */
+struct lines {
+    struct app *app;
+    const char *about; /* for the log: "of its own" */
+    uint32_t per_s;
+    uint32_t count; /* since then */
+    uint64_t since_ms;
+    uint32_t dropped; /* not told of yet */
+    struct timer timer;
+};
+
+void lines_init(
+    struct lines *l, struct app *a, uint32_t per_s, const char *about);
+void lines_fini(struct lines *l);
+/* May one more be written? If not it counts as dropped. In a section, or on
+ * the loop's stack. */
+bool lines_take(struct lines *l);
+
 /* ---- app.c ---- */
 
 struct branch;
@@ -360,6 +378,8 @@ struct app {
     uint64_t rooms_logged_ms;
     uint64_t outbox_logged_ms;
     uint64_t refused_seen; /* of hub_refused() */
+    struct lines own_lines;
+    struct lines failure_lines;
     _Atomic uint64_t kills;
     uint8_t lent[APP_LENT_BYTES];
     struct conn_settings conn_settings; /* of the live state, at one address

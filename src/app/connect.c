@@ -39,6 +39,9 @@ static void log_refusal(
 {
     struct log_fields f;
 
+    if (!lines_take(&a->failure_lines)) {
+        return;
+    }
     app_log_fields(a, a->live, &f);
     f.event = "connect";
     log_event(LOG_WARN, &f, "refused %s with %d: %s", ip, status, text);

@@ -68,10 +68,12 @@ static void lose_message(struct app *a, struct event *ev)
     struct conn *c = net_find(a->net, ev->client->member.conn);
     struct log_fields f;
 
-    app_log_fields(a, a->live, &f);
-    f.client = client_id(ev->client);
-    f.kind = "memory";
-    log_event(LOG_ERROR, &f, "no memory to queue a message");
+    if (lines_take(&a->failure_lines)) {
+        app_log_fields(a, a->live, &f);
+        f.client = client_id(ev->client);
+        f.kind = "memory";
+        log_event(LOG_ERROR, &f, "no memory to queue a message");
+    }
     if (c != NULL) {
         conn_fail(c, 1013, "overloaded", false);
     }

@@ -71,6 +71,8 @@
     X(STOPS, "preemptions_total", "counter", "scripts stopped for others")     \
     X(HOLD_NS, "longest_hold_nanoseconds", "peak",                             \
         "the longest that a script ran on after its slice")                    \
+    X(LOG_DROPPED, "log_lines_dropped_total", "counter",                       \
+        "lines of apps, and of what failed in them, over so many a second")    \
     X(EVENTS, "events_total", "counter", "events run in Lua")                  \
     X(RELOADS, "reloads_total", "counter", "apps replaced by a newer version") \
     X(RELOADS_FAILED, "reloads_failed_total", "counter", "reloads refused")

@@ -138,8 +138,8 @@ void preempt_release(void)
     }
 #endif
     if (p->hold == 1 && UNLIKELY(preempt_pending)) {
+        preempt_measure(); /* first: the next tick would note its own time */
         preempt_pending = 0;
-        preempt_measure();
         p->stop = PREEMPT_RELEASE;
         preempt_stop_here();
         preempt_returned();
