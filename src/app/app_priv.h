@@ -342,6 +342,7 @@ struct app {
     struct word takes_requests; /* the live state has on_request; any thread
                                    reads it */
     struct word placement;      /* enum placement; any thread reads it */
+    const struct ceilings *ceilings;
     struct hub *hub;
     struct meter *meter; /* ref: bounds all outboxes together */
     struct files *files;
@@ -375,6 +376,10 @@ struct app {
     uint64_t rest_logged_ms;
     struct lines own_lines;
     struct lines failure_lines;
+    uint64_t full_logged_ms; /* the inbox */
+    uint64_t rooms_logged_ms;
+    uint64_t outbox_logged_ms;
+    uint64_t refused_seen; /* of hub_refused() */
     _Atomic uint64_t kills;
     uint8_t lent[APP_LENT_BYTES];
     struct conn_settings conn_settings; /* of the live state, at one address
@@ -401,5 +406,19 @@ void app_stop_finished(struct app *a);
 /* Log fields for this app. */
 void app_log_fields(
     const struct app *a, const struct state *s, struct log_fields *f);
+/* A handler took longer than `answer`: a line in the log, and the count. */
+#define APP_LATE_TEXT "the app took too long"
+void app_note_late(const struct app *a, const char *ip, const char *handler);
+/* What may go on and on is said in the log every ten seconds. True, with *last
+ * set to now: it is time to say it. */
+#define APP_NOTE_MS 10000
+static inline bool app_is_due(uint64_t now_ms, uint64_t *last_ms)
+{
+    if (*last_ms != 0 && now_ms - *last_ms < APP_NOTE_MS) {
+        return false;
+    }
+    *last_ms = now_ms;
+    return true;
+}
 
 #endif

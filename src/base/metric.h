@@ -58,6 +58,8 @@
         "clients closed because they kept exceeding a rate")                   \
     X(SLOW_INPUT, "slow_input_closed_total", "counter",                        \
         "clients closed because a message or a body took too long")            \
+    X(ANSWER_TIMEOUTS, "answer_timeouts_total", "counter",                     \
+        "requests that their app did not answer in time")                      \
     X(TURNED_AWAY, "turned_away_total", "counter",                             \
         "connections refused by a limit for their address")                    \
     X(PONG_TIMEOUTS, "pong_timeouts_total", "counter", "clients gone silent")  \
