@@ -374,12 +374,12 @@ struct app {
     struct restart restart;
     uint32_t error_events; /* on_error, queued or under way */
     uint64_t rest_logged_ms;
+    struct lines own_lines;
+    struct lines failure_lines;
     uint64_t full_logged_ms; /* the inbox */
     uint64_t rooms_logged_ms;
     uint64_t outbox_logged_ms;
     uint64_t refused_seen; /* of hub_refused() */
-    struct lines own_lines;
-    struct lines failure_lines;
     _Atomic uint64_t kills;
     uint8_t lent[APP_LENT_BYTES];
     struct conn_settings conn_settings; /* of the live state, at one address
