@@ -1,8 +1,9 @@
 /* api_hub.c -- broadcast and clients: everybody an app can address.
  *
  * A broadcast is put together here (who, except whom) and done by the hub, in
- * steps between which the script can be stopped, as of one moment. `where` runs over a snapshot of ids, before anything is queued, and
- * may not wait: so a broadcast is one moment, whatever the function does.
+ * steps between which the script can be stopped, as of one moment. `where` runs
+ * over a snapshot of ids, before anything is queued, and may not wait: so a
+ * broadcast is one moment, whatever the function does.
  *
  * It may do much: also to the options, whose names the hub is lent. So what
  * is used after it has run is read after it, or held by the stack (I10). */
