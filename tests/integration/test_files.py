@@ -12,7 +12,7 @@ from support.lab import IS_ASAN, IS_TINY, counters, memory
 from support.server import Server
 from support.wire import TEXT, Ended, Peer, encode, until
 
-WIRES = [wires.PLAIN, wires.TLS]
+WIRES = [wires.PLAIN] if IS_TINY else [wires.PLAIN, wires.TLS]
 
 BIG = 20 * 1024 * 1024
 

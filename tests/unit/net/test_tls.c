@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -215,6 +216,18 @@ static void take(struct line *l)
     } while (l->end == TRANSPORT_AGAIN && transport_tls.has_buffered(l->state));
 }
 
+/* What our end has made goes out, as far as the socket takes it. */
+static void push_out(struct line *l)
+{
+    int before = -1;
+    int now = 0;
+    while (now > before && transport_tls.wants_write(l->state)) {
+        (void)ioctl(l->peer, FIONREAD, &before);
+        (void)transport_tls.flush(l->state, l->fd);
+        (void)ioctl(l->peer, FIONREAD, &now);
+    }
+}
+
 /* At most `step` bytes of the client's reach our end, and are read there. */
 static bool carry(struct line *l, size_t step)
 {
@@ -224,11 +237,15 @@ static bool carry(struct line *l, size_t step)
         l->out_len -= (size_t)k;
         memmove(l->out, l->out + k, l->out_len);
     }
+    int unread = 0;
+    int left = 0;
     if (l->end == TRANSPORT_AGAIN) {
+        (void)ioctl(l->fd, FIONREAD, &unread);
         take(l);
-        (void)transport_tls.flush(l->state, l->fd);
+        (void)ioctl(l->fd, FIONREAD, &left);
+        push_out(l);
     }
-    return k > 0;
+    return k > 0 || left < unread;
 }
 
 static void carry_all(struct line *l, size_t step)
@@ -236,9 +253,7 @@ static void carry_all(struct line *l, size_t step)
     /* A socket that was full has room once our end has read, which takes some
      * of what is there at a time. */
     for (int still = 0; still < 2;) {
-        size_t before = l->got_len;
-        bool has_moved = carry(l, step) || l->got_len > before;
-        still = has_moved ? 0 : still + 1;
+        still = carry(l, step) ? 0 : still + 1;
     }
 }
 
@@ -302,9 +317,11 @@ static void expect_both_ways(struct line *l, size_t n, size_t step)
     assert_int_equal(l->got_len, n);
     assert_memory_equal(l->got, pattern, n);
     ssize_t k = transport_tls.write(l->state, l->fd, iov, 3);
-    assert_true(k == (ssize_t)n || n > 40000);
+    assert_true(k > 0);
+    push_out(l);
     size_t heard = client_hear(l, back, n, &rc);
     for (int i = 0; heard < n && i < 1000; i++) {
+        push_out(l);
         if (transport_tls.flush(l->state, l->fd) == 0 && k < (ssize_t)n) {
             struct iovec rest = {pattern + k, n - (size_t)k};
             ssize_t more = transport_tls.write(l->state, l->fd, &rest, 1);
@@ -381,6 +398,7 @@ static void a_client_that_does_not_read_holds_little(void **state)
     }
     size_t heard = 0;
     for (int i = 0; i < 10000 && heard < BIG; i++) {
+        push_out(&l);
         heard += client_hear(&l, back + heard, 1500, &rc);
         if (transport_tls.flush(l.state, l.fd) == 0 && taken < BIG) {
             iov = (struct iovec){pattern + taken, BIG - taken};
@@ -415,6 +433,7 @@ static void each_side_says_close_notify(void **state)
     /* Ours: behind what was written. */
     struct iovec iov = {pattern, 5};
     assert_int_equal(transport_tls.write(l.state, l.fd, &iov, 1), 5);
+    push_out(&l);
     assert_int_equal(transport_tls.shutdown(l.state, l.fd), 0);
     assert_int_equal(client_hear(&l, b, sizeof(b), &rc), 5);
     assert_int_equal(rc, MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY);
@@ -603,6 +622,7 @@ static void an_idle_connection_holds_no_buffers(void **state)
         int rc;
         assert_int_equal(
             transport_tls.write(l[i].state, l[i].fd, &iov, 1), 100);
+        push_out(&l[i]);
         assert_int_equal(client_hear(&l[i], b, 100, &rc), 100);
         carry_all(&l[i], SIZE_MAX);
         assert_int_equal(l[i].got_len, 5000);
@@ -725,8 +745,11 @@ static void handshakes_rest_when_the_turn_has_had_its_share(void **state)
     l.got_len = 0;
     client_say(&l, pattern, 10);
     assert_true(send(l.peer, l.out, l.out_len, 0) > 0);
-    assert_int_equal(
-        transport_tls.read(l.state, l.fd, buffer, sizeof(buffer)), 10);
+    ssize_t k = TRANSPORT_AGAIN;
+    for (int i = 0; i < 100 && k == TRANSPORT_AGAIN; i++) {
+        k = transport_tls.read(l.state, l.fd, buffer, sizeof(buffer));
+    }
+    assert_int_equal(k, 10);
     line_fini(&l);
     house_fini(&h);
 }
