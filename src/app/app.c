@@ -8,6 +8,16 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Whoever wants to know how the first generation fares. */
+struct opening {
+    struct app *app;
+    struct timer timer;
+    void (*on_opened)(void *arg, int rc, const char *why);
+    void *arg;
+    int rc;
+    char why[APP_ERROR_BYTES];
+};
+
 #define CLOSE_STEP_MS 10
 #define REST_LOG_MS   10000
 
@@ -56,9 +66,17 @@ static void on_files_changed(void *arg)
     (void)app_reload(arg);
 }
 
+static void load_first(struct app *a);
+
 static void on_reload_timer(struct timer *t)
 {
-    (void)app_reload(container_of(t, struct app, reload_timer));
+    struct app *a = container_of(t, struct app, reload_timer);
+
+    if (a->live == NULL) {
+        load_first(a);
+    } else {
+        (void)app_reload(a);
+    }
 }
 
 /* It lives on many short slices: said now and then. */
@@ -94,6 +112,7 @@ static struct app *new_app(const struct app_config *config)
     sched_unit_init(&a->unit, inbox_run);
     far_init_app(a);
     list_init(&a->draining);
+    list_init(&a->movers);
     list_init(&a->client_list);
     slots_init(&a->clients);
     inbox_init(&a->inbox);
@@ -114,6 +133,15 @@ static struct app *new_app(const struct app_config *config)
     return a;
 }
 
+static void drop_opening(struct app *a)
+{
+    if (a->opening != NULL) {
+        timer_stop(&a->opening->timer);
+        mem_free(a->opening);
+        a->opening = NULL;
+    }
+}
+
 static void free_app(struct app *a)
 {
     /* Nothing may start any more; what is queued goes before the states it
@@ -122,15 +150,22 @@ static void free_app(struct app *a)
     a->is_closing = true;
     restart_fini(a);
     timer_stop(&a->reload_timer);
-    if (a->live != NULL) {
-        inbox_drop(a, NULL);
-    }
+    drop_opening(a);
+    inbox_drop(a, NULL);
     while (!list_is_empty(&a->draining)) {
         state_free(container_of(a->draining.next, struct state, node));
     }
     if (a->live != NULL) {
         state_free(a->live);
     }
+    if (a->retiring != NULL) {
+        state_free(a->retiring);
+    }
+    if (a->fresh != NULL) {
+        state_free(a->fresh);
+    }
+    load_drop(a);
+    carry_drop(a);
     list_each_safe (node, &a->client_list) {
         struct client *cl = container_of(node, struct client, node);
         cl->has_data = false; /* its state is gone */
@@ -151,18 +186,6 @@ static void free_app(struct app *a)
     mem_free(a);
 }
 
-static int load_first(struct app *a, char *why, size_t why_bytes)
-{
-    struct snapshot *snap = NULL;
-    int rc = snapshot_read(a->dir, &snap, why, why_bytes);
-
-    if (rc == 0) {
-        rc = state_new(&a->live, a, snap, 1, why, why_bytes);
-    }
-    snapshot_unref(snap);
-    return rc;
-}
-
 static struct files *public_files(const char *dir)
 {
     size_t cap = strlen(dir) + sizeof("/public");
@@ -174,43 +197,121 @@ static struct files *public_files(const char *dir)
     return f;
 }
 
-int app_open(struct app **out, const struct app_config *config, char *why,
-    size_t why_bytes)
+static void on_opening_timer(struct timer *t)
+{
+    struct opening *o = container_of(t, struct opening, timer);
+    struct app *a = o->app;
+
+    a->opening = NULL;
+    if (o->rc == 0 && a->live->handlers[HANDLER_ON_START] != LUA_NOREF) {
+        inbox_queue(a, event_new(a, EVENT_START));
+    }
+    o->on_opened(o->arg, o->rc, o->why); /* may end the app */
+    mem_free(o);
+}
+
+static void open_ended(struct app *a, int rc, const char *why)
+{
+    struct opening *o = a->opening;
+
+    o->rc = rc;
+    (void)snprintf(o->why, sizeof(o->why), "%s", why);
+    timer_start(a->loop, &o->timer, 0);
+}
+
+/* Files that have changed since may be the better ones. */
+static void on_first_loaded(
+    struct app *a, struct state *fresh, int rc, const char *why)
+{
+    if (rc != 0 && a->wants_reload) {
+        timer_start(a->loop, &a->reload_timer, 0);
+        return;
+    }
+    if (rc == 0) {
+        a->live = fresh;
+        a->files = public_files(a->dir);
+        state_start(fresh);
+        reload_note_end(a, 0);
+    }
+    open_ended(a, rc, why);
+}
+
+static void load_first(struct app *a)
+{
+    char why[APP_ERROR_BYTES];
+    struct snapshot *snap = NULL;
+    int rc = snapshot_read(a->dir, &snap, why, sizeof(why));
+
+    a->wants_reload = false;
+    if (rc != 0) {
+        open_ended(a, rc, why);
+        return;
+    }
+    load_begin(a, snap, 1, on_first_loaded);
+    snapshot_unref(snap);
+    reload_go_on_now(a);
+}
+
+struct app *app_open(const struct app_config *config,
+    void (*on_opened)(void *arg, int rc, const char *why), void *arg)
 {
     struct app *a = new_app(config);
-    int rc = load_first(a, why, why_bytes);
+    struct opening *o = mem_zalloc(sizeof(*o));
 
-    *out = NULL;
-    if (rc != 0) {
-        free_app(a);
-        return rc;
-    }
-    a->files = public_files(a->dir);
-    state_start(a->live);
+    o->app = a;
+    o->on_opened = on_opened;
+    o->arg = arg;
+    timer_init(&o->timer, on_opening_timer);
+    a->opening = o;
     if (config->watch) {
         a->watch = watch_new(a->loop, a->dir, on_files_changed, a);
     }
-    if (a->live->handlers[HANDLER_ON_START] != LUA_NOREF) {
-        inbox_queue(a, event_new(a, EVENT_START));
+    load_first(a);
+    return a;
+}
+
+/* ---- a load and nothing else ---- */
+
+static void on_checked(
+    struct app *a, struct state *fresh, int rc, const char *why)
+{
+    a->live = fresh;
+    if (rc != 0) {
+        (void)snprintf(a->opening->why, sizeof(a->opening->why), "%s", why);
     }
-    *out = a;
-    return 0;
+}
+
+static void name_handlers(const struct state *s, char *text, size_t cap)
+{
+    size_t at = 0;
+
+    for (enum handler h = 0; h < HANDLER_COUNT; h++) {
+        if (s->handlers[h] != LUA_NOREF && at < cap) {
+            int n = snprintf(text + at, cap - at, "%s%s", at != 0 ? " " : "",
+                handler_name(h));
+            at += n > 0 ? (size_t)n : 0;
+        }
+    }
 }
 
 int app_check(const struct app_config *config, char *why, size_t why_bytes,
     char *handlers, size_t handlers_bytes)
 {
     struct app *a = new_app(config);
-    int rc = load_first(a, why, why_bytes);
-    size_t at = 0;
+    struct snapshot *snap = NULL;
+    int rc = snapshot_read(a->dir, &snap, why, why_bytes);
 
     handlers[0] = '\0';
-    for (enum handler h = 0; rc == 0 && h < HANDLER_COUNT; h++) {
-        if (a->live->handlers[h] != LUA_NOREF && at < handlers_bytes) {
-            int n = snprintf(handlers + at, handlers_bytes - at, "%s%s",
-                at != 0 ? " " : "", handler_name(h));
-            at += n > 0 ? (size_t)n : 0;
-        }
+    a->opening = mem_zalloc(sizeof(*a->opening));
+    timer_init(&a->opening->timer, on_opening_timer);
+    if (rc == 0) {
+        load_begin(a, snap, 1, on_checked);
+        snapshot_unref(snap);
+        rc = load_settle(a);
+        (void)snprintf(why, why_bytes, "%s", a->opening->why);
+    }
+    if (rc == 0) {
+        name_handlers(a->live, handlers, handlers_bytes);
     }
     free_app(a);
     return rc;
@@ -251,13 +352,14 @@ void app_stop(
     if (a->is_stopping) {
         return;
     }
-    bool has_handler =
-        a->live->handlers[HANDLER_ON_STOP] != LUA_NOREF && !a->restart.is_down;
+    bool has_handler = a->live != NULL && !a->restart.is_down &&
+                       a->live->handlers[HANDLER_ON_STOP] != LUA_NOREF;
 
     a->is_stopping = true;
     a->on_stopped = on_stopped;
     a->stop_arg = arg;
     a->stop_reason = mem_strndup(reason, strlen(reason));
+    load_drop(a);
     if (a->watch != NULL) {
         watch_free(a->watch);
         a->watch = NULL;

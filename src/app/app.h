@@ -28,11 +28,13 @@ struct app_config {
     bool quiet; /* a check: nothing runs but the load */
 };
 
-/* Reads, compiles and runs the app at `dir`. 0; or an error with a text for
- * people in `why` (file:line, traceback), and *out is NULL. on_start is
- * queued. */
-int app_open(struct app **out, const struct app_config *config, char *why,
-    size_t why_bytes) NODISCARD;
+/* Reads, compiles and runs the app at `dir`, slice by slice. `on_opened` is
+ * called once, from the loop: with 0, and the app is there and on_start is
+ * queued; or with an error and a text for people (file:line, traceback), and
+ * all that may be done with the app is app_close(), at once or later. Until
+ * then: app_stop() and app_close() only. */
+struct app *app_open(const struct app_config *config,
+    void (*on_opened)(void *arg, int rc, const char *why), void *arg) NODISCARD;
 /* Loads the app aside and throws it away: what `moonwire check` reports.
  * `handlers` gets a list like "on_open on_message". */
 int app_check(const struct app_config *config, char *why, size_t why_bytes,
@@ -87,9 +89,10 @@ void app_log_stats(const struct app *a);
 /* Loads the files as they are now aside; if good they take over between two
  * events, with client.data carried; else the present generation goes on and
  * the log says why (I8). 0, ERR_CHANGED if nothing had changed, ERR_CLOSED if
- * the app stops, or an error.
- * While a job of the app is stopped in its middle it is put off until that is
- * over, and 0. */
+ * the app stops, or an error that showed at once. 0 says that it is done, or
+ * under way: it goes on when it is the app's turn. While a job of the app is
+ * stopped in its middle, or another load is under way, it is put off until
+ * that is over. */
 int app_reload(struct app *a);
 
 /* Begins the end: new connections get 503, on_stop(reason) is queued, and

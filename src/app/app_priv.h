@@ -76,23 +76,26 @@ struct state {
     struct list chores; /* state.c: to be done when no job is stopped */
     bool is_loading;    /* hub calls raise, timers do not start */
     bool is_draining;   /* an old generation: no new timers, no new rules */
+    bool is_ending;     /* and its time is over */
     struct timer drain_timer;
     uint32_t log_lines; /* of the present second */
     uint64_t log_second;
 };
 
-/* A fresh vm with the snapshot's main.lua run in it. 0, or an error with a
- * text in `why`. The state is still loading: state_start() ends that. */
-int state_new(struct state **out, struct app *a, struct snapshot *snap,
-    uint32_t generation, char *why, size_t why_bytes) NODISCARD;
+/* Without a vm, and loading: state_start() ends that. load.c does what is in
+ * between. */
+struct state *state_new(
+    struct app *a, struct snapshot *snap, uint32_t generation) NODISCARD;
+/* As its settings want it. 0 or ERR_NOMEM. */
+int state_make_vm(struct state *s) NODISCARD;
+/* C functions for its vm, in this order: opens the sandbox and the bindings;
+ * runs main.lua and finds the handlers. */
+int state_prepare(lua_State *L);
+int state_run_main(lua_State *L);
 /* It is live from now on: rules go to the hub, timers start. */
 void state_start(struct state *s);
 void state_free(struct state *s);
 struct state *state_from(lua_State *L);
-/* Runs a C function in the vm's protection, now; it must not wait. It gets
- * `arg` as a light userdata. 0, or an error with the text in `why`. */
-int state_call(struct state *s, lua_CFunction fn, void *arg, char *why,
-    size_t why_bytes) NODISCARD;
 
 /* What the loop does to the Lua state from outside of any job: at once, or
  * while a job of it is stopped, when it is not any more (I10). */
@@ -109,6 +112,59 @@ void state_bury(struct state *s);
  * others, nothing stays: to somebody who forgot a bracket it says nothing. */
 void state_trim_traceback(char *text);
 
+/* ---- service.c: what the server itself does in a state's vm ---- */
+
+struct service {
+    struct job job;
+    struct state *state;
+    lua_CFunction fn;
+    void *arg;
+    char *why;
+    size_t why_bytes;
+    int status;
+};
+
+#define SERVICE_STOPPED 1 /* go on with service_go_on(), at the next turn */
+
+/* Runs a C function in the vm's protection; it must not wait. It gets `arg` as
+ * a light userdata. 0, SERVICE_STOPPED, or an error with the text in `why`.
+ * Everything named stays until it has ended. */
+int service_begin(struct service *v, struct state *s, lua_CFunction fn,
+    void *arg, char *why, size_t why_bytes) NODISCARD;
+int service_go_on(struct service *v) NODISCARD;
+
+/* ---- load.c ---- */
+
+struct load;
+/* `fresh` is the callee's; NULL: it failed with `rc`, and `why` says how. */
+typedef void (*load_ended_fn)(
+    struct app *a, struct state *fresh, int rc, const char *why);
+
+/* A state of the snapshot's files: app->load until it has ended. Refs it. */
+void load_begin(struct app *a, struct snapshot *snap, uint32_t generation,
+    load_ended_fn ended);
+/* As far as this slice goes: SERVICE_STOPPED, or 0 or an error if a step has
+ * come to its end. */
+int load_go_on(struct app *a);
+/* To its end, without regard for anybody; what the last step said. */
+int load_settle(struct app *a);
+void load_drop(struct app *a);
+
+/* ---- carry.c ---- */
+
+struct carry;
+typedef void (*carry_ended_fn)(struct app *a, struct client *only,
+    struct state *to, int rc, const char *why);
+
+/* client.data of one client, or (NULL) of all that are at rest. Until it has
+ * ended it is app->carry, and nothing else of the app runs. */
+void carry_begin(struct app *a, struct client *only, struct state *from,
+    struct state *to, carry_ended_fn ended);
+/* As load_go_on(). */
+int carry_go_on(struct app *a);
+/* When its states have gone. */
+void carry_drop(struct app *a);
+
 /* ---- client.c ---- */
 
 struct client {
@@ -119,7 +175,8 @@ struct client {
     uint32_t generation;
     struct list node;       /* in app->client_list */
     struct list events;     /* waiting, in order */
-    struct list ready_node; /* in inbox.ready while it may run */
+    struct list ready_node; /* in inbox.ready while it may run; in app->movers
+                               while it is_moving */
     struct list pause_node; /* in inbox.paused, while idle */
     uint32_t event_count;
     uint32_t handlers;        /* of ours, under way */
@@ -130,6 +187,8 @@ struct client {
     bool is_dismissed;        /* the app closed it: hears no more messages */
     bool has_data;            /* state->client_data[id] is set */
     bool is_restored;         /* its app's state died; data is empty */
+    bool is_moving;           /* its data is, to the live state: until then
+                                 nothing of it runs */
     struct far *far;          /* NULL: it lives on the app's own loop */
     uint64_t connected_at_ms; /* wall clock */
     struct left_rooms *left_rooms; /* after the end; NULL: none */
@@ -188,8 +247,17 @@ static inline uint64_t client_id(const struct client *cl)
 
 /* ---- reload.c ---- */
 
-/* client.data of one client, from the state it is in to the live one. */
-void reload_migrate(struct client *cl);
+/* From the state it is in to the live one, with client.data: at once, or if
+ * there is any as soon as it is the app's turn. */
+void reload_move(struct client *cl);
+/* Is there a load, a carry, a switch to go on with? */
+bool reload_has_work(const struct app *a);
+/* Does so, until the end of a step. False: that was stopped. */
+bool reload_go_on(struct app *a);
+/* The same from outside of the app's turn, for as long as a slice. */
+void reload_go_on_now(struct app *a);
+/* A load has ended, one way or the other; for the next one. */
+void reload_note_end(struct app *a, int rc);
 /* Called when a task of a draining state ended. */
 void reload_check_drained(struct state *s);
 
@@ -222,6 +290,8 @@ void restart_client_closed(struct app *a);
 void restart_after_death(struct state *s, const struct event *ev);
 /* A fresh state takes the place of the one that died. */
 void restart_with(struct app *a, struct state *fresh);
+/* Somebody else's load came to nothing: it tries by itself. */
+void restart_go_on(struct app *a);
 
 /* ---- app.c ---- */
 
@@ -264,8 +334,18 @@ struct app {
     /* A job of it is stopped: until that is over nothing else runs in any
      * state of the app. NULL: none. */
     struct state *stopped;
-    bool wants_reload; /* when nothing is stopped any more */
+    /* The next generation; see reload.c. */
+    struct load *load;      /* is being made; NULL: none is */
+    struct state *fresh;    /* has been, and waits to take over */
+    struct carry *carry;    /* client.data is on its way */
+    struct state *retiring; /* has been taken over from; not all clients know */
+    uint32_t retiring_slot; /* the next of them */
+    struct list movers;     /* clients whose data is to be carried over */
+    bool is_held;           /* by a carry or a switch: nothing else runs */
+    int load_rc;            /* of the last load that has ended */
+    bool wants_reload;      /* when all that is over */
     struct timer reload_timer;
+    struct opening *opening; /* until the first generation is there */
     struct restart restart;
     uint32_t error_events; /* on_error, queued or under way */
     uint64_t rest_logged_ms;

@@ -218,7 +218,7 @@ static bool accept_client(struct app *a, struct connect *cn, struct state *s)
         return false;
     }
     if (cl->state != a->live) {
-        reload_migrate(cl);
+        reload_move(cl);
     }
     if (cl->far == NULL) {
         client_opened(cl);

@@ -75,14 +75,9 @@ struct inbox {
 
 void inbox_init(struct inbox *in);
 void inbox_fini(struct inbox *in);
-/* Runs the event now if nothing is before it, else queues it. Takes it. For a
- * client's event, or (client NULL) one of the app's own. */
-void inbox_take(struct app *a, struct event *ev);
 /* Queues it; where Lua must not start now (from inside Lua, or from the end
  * of another event). */
 void inbox_queue(struct app *a, struct event *ev);
-/* Posts the app if it has anything to run. */
-void inbox_post(struct app *a);
 /* Is there room for another message of this client? If not it is noted as
  * paused and resumed later. */
 bool inbox_has_room(struct app *a, struct client *cl);
@@ -97,11 +92,42 @@ void inbox_drop(struct app *a, struct state *s);
 bool inbox_drop_client(struct client *cl, bool keep_words);
 /* After a death: on_open, before whatever else is queued. */
 void inbox_welcome(struct client *cl);
-/* After a death: on_start, before all others. */
-void inbox_start_over(struct app *a);
+
+/* For inbox_run.c. */
+/* May a handler for this event of the client begin, beside what is under way
+ * of it? */
+bool inbox_may_start(const struct client *cl, const struct event *ev);
+/* The client stands in `ready` if its first event may start. */
+void inbox_make_ready(struct client *cl);
+/* Takes an event off its list. */
+void inbox_unqueue(struct app *a, struct event *ev);
+/* A client's event that could not start after all is the first again, and its
+ * client, too. */
+void inbox_put_back(struct event *ev);
+/* The loop of its client may send another message for it; once. */
+void inbox_receipt(struct event *ev);
+/* An event of `cl` (NULL: of none) has ended, or waits: who was paused may
+ * read again where there is room. */
+void inbox_resume_readers(struct app *a, struct client *cl);
+
+/* ---- inbox_run.c ---- */
+
+/* Runs the event now if nothing is before it, else queues it. Takes it. For a
+ * client's event, or (client NULL) one of the app's own. */
+void inbox_take(struct app *a, struct event *ev);
+/* Posts the app if it has anything to run. */
+void inbox_post(struct app *a);
+/* The retry timer's. */
+void inbox_try_again(struct timer *t);
+/* The event whose job is stopped; there is one. */
+struct event *inbox_stopped_event(const struct app *a);
 /* The handler of this client's event has ended: the client may have the next
  * one run, or is freed if it was its last. */
 void inbox_event_ended(struct event *ev);
+/* After a death: on_start, before all others. */
+void inbox_start_over(struct app *a);
+/* Its data has come to the live state: it may have events run again. */
+void inbox_client_moved(struct client *cl);
 /* sched_unit's run: one job. */
 bool inbox_run(struct sched_unit *u);
 

@@ -2,7 +2,11 @@
  *
  * The file is run in a vm of its own without any library, so all it can do is
  * build a table; a bound on its instructions ends a loop. Then a table of keys
- * drives everything: each key has a reader, anything else is unknown. */
+ * drives everything: each key has a reader, anything else is unknown.
+ *
+ * These are two jobs. The file's own code can be stopped anywhere, and has a
+ * budget (I9). Reading what it has built allocates outside of the vm, so it is
+ * not stopped (I10); the bounds on what it may find keep it short. */
 #include "app/manifest_priv.h"
 #include "base/limits.h"
 #include "base/mem.h"
@@ -209,16 +213,16 @@ static char *copy_text(
     return mem_strndup(text, len);
 }
 
-/* A table whose keys are 1 to n and no others. */
+/* A table whose keys are 1 to n and no others, and n is one to look at. */
 static bool is_list(lua_State *L, int table, lua_Unsigned n)
 {
     lua_Unsigned count = 0;
 
-    if (!lua_istable(L, table)) {
+    if (!lua_istable(L, table) || n > ORIGINS_MAX) {
         return false;
     }
     lua_pushnil(L);
-    while (lua_next(L, table) != 0) {
+    while (count <= n && lua_next(L, table) != 0) {
         count++;
         lua_pop(L, 1);
     }
@@ -231,7 +235,7 @@ static void read_origins(
     int table = lua_gettop(L);
     lua_Unsigned n = lua_istable(L, table) ? lua_rawlen(L, table) : 0;
 
-    if (!is_list(L, table, n) || n > ORIGINS_MAX) {
+    if (!is_list(L, table, n)) {
         (void)manifest_complain(L, p, path,
             lua_pushfstring(L,
                 "%s must be a list of at most %d origins, as in: "
@@ -318,7 +322,7 @@ static void on_count(lua_State *L, lua_Debug *ar)
         L, "%s: takes too long; it should just return a table", MANIFEST_FILE);
 }
 
-/* (light userdata parse) */
+/* (light userdata parse): what the file returns is left in the registry. */
 static int run_file(lua_State *L)
 {
     struct manifest_parse *p = lua_touserdata(L, 1);
@@ -329,14 +333,26 @@ static int run_file(lua_State *L)
     lua_sethook(L, on_count, LUA_MASKCOUNT, INSTRUCTIONS_MAX);
     lua_call(L, 0, 1);
     lua_sethook(L, NULL, 0, 0);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, p);
+    return 0;
+}
+
+/* (light userdata parse) */
+static int read_table(lua_State *L)
+{
+    struct manifest_parse *p = lua_touserdata(L, 1);
+
+    lua_rawgetp(L, LUA_REGISTRYINDEX, p);
     manifest_read_keys(L, p, "", top_keys, ARRAY_LEN(top_keys));
     return 0;
 }
 
 static int push_run(struct job *j, lua_State *T)
 {
-    lua_pushcfunction(T, run_file);
-    lua_pushlightuserdata(T, container_of(j, struct manifest_parse, job));
+    struct manifest_parse *p = container_of(j, struct manifest_parse, job);
+
+    lua_pushcfunction(T, p->is_reading ? read_table : run_file);
+    lua_pushlightuserdata(T, p);
     return 1;
 }
 
@@ -356,22 +372,29 @@ static void run_done(struct job *j, lua_State *T, int status, int n)
     }
 }
 
-static int run(struct manifest_parse *p)
+/* What became of a job; after the first comes the second. */
+static int judge(struct manifest_parse *p, int rc)
 {
-    struct vm_config config = {.memory_bytes = MEMORY_BYTES, .max_tasks = 1};
-    struct vm *vm = vm_new(&config);
-
-    if (vm == NULL) {
-        (void)snprintf(p->why, p->why_bytes, "no memory");
-        return ERR_NOMEM;
+    if (rc == TASK_DONE && p->status == LUA_OK && !p->is_reading) {
+        p->is_reading = true;
+        p->job.cpu_ms = 0;
+        rc = task_run(p->vm, &p->job);
     }
-    p->job.push = push_run;
-    p->job.done = run_done;
-    int rc = task_run(vm, &p->job);
-    vm_free(vm);
+    if (rc == TASK_STOPPED) {
+        return MANIFEST_STOPPED;
+    }
+    if (rc == TASK_DEAD) {
+        (void)snprintf(
+            p->why, p->why_bytes, "%s: %s", MANIFEST_FILE, vm_why(p->vm));
+        return ERR_CLOSED;
+    }
     if (rc < 0) {
         (void)snprintf(p->why, p->why_bytes, "no fiber is free");
         return rc;
+    }
+    if (p->status != LUA_OK) {
+        settings_fini(p->settings);
+        settings_init(p->settings);
     }
     return p->status == LUA_OK ? 0 : ERR_SYNTAX;
 }
@@ -409,25 +432,44 @@ void settings_fini(struct settings *s)
     memset(s, 0, sizeof(*s));
 }
 
-int manifest_read(const struct snapshot *snap, struct settings *s, char *why,
-    size_t why_bytes)
+int manifest_begin(struct manifest_parse *p, const struct snapshot *snap,
+    struct settings *s, char *why, size_t why_bytes)
 {
-    const struct snapshot_file *file = snapshot_find(snap, MANIFEST_FILE);
-    struct manifest_parse p = {
-        .file = file, .settings = s, .why = why, .why_bytes = why_bytes};
+    const struct vm_config config = {
+        .memory_bytes = MEMORY_BYTES, .max_tasks = 1};
 
-    if (file == NULL) {
+    *p = (struct manifest_parse){
+        .job = {.push = push_run,
+            .done = run_done,
+            .cpu_ms = LIMIT_LOAD_CPU_MS},
+        .file = snapshot_find(snap, MANIFEST_FILE),
+        .settings = s,
+        .why = why,
+        .why_bytes = why_bytes,
+    };
+    if (p->file == NULL) {
         return 0;
     }
-    if (file->len > LIMIT_CONF_BYTES) {
+    if (p->file->len > LIMIT_CONF_BYTES) {
         (void)snprintf(why, why_bytes, "%s is over %d bytes", MANIFEST_FILE,
             LIMIT_CONF_BYTES);
         return ERR_TOO_BIG;
     }
-    int rc = run(&p);
-    if (rc != 0) {
-        settings_fini(s);
-        settings_init(s);
+    p->vm = vm_new(&config);
+    if (p->vm == NULL) {
+        (void)snprintf(why, why_bytes, "no memory");
+        return ERR_NOMEM;
     }
-    return rc;
+    return judge(p, task_run(p->vm, &p->job));
+}
+
+int manifest_go_on(struct manifest_parse *p)
+{
+    return judge(p, task_resume(p->vm));
+}
+
+void manifest_end(struct manifest_parse *p)
+{
+    vm_free(p->vm);
+    p->vm = NULL;
 }

@@ -10,6 +10,7 @@
 #include "app/app.h"
 #include "app/snapshot.h"
 #include "net/conn.h"
+#include "script/task.h"
 
 struct setting_pair {
     char *name;
@@ -39,10 +40,29 @@ struct settings {
 /* Defaults from base/limits.h. */
 void settings_init(struct settings *s);
 void settings_fini(struct settings *s);
-/* Reads app.conf.lua of the snapshot over the defaults; without that file
- * the defaults stay. 0, or an error with a text in `why` and `s` left as
- * settings_init() makes it. */
-int manifest_read(const struct snapshot *snap, struct settings *s, char *why,
-    size_t why_bytes) NODISCARD;
+/* Under way: reading app.conf.lua. */
+struct manifest_parse {
+    struct job job;
+    struct vm *vm; /* a throw-away; NULL: there is no such file */
+    const struct snapshot_file *file;
+    struct settings *settings;
+    char *why;
+    size_t why_bytes;
+    size_t text_bytes; /* of origins and env */
+    int status;
+    bool is_reading; /* the file has run */
+};
+
+#define MANIFEST_STOPPED 1 /* go on with manifest_go_on(), at the next turn */
+
+/* Reads app.conf.lua of the snapshot over the defaults in `s`; without that
+ * file the defaults stay. 0, MANIFEST_STOPPED, or an error with a text in
+ * `why` and `s` as settings_init() makes it. Everything named stays until
+ * manifest_end(). On the loop's stack. */
+int manifest_begin(struct manifest_parse *p, const struct snapshot *snap,
+    struct settings *s, char *why, size_t why_bytes) NODISCARD;
+int manifest_go_on(struct manifest_parse *p) NODISCARD;
+/* However far it has come. Harmless if all of *p is zero. */
+void manifest_end(struct manifest_parse *p);
 
 #endif

@@ -4,19 +4,8 @@
 #define APP_MANIFEST_PRIV_H
 
 #include "app/manifest.h"
-#include "script/task.h"
 
 #define MANIFEST_FILE "app.conf.lua"
-
-struct manifest_parse {
-    struct job job;
-    const struct snapshot_file *file;
-    struct settings *settings;
-    char *why;
-    size_t why_bytes;
-    size_t text_bytes; /* of origins and env */
-    int status;
-};
 
 struct manifest_key {
     const char *name;

@@ -95,6 +95,7 @@ void restart_with(struct app *a, struct state *fresh)
     bury(a);
     forget_closed(a);
     a->live = fresh;
+    list_init(&a->movers); /* there is nothing to carry over */
     state_start(fresh);
     far_settings_changed(a);
     a->restart.is_down = false;
@@ -103,6 +104,10 @@ void restart_with(struct app *a, struct state *fresh)
         struct client *cl = container_of(node, struct client, node);
         struct conn *c = net_find(a->net, cl->member.conn);
         cl->state = fresh;
+        if (cl->is_moving) {
+            cl->is_moving = false;
+            list_init(&cl->ready_node);
+        }
         if (c != NULL) {
             conn_settings_changed(c);
         }
@@ -157,27 +162,43 @@ static void count_death(struct app *a)
     r->delay_ms = delay_after(r->deaths);
 }
 
-static void begin_anew(struct app *a)
+static void on_loaded(
+    struct app *a, struct state *fresh, int rc, const char *why)
 {
-    char why[APP_ERROR_BYTES];
-    struct state *fresh = NULL;
-    int rc = state_new(&fresh, a, a->live->snapshot, a->live->generation + 1,
-        why, sizeof(why));
+    char text[APP_ERROR_BYTES];
 
     if (rc != 0) {
-        why[strcspn(why, "\n")] = '\0';
-        log_line(a, LOG_ERROR, "error", why);
+        (void)snprintf(text, sizeof(text), "%s", why);
+        text[strcspn(text, "\n")] = '\0';
+        log_line(a, LOG_ERROR, "error", text);
         count_death(a);
         timer_start(a->loop, &a->restart.timer, 0);
+        reload_note_end(a, rc);
         return;
     }
     restart_with(a, fresh);
     metric_add(loop_metrics(a->loop), METRIC_RESTARTS, 1);
-    char text[96];
     (void)snprintf(text, sizeof(text),
         "restarted: generation %u, %u clients stay", fresh->generation,
         a->client_count);
     log_line(a, LOG_WARN, NULL, text);
+    reload_note_end(a, 0);
+}
+
+/* Not while somebody else's load is under way: that will do. */
+static void begin_anew(struct app *a)
+{
+    if (!reload_has_work(a)) {
+        load_begin(a, a->live->snapshot, a->live->generation + 1, on_loaded);
+    }
+    inbox_post(a);
+}
+
+void restart_go_on(struct app *a)
+{
+    if (!a->restart.is_parked && !timer_is_started(&a->restart.timer)) {
+        timer_start(a->loop, &a->restart.timer, 0);
+    }
 }
 
 static void go_on(struct timer *t)

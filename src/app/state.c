@@ -33,107 +33,6 @@ static void on_ready(void *owner)
     inbox_post(s->app);
 }
 
-/* ---- protected calls from the loop ---- */
-
-struct protected_call {
-    struct job job;
-    lua_CFunction fn;
-    void *arg;
-    char *why;
-    size_t why_bytes;
-    int status;
-};
-
-static int push_protected(struct job *j, lua_State *T)
-{
-    struct protected_call *p = container_of(j, struct protected_call, job);
-
-    lua_pushcfunction(T, p->fn);
-    lua_pushlightuserdata(T, p->arg);
-    return 1;
-}
-
-void state_trim_traceback(char *text)
-{
-    static const char ours[] = "\n\t[C]: in ?";
-    static const char title[] = "\nstack traceback:";
-    size_t n = strlen(text);
-
-    while (n >= sizeof(ours) - 1 &&
-           strcmp(text + n - (sizeof(ours) - 1), ours) == 0) {
-        n -= sizeof(ours) - 1;
-        text[n] = '\0';
-    }
-    if (n >= sizeof(title) - 1 &&
-        strcmp(text + n - (sizeof(title) - 1), title) == 0) {
-        text[n - (sizeof(title) - 1)] = '\0';
-    }
-}
-
-static void protected_done(struct job *j, lua_State *T, int status, int n)
-{
-    struct protected_call *p = container_of(j, struct protected_call, job);
-    const char *text = lua_tostring(T, -1);
-
-    (void)n;
-    p->status = status;
-    if (status == LUA_OK || p->why == NULL) {
-        return;
-    }
-    (void)snprintf(p->why, p->why_bytes, "%s", text != NULL ? text : "error");
-    if (status == LUA_ERRMEM) {
-        char most[UNITS_TEXT_BYTES];
-        units_write_bytes(state_from(T)->settings.memory_bytes, most);
-        (void)snprintf(p->why, p->why_bytes,
-            "not enough memory: limits.memory is %s", most);
-    }
-    state_trim_traceback(p->why);
-}
-
-int state_call(
-    struct state *s, lua_CFunction fn, void *arg, char *why, size_t why_bytes)
-{
-    struct protected_call p = {
-        .job = {.push = push_protected,
-            .done = protected_done,
-            .cpu_ms = LIMIT_LOAD_CPU_MS},
-        .fn = fn,
-        .arg = arg,
-        .why = why,
-        .why_bytes = why_bytes,
-        .status = LUA_ERRRUN,
-    };
-    if (s->vm == NULL || vm_end(s->vm) != VM_ALIVE) {
-        if (why != NULL) {
-            (void)snprintf(why, why_bytes, "the state has died");
-        }
-        return ERR_CLOSED;
-    }
-    int rc = task_settle(s->vm, task_run(s->vm, &p.job));
-
-    if (rc == TASK_DEAD) {
-        if (why != NULL) {
-            (void)snprintf(why, why_bytes, "%s", vm_why(s->vm));
-        }
-        if (!s->is_loading) {
-            restart_after_death(s, NULL);
-        }
-        return ERR_CLOSED;
-    }
-    if (rc == ERR_QUOTA) {
-        if (why != NULL) {
-            (void)snprintf(why, why_bytes, "no fiber is free");
-        }
-        return rc;
-    }
-    /* A parked task would come back to a frame that is gone. */
-    ASSERT(rc == TASK_DONE, "I7");
-    if (p.status == LUA_ERRMEM) {
-        return ERR_NOMEM;
-    }
-    return p.status == LUA_OK ? 0 : ERR_SYNTAX;
-}
-
 /* ---- loading, on the fiber ---- */
 
 static void new_table(lua_State *L, int *ref, const char *mode)
@@ -216,7 +115,7 @@ static void find_handlers(lua_State *L, struct state *s, int table)
     }
 }
 
-static int prepare(lua_State *L)
+int state_prepare(lua_State *L)
 {
     struct state *s = state_from(L);
 
@@ -237,7 +136,7 @@ static int prepare(lua_State *L)
     return 0;
 }
 
-static int run_main(lua_State *L)
+int state_run_main(lua_State *L)
 {
     struct state *s = state_from(L);
     const struct snapshot_file *file = snapshot_find(s->snapshot, "main.lua");
@@ -260,13 +159,11 @@ static int run_main(lua_State *L)
     return 0;
 }
 
-int state_new(struct state **out, struct app *a, struct snapshot *snap,
-    uint32_t generation, char *why, size_t why_bytes)
+struct state *state_new(
+    struct app *a, struct snapshot *snap, uint32_t generation)
 {
     struct state *s = mem_zalloc(sizeof(*s));
-    int rc;
 
-    *out = NULL;
     list_init(&s->node);
     list_init(&s->timers);
     slots_init(&s->timer_slots);
@@ -282,35 +179,21 @@ int state_new(struct state **out, struct app *a, struct snapshot *snap,
         s->handlers[h] = LUA_NOREF;
     }
     settings_init(&s->settings);
-    rc = manifest_read(snap, &s->settings, why, why_bytes);
-    if (rc != 0) {
-        goto fail;
-    }
+    return s;
+}
+
+int state_make_vm(struct state *s)
+{
     struct vm_config config = {
         .memory_bytes = s->settings.memory_bytes,
-        .max_tasks = LIMIT_TASKS + 1, /* state_call() finds one */
+        .max_tasks = LIMIT_TASKS + 1, /* a service finds one */
         .cpu_ms = s->settings.cpu_ms,
         .owner = s,
         .on_ready = on_ready,
     };
+
     s->vm = vm_new(&config);
-    if (s->vm == NULL) {
-        (void)snprintf(why, why_bytes, "no memory for the app's state");
-        rc = ERR_NOMEM;
-        goto fail;
-    }
-    rc = state_call(s, prepare, NULL, why, why_bytes);
-    if (rc == 0) {
-        rc = state_call(s, run_main, NULL, why, why_bytes);
-    }
-    if (rc != 0) {
-        goto fail;
-    }
-    *out = s;
-    return 0;
-fail:
-    state_free(s);
-    return rc;
+    return s->vm != NULL ? 0 : ERR_NOMEM;
 }
 
 void state_start(struct state *s)

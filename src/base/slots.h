@@ -38,4 +38,16 @@ static inline void *slots_get(
     return s->entries[slot].ptr;
 }
 
+/* Whoever has that slot now; NULL: nobody. To look at one after the other, from
+ * 0 to slots_end(), while the table may change in between. */
+static inline void *slots_at(const struct slots *s, uint32_t slot)
+{
+    return slot < s->capacity ? s->entries[slot].ptr : NULL;
+}
+
+static inline uint32_t slots_end(const struct slots *s)
+{
+    return s->capacity;
+}
+
 #endif

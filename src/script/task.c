@@ -445,6 +445,13 @@ struct job *task_stopped_job(const struct vm *vm)
     return vm->stopped != NULL ? vm->stopped->job : NULL;
 }
 
+void task_forget_job(struct vm *vm)
+{
+    ASSERT(vm->end != VM_ALIVE && vm->stopped != NULL, "a vm that died of it");
+    vm->stopped->job = NULL;
+    vm->busy_count--;
+}
+
 uint32_t task_count(const struct vm *vm)
 {
     return vm->busy_count;

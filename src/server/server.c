@@ -152,7 +152,7 @@ static int start(struct server *s)
         rc = harden_begin(&harden, s->config, s->config->operand);
     }
     if (rc == 0 && !s->config->is_many) {
-        rc = tenancy_load(&s->workers[0], &s->sites.list[0]);
+        rc = tenancy_load_first(&s->workers[0], &s->sites.list[0]);
     }
     if (rc == 0) {
         rc = open_ports(s);

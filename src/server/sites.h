@@ -18,7 +18,7 @@ struct watch;
 struct worker;
 
 enum site_state {
-    SITE_LOADING, /* its turn to be loaded has not come */
+    SITE_LOADING, /* its turn to be loaded has not come, or it takes long */
     SITE_LIVE,    /* `app` is set, and stays */
     SITE_FAILED   /* it does not load; tried again when its files change */
 };
@@ -29,7 +29,7 @@ struct site {
     struct worker *home; /* borrowed; only its index is for others to see */
     uint32_t home_index;
     struct word state; /* enum site_state; set behind `app` */
-    struct app *app;   /* owned by the home loop; NULL unless LIVE */
+    struct app *app;   /* owned by the home loop; others: if it is LIVE */
     /* The home loop's. */
     struct watch *watch; /* of one that failed; NULL: none */
     bool is_stopping;    /* on_stop has not ended */

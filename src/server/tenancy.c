@@ -1,9 +1,10 @@
 /* tenancy.c -- the apps of one loop, worked on by that loop's thread.
  *
- * Loading runs an app's code, so it is done one app a turn: the loop serves
- * its sockets, and the apps that are loaded, in between. An app that does not
- * load keeps nothing from the others; its clients are told to come again
- * (route.c), and it is tried again when somebody has touched its files.
+ * Loading runs an app's code, so one app begins to load in a turn, and if that
+ * takes longer than a slice it goes on when it is that app's turn: the loop
+ * serves its sockets, and the apps that are loaded, in between. An app that
+ * does not load keeps nothing from the others; its clients are told to come
+ * again (route.c), and it is tried again when somebody has touched its files.
  *
  * Laws: I1 (a site's app is its home loop's), I4 (others read its state). */
 #include "server/tenancy.h"
@@ -52,34 +53,56 @@ static void fail(struct worker *w, struct site *site)
     }
 }
 
-int tenancy_load(struct worker *w, struct site *site)
+static void live(struct site *site)
 {
-    char why[APP_ERROR_BYTES] = "";
+    bool had_failed = site_get_state(site) == SITE_FAILED;
+    struct log_fields fields = {.app = site->name, .gen = 1, .event = "load"};
+    if (site->watch != NULL) {
+        watch_free(site->watch);
+        site->watch = NULL;
+    }
+    set_state(site, SITE_LIVE);
+    log_event(had_failed ? LOG_INFO : LOG_DEBUG, &fields, "loaded");
+}
+
+static void on_opened(void *arg, int rc, const char *why)
+{
+    struct site *site = arg;
+    struct worker *w = site->home;
+    if (w->route.is_stopping) {
+        return; /* it goes with the others */
+    }
+    if (rc == 0) {
+        live(site);
+        return;
+    }
+    app_close(site->app);
+    site->app = NULL;
+    /* Who reads of it may mend it at once: it is watched by then. */
+    fail(w, site);
+    log_no_start(site, rc, why[0] != '\0' ? why : err_text(rc));
+}
+
+void tenancy_load(struct worker *w, struct site *site)
+{
     struct app_config app_config = {.loop = w->loop,
         .net = w->net,
         .sched = w->sched,
         .name = site->name,
         .dir = site->dir,
         .watch = w->server->config->reload};
-    if (site->app != NULL || w->route.is_stopping) {
-        return 0;
+    if (site->app == NULL && !w->route.is_stopping) {
+        site->app = app_open(&app_config, on_opened, site);
     }
-    int rc = app_open(&site->app, &app_config, why, sizeof(why));
-    if (rc != 0) {
-        /* Who reads of it may mend it at once: it is watched by then. */
-        fail(w, site);
-        log_no_start(site, rc, why[0] != '\0' ? why : err_text(rc));
-        return rc;
+}
+
+int tenancy_load_first(struct worker *w, struct site *site)
+{
+    tenancy_load(w, site);
+    while (site_get_state(site) == SITE_LOADING) {
+        loop_turn(w->loop, -1);
     }
-    bool had_failed = site_get_state(site) == SITE_FAILED;
-    if (site->watch != NULL) {
-        watch_free(site->watch);
-        site->watch = NULL;
-    }
-    set_state(site, SITE_LIVE);
-    struct log_fields fields = {.app = site->name, .gen = 1, .event = "load"};
-    log_event(had_failed ? LOG_INFO : LOG_DEBUG, &fields, "loaded");
-    return 0;
+    return site_get_state(site) == SITE_LIVE ? 0 : ERR_NOT_FOUND;
 }
 
 /* ---- one a turn ---- */
@@ -100,7 +123,7 @@ static void load_next(struct timer *t)
 
 static void reload_one(struct worker *w, struct site *site)
 {
-    if (site->app == NULL) {
+    if (site_get_state(site) != SITE_LIVE) {
         tenancy_load(w, site);
         return;
     }

@@ -5,8 +5,12 @@
 
 #include "server/sites.h"
 
-/* Loads one app now. 0, or an error that has been logged. */
-int tenancy_load(struct worker *w, struct site *site);
+/* Begins to load one app, unless it is there: its site's state says what comes
+ * of it, and the log why. */
+void tenancy_load(struct worker *w, struct site *site);
+/* The same before the loop runs, to its end. 0, or an error that has been
+ * logged. */
+int tenancy_load_first(struct worker *w, struct site *site) NODISCARD;
 /* Loads all of this loop's that are not loaded, one a turn. */
 void tenancy_begin(struct worker *w);
 /* The files of all of them are looked at again, one app a turn (SIGHUP). */

@@ -62,7 +62,8 @@ struct stage {
     struct net *nets[2];
     struct net *conn_net; /* where connections live */
     struct sched *sched;
-    struct app *app; /* NULL: not open */
+    struct app *app;                     /* NULL: not open */
+    void (*on_opened)(struct stage *st); /* before on_start; NULL: none */
     struct conn_router router;
     struct conn_settings settings;
     int log_fd;
@@ -162,6 +163,39 @@ static inline struct app_config stage_config(struct stage *st)
     };
 }
 
+struct stage_opening {
+    struct stage *stage;
+    int rc;
+    bool is_over;
+};
+
+static inline void stage_on_opened(void *arg, int rc, const char *why)
+{
+    struct stage_opening *o = arg;
+    o->rc = rc;
+    o->is_over = true;
+    snprintf(o->stage->why, sizeof(o->stage->why), "%s", why);
+    if (rc == 0 && o->stage->on_opened != NULL) {
+        o->stage->on_opened(o->stage);
+    }
+}
+
+/* What app_open() comes to; if it is an error, the app is closed. */
+static inline int stage_load(struct stage *st, const struct app_config *config)
+{
+    struct stage_opening o = {.stage = st};
+    st->why[0] = '\0';
+    st->app = app_open(config, stage_on_opened, &o);
+    while (!o.is_over) {
+        loop_turn(st->loop, 10);
+    }
+    if (o.rc != 0) {
+        app_close(st->app);
+        st->app = NULL;
+    }
+    return o.rc;
+}
+
 /* Opens the app of these words; fails the test if it does not load. */
 static inline void stage_open(struct stage *st, const char *main_lua)
 {
@@ -169,10 +203,23 @@ static inline void stage_open(struct stage *st, const char *main_lua)
     if (main_lua != NULL) {
         stage_write(st, "main.lua", main_lua);
     }
-    st->why[0] = '\0';
-    int rc = app_open(&st->app, &config, st->why, sizeof(st->why));
+    int rc = stage_load(st, &config);
     assert_string_equal(st->why, "");
     assert_int_equal(rc, 0);
+}
+
+/* Begins a reload, and sees it through: what it came to. */
+static inline int stage_reload(struct stage *st)
+{
+    int rc = app_reload(st->app);
+    if (rc != 0) {
+        return rc;
+    }
+    for (int i = 0; i < 10000 && reload_has_work(st->app); i++) {
+        loop_turn(st->loop, 10);
+    }
+    assert_false(reload_has_work(st->app));
+    return st->app->load_rc;
 }
 
 static inline void stage_start(struct stage *st, const char *main_lua)

@@ -6,7 +6,7 @@ static const char *error_of(struct stage *st, const char *main_lua)
     struct app_config config = stage_config(st);
     stage_write(st, "main.lua", main_lua);
     st->why[0] = '\0';
-    assert_true(app_open(&st->app, &config, st->why, sizeof(st->why)) < 0);
+    assert_true(stage_load(st, &config) < 0);
     assert_null(st->app);
     assert_true(st->why[0] != '\0');
     return st->why;
@@ -359,7 +359,7 @@ static void live_and_die(
     st.why[0] = '\0';
     uint64_t calls = mem_quota_calls();
     mem_fail_at(fail_at);
-    int rc = app_open(&st.app, &config, st.why, sizeof(st.why));
+    int rc = stage_load(&st, &config);
     marks[OPENED] = mem_quota_calls() - calls;
     if (rc != 0) {
         assert_null(st.app);
@@ -383,7 +383,7 @@ static void live_and_die(
         marks[SERVED] = mem_quota_calls() - calls;
         stage_write(&st, "words.lua", "return { 'hello again' }");
         st.app->drain_old_ms = 5;
-        int reloaded = app_reload(st.app);
+        int reloaded = stage_reload(&st);
         marks[RELOADED] = mem_quota_calls() - calls;
         (void)send(p->fd, "\x81\x82\0\0\0\0hu", 8, MSG_NOSIGNAL);
         stage_pass(&st, 8);

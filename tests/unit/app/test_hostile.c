@@ -57,8 +57,7 @@ static void start_pair(struct pair *p, const char *conf)
     stage_write(&p->st, "main.lua", "function on_message(c, m) c:send(m) end");
     struct app_config config = stage_config(&p->st);
     config.name = "victim";
-    assert_int_equal(
-        app_open(&p->st.app, &config, p->st.why, sizeof(p->st.why)), 0);
+    assert_int_equal(stage_load(&p->st, &config), 0);
     p->victim = p->st.app;
     p->other = peer_open(&p->st, "/");
     stage_write(&p->st, "app.conf.lua", conf);
@@ -197,7 +196,7 @@ static void an_app_that_keeps_dying_is_parked(void **state)
     /* A better version. */
     stage_write(
         &p.st, "main.lua", "function on_message(c, m) c:send('better') end");
-    assert_int_equal(app_reload(p.st.app), 0);
+    assert_int_equal(stage_reload(&p.st), 0);
     struct peer *c = peer_open(&p.st, "/");
     expect_words(&p.st, c, "x", "better");
     expect_words(&p.st, p.other, "there", "there");
@@ -225,7 +224,7 @@ static void a_death_of_the_old_generation_costs_its_own_clients_only(
     peer_say(p.hog, "sleep(0.05) " DEAF);
     stage_pass(&p.st, 5);
     stage_write(&p.st, "main.lua", HOG "-- two\n");
-    assert_int_equal(app_reload(p.st.app), 0);
+    assert_int_equal(stage_reload(&p.st), 0);
     UNTIL(&p.st, stage_logged(&p.st, "could not be stopped") == 1);
     UNTIL(&p.st, list_is_empty(&p.st.app->draining));
     assert_int_equal(p.st.app->live->generation, 2);
@@ -243,14 +242,14 @@ static void loading_has_a_budget(void **state)
     stage_init(&st);
     stage_write(&st, "main.lua", "while true do end");
     struct app_config config = stage_config(&st);
-    assert_true(app_open(&st.app, &config, st.why, sizeof(st.why)) != 0);
+    assert_true(stage_load(&st, &config) != 0);
     assert_null(st.app);
     assert_contains(st.why, "of CPU");
     assert_contains(st.why, "main.lua:1");
     stage_open(&st, "function on_message(c, m) c:send(m) end");
     struct peer *a = peer_open(&st, "/");
     stage_write(&st, "main.lua", "while true do pcall(error) end");
-    assert_true(app_reload(st.app) < 0);
+    assert_true(stage_reload(&st) < 0);
     assert_logged(&st, "reload failed, generation 1 goes on");
     expect_words(&st, a, "still", "still");
     stage_fini(&st);

@@ -540,7 +540,7 @@ static void when_all_tasks_are_taken_events_wait_for_one(void **state)
     /* The server itself still finds a task to reload with. */
     stage_write(&st, "main.lua", "function on_message(c, m) c:send('new') end");
     st.app->drain_old_ms = 20;
-    assert_int_equal(app_reload(st.app), 0);
+    assert_int_equal(stage_reload(&st), 0);
     UNTIL(&st, a->messages == 1);
     assert_string_equal(peer_take(a), "new");
     UNTIL(&st, list_is_empty(&st.app->draining));
@@ -564,7 +564,7 @@ static void an_old_state_that_is_full_does_not_hold_up_the_new(void **state)
     stage_write(&st, "main.lua",
         "function on_connect() task.spawn(print, 'spawned') return true end\n"
         "timer.after(0.001, print, 'a new tick')\n");
-    assert_int_equal(app_reload(st.app), 0);
+    assert_int_equal(stage_reload(&st), 0);
     (void)peer_open(&st, "/");
     UNTIL(&st, stage_logged(&st, "spawned") == 1);
     UNTIL(&st, stage_logged(&st, "a new tick") == 1);

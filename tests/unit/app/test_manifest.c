@@ -15,6 +15,17 @@
 
 static char why[512];
 
+static int read_settings(const struct snapshot *snap, struct settings *s)
+{
+    struct manifest_parse p;
+    int rc = manifest_begin(&p, snap, s, why, sizeof(why));
+    while (rc == MANIFEST_STOPPED) {
+        rc = manifest_go_on(&p);
+    }
+    manifest_end(&p);
+    return rc;
+}
+
 static int read_text(const char *text, size_t len, struct settings *s)
 {
     struct snapshot_file file = {.name = (char *)(uintptr_t) "app.conf.lua",
@@ -24,7 +35,7 @@ static int read_text(const char *text, size_t len, struct settings *s)
 
     settings_init(s);
     why[0] = '\0';
-    return manifest_read(&snap, s, why, sizeof(why));
+    return read_settings(&snap, s);
 }
 
 /* The settings of a file that is fine. */
@@ -62,7 +73,7 @@ static void without_a_file_the_defaults_hold(void **state)
     struct snapshot snap = {.refs = 1};
     struct settings s;
     settings_init(&s);
-    assert_int_equal(manifest_read(&snap, &s, why, sizeof(why)), 0);
+    assert_int_equal(read_settings(&snap, &s), 0);
     assert_int_equal(s.conn.message_bytes, LIMIT_DEFAULT_MESSAGE_BYTES);
     assert_int_equal(s.conn.ping_ms, LIMIT_DEFAULT_PING_MS);
     assert_int_equal(s.memory_bytes, LIMIT_DEFAULT_MEMORY_BYTES);

@@ -4,7 +4,7 @@
 static void reload_to(struct stage *st, const char *main_lua)
 {
     stage_write(st, "main.lua", main_lua);
-    int rc = app_reload(st->app);
+    int rc = stage_reload(st);
     if (rc != 0) {
         print_message("%s", stage_log(st));
     }
@@ -18,7 +18,7 @@ static void reload_fails(struct stage *st, const char *main_lua)
     struct conn_settings settings = st->app->conn_settings;
     uint32_t generation = app_generation(st->app);
     stage_write(st, "main.lua", main_lua);
-    assert_true(app_reload(st->app) < 0);
+    assert_true(stage_reload(st) < 0);
     assert_ptr_equal(st->app->live, live);
     assert_true(list_is_empty(&st->app->draining));
     assert_int_equal(app_generation(st->app), generation);
@@ -446,7 +446,7 @@ static void files_that_change_are_noticed(void **state)
     struct app_config config = stage_config(&st);
     config.watch = true;
     stage_write(&st, "main.lua", "return {}");
-    assert_int_equal(app_open(&st.app, &config, st.why, sizeof(st.why)), 0);
+    assert_int_equal(stage_load(&st, &config), 0);
     stage_pass(&st, 10);
     stage_write(&st, "main.lua", "broken(");
     UNTIL(&st, stage_logged(&st, "reload failed") == 1);

@@ -1,0 +1,370 @@
+/* inbox_run.c -- an app has the turn: one event of its inbox, or more of one
+ * that has begun, goes to a fiber.
+ *
+ * Four sources take turns: tasks that wake from an await, calls (timers,
+ * spawned tasks, on_connect), clients, and the next generation of the app if
+ * there is to be one (reload.c). Most events see none of this: if
+ * nothing waits they run at once (inbox_take), with the message lent from the
+ * read buffer.
+ *
+ * While a job of the app is stopped nothing else of the app runs, in any of
+ * its states (I10). Where events wait, and who may send more of them, is
+ * inbox.c's. */
+#include "app/app_priv.h"
+#include "app/branch_priv.h"
+#include <string.h>
+
+/* No memory for a task: try again so often, and for so long. */
+#define RETRY_MS     10
+#define RETRY_FOR_MS 1000
+
+enum { SOURCE_TASKS, SOURCE_CALLS, SOURCE_CLIENTS, SOURCE_RELOAD, SOURCES };
+
+/* ---- is there anything to run? ---- */
+
+/* Nothing may begin or go on but the next generation. */
+static bool is_closed_to_events(const struct app *a)
+{
+    return a->is_held || a->live == NULL || a->restart.is_down;
+}
+
+static bool has_ready_tasks(const struct app *a)
+{
+    if (task_has_ready(a->live->vm)) {
+        return true;
+    }
+    list_each (node, &a->draining) {
+        if (task_has_ready(container_of(node, struct state, node)->vm)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_work(const struct app *a)
+{
+    if (a->stopped != NULL || reload_has_work(a)) {
+        return true;
+    }
+    return !is_closed_to_events(a) &&
+           (!list_is_empty(&a->inbox.ready) ||
+               !list_is_empty(&a->inbox.calls) || has_ready_tasks(a));
+}
+
+void inbox_post(struct app *a)
+{
+    if (!a->is_closing && has_work(a)) {
+        sched_post(a->sched, &a->unit);
+    }
+}
+
+/* ---- a handler begins, waits, ends ---- */
+
+static void begin_handler(struct client *cl, const struct event *ev)
+{
+    ASSERT(inbox_may_start(cl, ev), "I3");
+    cl->handlers++;
+    cl->is_busy = true;
+    cl->is_exclusive = ev->kind == EVENT_OPEN || ev->kind == EVENT_CLOSE;
+}
+
+static void end_handler(struct client *cl)
+{
+    cl->handlers--;
+    cl->is_busy = cl->handlers > 0;
+    cl->is_exclusive = false;
+}
+
+struct event *inbox_stopped_event(const struct app *a)
+{
+    return container_of(task_stopped_job(a->stopped->vm), struct event, job);
+}
+
+/* What is lent may change as soon as the loop has its stack back, and the
+ * handler can be stopped before Lua has taken it. At most one event of an app
+ * is that far at a time. False: no memory. */
+static bool keep_lent(struct app *a, struct event *ev)
+{
+    if (ev->owns_data || ev->data == NULL || ev->data == a->lent) {
+        return true;
+    }
+    if (ev->len > sizeof(a->lent)) {
+        return event_own_data(ev);
+    }
+    memcpy(a->lent, ev->data, ev->len);
+    ev->data = a->lent;
+    return true;
+}
+
+/* Its handler waits, and nobody waits for that. */
+static void note_await(struct app *a, struct event *ev)
+{
+    inbox_receipt(ev);
+    /* `data` was copied into Lua before the handler began. What was lent must
+     * not be looked at again; what is ours counts no more, so it must not wait
+     * with the handler (I2). */
+    event_drop_data(ev);
+    if (ev->client != NULL && ev->client->far != NULL) {
+        far_awaits(ev->client, true);
+    }
+    inbox_resume_readers(a, ev->client);
+}
+
+/* What task_run() and task_resume() say. */
+static void note_result(struct app *a, struct state *s, int rc)
+{
+    if (rc == TASK_STOPPED) {
+        a->stopped = s;
+        sched_stopped_now(a->sched, &a->unit);
+    } else if (rc == TASK_DEAD) {
+        struct job *j = task_stopped_job(s->vm);
+        restart_after_death(s, container_of(j, struct event, job));
+    } else {
+        state_do_chores(s);
+        if (a->wants_reload && !reload_has_work(a)) {
+            timer_start(a->loop, &a->reload_timer, 0);
+        }
+    }
+}
+
+/* Gives the event to a fiber. ERR_QUOTA: none is free, the event is as it
+ * was, but for its state. On success it may be gone. */
+static int start(struct app *a, struct event *ev)
+{
+    struct client *cl = ev->client;
+
+    if (ev->state == NULL) {
+        ev->state = a->live;
+    }
+    struct state *s = ev->state;
+    if (cl != NULL) {
+        begin_handler(cl, ev);
+    }
+    /* The vm takes one task more: for what the server itself does in it. */
+    int rc = ERR_QUOTA;
+    if (task_count(s->vm) < LIMIT_TASKS && keep_lent(a, ev)) {
+        rc = task_run(s->vm, &ev->job);
+    }
+    if (rc < 0) {
+        if (cl != NULL) {
+            end_handler(cl);
+        }
+        return rc;
+    }
+    a->inbox.failing_since_ms = 0;
+    metric_add(loop_metrics(a->loop), METRIC_EVENTS, 1);
+    if (rc != TASK_DONE && cl != NULL) {
+        inbox_make_ready(cl);
+    }
+    if (rc == TASK_PARKED) {
+        note_await(a, ev);
+    }
+    note_result(a, s, rc);
+    return 0;
+}
+
+/* It could not start. If all tasks are taken, the end of one gives it another
+ * chance. If there was no memory it has to try again by itself: nobody tells
+ * when there is some, and those who are under way may be waiting for this very
+ * call. True: that has lasted too long, the event is over. */
+static bool give_up(struct app *a, struct event *ev)
+{
+    struct inbox *in = &a->inbox;
+    uint64_t now = loop_now_ms(a->loop);
+
+    if (task_count(ev->state->vm) < LIMIT_TASKS) {
+        if (in->failing_since_ms == 0) {
+            in->failing_since_ms = now;
+        }
+        if (now - in->failing_since_ms >= RETRY_FOR_MS) {
+            if (ev->client != NULL) {
+                begin_handler(ev->client, ev);
+            }
+            event_abandon(ev);
+            return true;
+        }
+        timer_start(a->loop, &in->retry_timer, RETRY_MS);
+    }
+    ev->state = ev->kind == EVENT_CALL ? ev->state : NULL;
+    return false;
+}
+
+void inbox_try_again(struct timer *t)
+{
+    struct inbox *in = container_of(t, struct inbox, retry_timer);
+
+    inbox_post(container_of(in, struct app, inbox));
+}
+
+void inbox_take(struct app *a, struct event *ev)
+{
+    struct client *cl = ev->client;
+    bool is_first =
+        !is_closed_to_events(a) && a->stopped == NULL &&
+        list_is_empty(&a->inbox.ready) && list_is_empty(&a->inbox.calls) &&
+        !has_ready_tasks(a) &&
+        (cl == NULL || (inbox_may_start(cl, ev) && list_is_empty(&cl->events)));
+
+    if (!is_first || task_current(a->live->vm) != NULL ||
+        !sched_may_run_now(a->sched, &a->unit) || start(a, ev) != 0) {
+        ev->state = NULL;
+        inbox_queue(a, ev);
+    }
+}
+
+void inbox_event_ended(struct event *ev)
+{
+    struct client *cl = ev->client;
+
+    end_handler(cl);
+    inbox_receipt(ev);
+    if (ev->kind == EVENT_CLOSE) {
+        inbox_resume_readers(ev->app, NULL);
+        client_free(cl);
+        return;
+    }
+    if (ev->app->is_closing || ev->app->restart.is_down) {
+        return;
+    }
+    if (cl->far != NULL) {
+        far_awaits(cl, cl->is_busy);
+    }
+    if (cl->state != ev->app->live && !cl->is_busy) {
+        reload_move(cl);
+    }
+    inbox_make_ready(cl);
+    inbox_resume_readers(ev->app, cl);
+}
+
+void inbox_start_over(struct app *a)
+{
+    if (a->live->handlers[HANDLER_ON_START] != LUA_NOREF) {
+        struct event *ev = event_new(a, EVENT_START);
+        list_push_head(&a->inbox.calls, &ev->node);
+    }
+    a->inbox.turn = SOURCE_CALLS;
+}
+
+void inbox_client_moved(struct client *cl)
+{
+    inbox_make_ready(cl);
+    inbox_resume_readers(cl->app, cl);
+    inbox_post(cl->app);
+}
+
+/* ---- the scheduler's side ---- */
+
+static bool resume_in(struct app *a, struct state *s)
+{
+    int rc = task_resume(s->vm);
+
+    note_result(a, s, rc);
+    return rc != TASK_IDLE;
+}
+
+static void resume_stopped(struct app *a)
+{
+    struct state *s = a->stopped;
+    struct event *ev = inbox_stopped_event(a);
+
+    a->stopped = NULL;
+    int rc = task_resume(s->vm);
+    if (rc < 0) {
+        event_abandon(ev);
+    } else if (rc == TASK_PARKED) {
+        note_await(a, ev);
+    }
+    note_result(a, s, rc);
+}
+
+/* The old generations first: they are to end. */
+static bool resume_task(struct app *a)
+{
+    list_each (node, &a->draining) {
+        struct state *s = container_of(node, struct state, node);
+        if (task_has_ready(s->vm)) {
+            return resume_in(a, s);
+        }
+    }
+    return resume_in(a, a->live);
+}
+
+/* The first that can start: those of a state whose tasks are all taken do not
+ * hold up the others. */
+static bool run_call(struct app *a)
+{
+    const struct state *full = NULL;
+
+    list_each (node, &a->inbox.calls) {
+        struct event *ev = container_of(node, struct event, node);
+        const struct state *s = ev->state != NULL ? ev->state : a->live;
+        if (s == full) {
+            continue;
+        }
+        struct list *before = node->prev;
+        list_remove(node);
+        if (start(a, ev) == 0 || give_up(a, ev)) {
+            return true;
+        }
+        list_push_head(before, node);
+        full = s;
+    }
+    return false;
+}
+
+static bool run_reload(struct app *a)
+{
+    bool has_any = reload_has_work(a);
+
+    if (has_any) {
+        (void)reload_go_on(a);
+    }
+    return has_any;
+}
+
+static bool run_client(struct app *a)
+{
+    struct list *node = list_pop_head(&a->inbox.ready);
+
+    if (node == NULL) {
+        return false;
+    }
+    struct client *cl = container_of(node, struct client, ready_node);
+    struct event *ev = container_of(cl->events.next, struct event, node);
+    inbox_unqueue(a, ev);
+    if (start(a, ev) != 0 && !give_up(a, ev)) {
+        inbox_put_back(ev);
+        return false;
+    }
+    return true;
+}
+
+bool inbox_run(struct sched_unit *u)
+{
+    static bool (*const sources[SOURCES])(struct app *) = {
+        [SOURCE_TASKS] = resume_task,
+        [SOURCE_CALLS] = run_call,
+        [SOURCE_CLIENTS] = run_client,
+        [SOURCE_RELOAD] = run_reload,
+    };
+    struct app *a = container_of(u, struct app, unit);
+
+    if (!has_work(a)) {
+        return false;
+    }
+    if (a->stopped != NULL) {
+        resume_stopped(a);
+        return has_work(a);
+    }
+    if (is_closed_to_events(a)) {
+        (void)run_reload(a);
+        return has_work(a);
+    }
+    for (unsigned i = 0; i < SOURCES; i++) {
+        if (sources[a->inbox.turn++ % SOURCES](a)) {
+            return has_work(a);
+        }
+    }
+    /* Nothing could start: who posts us next is said in give_up(). */
+    return false;
+}
