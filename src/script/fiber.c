@@ -142,6 +142,7 @@ struct fiber *fiber_new(void (*entry)(void *arg), void *arg)
 
 void fiber_enter(struct fiber *f)
 {
+    CHECK(f, FIBER_MAGIC);
     ASSERT(f->home == &pool, "a fiber stays on its thread");
     fiber_enter_inline(f);
 }

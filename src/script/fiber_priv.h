@@ -229,7 +229,6 @@ static inline __attribute__((always_inline)) void fiber_after_leaving(
 static inline __attribute__((always_inline)) void fiber_enter_inline(
     struct fiber *f)
 {
-    CHECK(f, FIBER_MAGIC);
     ASSERT(f->state != FIBER_INSIDE, "a fiber is entered from outside");
     f->state = FIBER_INSIDE;
     fiber_before_entering(f);

@@ -35,7 +35,8 @@ struct preempt {
     volatile sig_atomic_t pending;
     volatile sig_atomic_t is_armed;
     volatile sig_atomic_t idle_ticks;
-    volatile sig_atomic_t stop; /* enum preempt_stop */
+    volatile sig_atomic_t stop; /* enum preempt_stop, of a fiber on its way
+                                   back */
     struct fiber *fiber;        /* entered last */
     uint64_t pending_ns;        /* when that tick came */
     uint64_t slice_end_ns;      /* PREEMPT_HOOK */
@@ -81,7 +82,6 @@ static inline __attribute__((always_inline)) enum preempt_stop preempt_enter(
 {
     struct preempt *p = &preempt_self;
     p->fiber = f;
-    p->stop = PREEMPT_NOT;
     p->pending = 0;
     preempt_fence();
     if (UNLIKELY(!p->is_armed)) {
@@ -94,10 +94,15 @@ static inline __attribute__((always_inline)) enum preempt_stop preempt_enter(
         preempt_block();
     }
     fiber_enter_inline(f);
-    if (UNLIKELY(p->stop == PREEMPT_SIGNAL || p->stop == PREEMPT_FAULT)) {
+    int stop = p->stop;
+    if (LIKELY(stop == PREEMPT_NOT)) {
+        return PREEMPT_NOT;
+    }
+    p->stop = PREEMPT_NOT;
+    if (stop == PREEMPT_SIGNAL || stop == PREEMPT_FAULT) {
         preempt_unblock();
     }
-    return (enum preempt_stop)p->stop;
+    return (enum preempt_stop)stop;
 }
 
 #endif

@@ -17,13 +17,15 @@ struct job {
      * arguments; -1: nothing to call after all (done() is then called with
      * LUA_OK). May raise Lua errors; must not wait. */
     int (*push)(struct job *j, lua_State *T);
-    /* On the fiber: the call ended; its `n` results, or the error's text with
-     * a traceback (always a string), are on top of T. Raw reads only: must
-     * not raise. May be NULL. */
+    /* On the fiber: the call ended; its `n` results (as many as `results`
+     * says), or the error's text with a traceback (always a string), are on
+     * top of T. Raw reads only: must not raise, and leaves what it pushes
+     * nowhere. May be NULL. */
     void (*done)(struct job *j, lua_State *T, int status, int n);
     /* On the loop's stack, last: the job may be freed. May be NULL. */
     void (*finished)(struct job *j);
     uint32_t cpu_ms; /* may be used; 0: what the vm's config says */
+    int results;     /* wanted of the call; LUA_MULTRET: all */
 };
 
 /* Besides Lua's, what done() may be told: the job was ended, because it used
