@@ -45,6 +45,7 @@ static const char kill_key;
 void kill_vm(struct vm *vm, enum vm_end end, const char *why)
 {
     vm->end = end;
+    vm->config.max_tasks = 0;
     (void)snprintf(vm->why, sizeof(vm->why), "%s", why);
 }
 

@@ -98,8 +98,9 @@ static void report(struct task *t, lua_State *T, int status, int n)
         }
         kill_end(t);
     }
-    if (t->job->done != NULL) {
-        t->job->done(t->job, T, status, n);
+    const struct job *j = t->job;
+    if ((status != LUA_OK || j->results != 0) && j->done != NULL) {
+        j->done(t->job, T, status, n);
     }
 }
 
@@ -416,8 +417,9 @@ static inline __attribute__((always_inline)) int go_on(
 int task_run(struct vm *vm, struct job *j)
 {
     CHECK(vm, VM_MAGIC);
-    ASSERT(vm->end == VM_ALIVE, "a dead vm is not entered");
-    if (vm->busy_count >= vm->config.max_tasks) {
+    if (UNLIKELY(vm->busy_count >= vm->config.max_tasks)) {
+        /* Of one that is dead it is 0. */
+        ASSERT(vm->end == VM_ALIVE, "a dead vm is not entered");
         return ERR_QUOTA;
     }
     struct task *t = take_task(vm);
