@@ -34,6 +34,8 @@ function(moonwire_variant name room definition)
     file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${room}/*.c)
     add_library(${name} STATIC EXCLUDE_FROM_ALL ${sources})
     target_compile_definitions(${name} PUBLIC ${definition})
+    target_compile_options(${name} PRIVATE
+        $<TARGET_PROPERTY:${room},COMPILE_OPTIONS>)
     target_link_libraries(${name} PUBLIC m_common ${VARIANT_DEPS})
     foreach(file ${VARIANT_FILES})
         set(target unit_${name}_${file})
@@ -60,7 +62,8 @@ moonwire_variant(script_on_ucontext script FIBER_UCONTEXT=1
     FILES fiber task vm preempt steady DEPS loop m_lua)
 
 # What holds for an app holds for clients that live on another loop.
-foreach(file app carry connect inbox load reload api_specs)
+foreach(file app carry connect inbox load reload restart hostile
+        api_specs)
     set(target unit_app_${file}_far)
     add_executable(${target} tests/unit/app/test_${file}.c)
     target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
@@ -72,14 +75,6 @@ foreach(file app carry connect inbox load reload api_specs)
     add_test(NAME app/${file}_far COMMAND ${target})
     set_tests_properties(app/${file}_far PROPERTIES TIMEOUT 120)
 endforeach()
-
-# Not done under these sanitizers: a guard page that is hit on purpose looks
-# like an overflow to ASan, and ucontext allocates where TSan sees a signal.
-if(MOONWIRE_SANITIZE MATCHES "address")
-    set_tests_properties(script/preempt PROPERTIES DISABLED TRUE)
-elseif(MOONWIRE_SANITIZE MATCHES "thread")
-    set_tests_properties(script_on_ucontext/preempt PROPERTIES DISABLED TRUE)
-endif()
 
 # Every header compiles alone, and twice.
 file(GLOB headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/src

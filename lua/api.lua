@@ -159,7 +159,7 @@ once its client has gone, `closed` is true and every call says `nil, "closed"`.]
         text = "Sends to every client of the app, the sender too, or to those the options name. Encoded once, whatever the number; the order of broadcasts is the same at every member.",
       },
       { name = "clients", kind = "function", params = {}, returns = { { "fun(): client?", "an iterator over everybody there now" } }, text = "`for client in clients() do … end`" },
-      { name = "clients.get", kind = "function", params = { { "id", "integer", "" } }, returns = { { "client?", "" } }, text = "The client of that id." },
+      { name = "clients.get", kind = "function", params = { { "id", "integer", "" } }, returns = { { "client?", "" } }, text = "The client of that id; nil if it has gone." },
       { name = "clients.of", kind = "function", params = { { "user", "string", "" } }, returns = { { "client[]", "" } }, text = "All clients of a user." },
       { name = "clients.count", kind = "function", params = {}, returns = { { "integer", "" } }, text = "How many there are." },
     },

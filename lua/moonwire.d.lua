@@ -177,7 +177,7 @@ function broadcast(message, options) end
 ---@overload fun(): fun(): client?
 clients = {}
 
---- The client of that id.
+--- The client of that id; nil if it has gone.
 ---@param id integer
 ---@return client?
 function clients.get(id) end

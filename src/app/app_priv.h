@@ -176,7 +176,7 @@ struct client {
     struct list node;       /* in app->client_list */
     struct list events;     /* waiting, in order */
     struct list ready_node; /* in inbox.ready while it may run; in app->movers
-                               while it is_moving */
+                               while it is_moving; or in restart.gone */
     struct list pause_node; /* in inbox.paused, while idle */
     uint32_t event_count;
     uint32_t handlers;        /* of ours, under way */
@@ -274,8 +274,9 @@ void connect_begin(struct app *a, struct conn_id conn, const char *ip,
 struct restart {
     struct timer timer;
     struct timer sweep_timer;
-    bool is_down;   /* the live state has no vm; nothing runs */
-    bool is_parked; /* and nobody may come in: it died too often */
+    struct list gone; /* clients that went while nothing runs */
+    bool is_down;     /* the live state has no vm; nothing runs */
+    bool is_parked;   /* and nobody may come in: it died too often */
     uint32_t deaths;
     uint64_t first_ms; /* of those deaths */
     uint32_t delay_ms; /* before the next try */
@@ -284,12 +285,15 @@ struct restart {
 void restart_init(struct app *a);
 void restart_fini(struct app *a);
 /* A client has gone while its app is down. */
-void restart_client_closed(struct app *a);
+void restart_client_closed(struct client *cl);
 /* The vm of `s` has died, of what vm_end() says; `ev` was running. From
  * anywhere on the loop's stack: what follows comes from a timer. */
 void restart_after_death(struct state *s, const struct event *ev);
-/* A fresh state takes the place of the one that died. */
-void restart_with(struct app *a, struct state *fresh);
+/* A fresh state takes the place of the one that died: before it is the live
+ * one; for each client; and when all of them know, if it is the same code. */
+void restart_begin(struct app *a);
+void restart_tell_client(struct app *a, struct client *cl);
+void restart_report(struct app *a);
 /* Somebody else's load came to nothing: it tries by itself. */
 void restart_go_on(struct app *a);
 
@@ -338,7 +342,8 @@ struct app {
     struct load *load;      /* is being made; NULL: none is */
     struct state *fresh;    /* has been, and waits to take over */
     struct carry *carry;    /* client.data is on its way */
-    struct state *retiring; /* has been taken over from; not all clients know */
+    struct state *retiring; /* has been taken over from; not all clients know.
+                               Without a vm: it died */
     uint32_t retiring_slot; /* the next of them */
     struct list movers;     /* clients whose data is to be carried over */
     bool is_held;           /* by a carry or a switch: nothing else runs */

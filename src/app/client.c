@@ -227,7 +227,7 @@ void client_ended(
      * from the midst of a flush. */
     inbox_queue(cl->app, ev);
     if (cl->app->restart.is_down) {
-        restart_client_closed(cl->app);
+        restart_client_closed(cl);
     }
 }
 

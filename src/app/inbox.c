@@ -288,4 +288,10 @@ void inbox_welcome(struct client *cl)
         count_event(a, ev);
     }
     inbox_make_ready(cl);
+    /* What was under way has gone without an end that others could look at:
+     * who was paused for it, or awaited, is looked at here. */
+    if (cl->far != NULL) {
+        far_awaits(cl, false);
+    }
+    inbox_resume_readers(a, cl);
 }

@@ -90,7 +90,8 @@ void inbox_drop(struct app *a, struct state *s);
 /* Drops what is queued for a client. `keep_words`: not its messages. True: its
  * on_open had begun, or has ended. */
 bool inbox_drop_client(struct client *cl, bool keep_words);
-/* After a death: on_open, before whatever else is queued. */
+/* After a death: on_open, before whatever else is queued; and who was paused
+ * reads on. */
 void inbox_welcome(struct client *cl);
 
 /* For inbox_run.c. */

@@ -216,7 +216,9 @@ static void go_on_switching(struct app *a)
 
     for (int i = 0; i < SWITCH_SLOTS && a->retiring_slot < end; i++) {
         struct client *cl = slots_at(&a->clients, a->retiring_slot++);
-        if (cl != NULL) {
+        if (cl != NULL && a->retiring->vm == NULL) {
+            restart_tell_client(a, cl);
+        } else if (cl != NULL) {
             tell_client(a, cl);
         }
     }
@@ -226,9 +228,19 @@ static void go_on_switching(struct app *a)
     struct state *old = a->retiring;
     a->retiring = NULL;
     a->is_held = false;
-    retire(old);
-    report_success(a);
-    inbox_post(a);
+    if (old->vm != NULL) {
+        retire(old);
+        report_success(a);
+        return;
+    }
+    inbox_start_over(a);
+    if (old->snapshot == a->live->snapshot) {
+        restart_report(a);
+        reload_note_end(a, 0);
+    } else {
+        report_success(a);
+    }
+    state_free(old);
 }
 
 static void on_carried(struct app *a, struct client *only, struct state *to,
@@ -249,14 +261,13 @@ static void take_over(struct app *a)
 {
     struct state *fresh = a->fresh;
 
-    if (a->restart.is_down) {
-        a->fresh = NULL;
-        restart_with(a, fresh);
-        report_success(a);
-        return;
-    }
     a->is_held = true;
-    carry_begin(a, NULL, a->live, fresh, on_carried);
+    if (a->restart.is_down) {
+        restart_begin(a);
+        begin_switch(a, fresh);
+    } else {
+        carry_begin(a, NULL, a->live, fresh, on_carried);
+    }
 }
 
 static void on_loaded(

@@ -8,9 +8,10 @@
  *   down    the live state has no vm any more. It is there for its settings
  *           and its snapshot; events queue up, and back-pressure does the rest
  *   fresh   the same snapshot is loaded again: at once the first time, later
- *           with a delay that doubles. on_start, then on_open for each client,
- *           with client.restored and empty data; on_close of the dead state
- *           is not made up for (I3 speaks of a client and a state)
+ *           with a delay that doubles. It takes over as after a reload, one
+ *           client after the other (reload.c): on_start, then on_open for
+ *           each, with client.restored and empty data. on_close of the dead
+ *           state is not made up for (I3 speaks of a client and a state)
  *   parked  an app that keeps dying is left alone for a while: its clients
  *           are closed with 1013, new ones get 503. It comes back by itself,
  *           or by a reload
@@ -37,42 +38,71 @@ static void log_line(
 
 /* ---- clients ---- */
 
-/* Who has gone is forgotten: no state knows him any more. */
-static void forget_closed(struct app *a)
+/* Is it known that it is there? */
+static bool is_open(const struct client *cl)
 {
-    list_each_safe (node, &a->client_list) {
-        struct client *cl = container_of(node, struct client, node);
-        if (cl->is_closed) {
-            inbox_drop_client(cl, false);
-            client_free(cl);
+    return cl->far == NULL || !cl->far->is_opening;
+}
+
+/* No state knows of him; unless an old generation has a handler of his that
+ * waits: then the new one will hear of his coming and going. */
+static bool may_be_forgotten(const struct client *cl)
+{
+    return cl->is_closed && is_open(cl) && !cl->is_busy;
+}
+
+static void forget(struct client *cl)
+{
+    (void)inbox_drop_client(cl, false);
+    client_free(cl);
+}
+
+static void forget_gone(struct app *a)
+{
+    struct list *node;
+
+    while ((node = list_pop_head(&a->restart.gone)) != NULL) {
+        struct client *cl = container_of(node, struct client, ready_node);
+        if (may_be_forgotten(cl)) {
+            forget(cl);
         }
     }
 }
 
-/* What only the dead state could have told from: nothing is left of it, but
- * what the client has said and nobody has heard. */
-static void keep_clients(struct app *a)
-{
-    list_each (node, &a->client_list) {
-        struct client *cl = container_of(node, struct client, node);
-        cl->has_data = false;
-        cl->is_restored = inbox_drop_client(cl, true) || cl->is_restored;
-    }
-    forget_closed(a);
-}
-
 static void sweep(struct timer *t)
 {
-    struct app *a = container_of(t, struct app, restart.sweep_timer);
-
-    if (a->restart.is_down && a->live->vm == NULL) {
-        forget_closed(a);
-    }
+    forget_gone(container_of(t, struct app, restart.sweep_timer));
 }
 
-void restart_client_closed(struct app *a)
+void restart_client_closed(struct client *cl)
 {
+    struct app *a = cl->app;
+
+    list_remove(&cl->ready_node);
+    list_push_tail(&a->restart.gone, &cl->ready_node);
+    /* Not here: this may be the midst of a flush. */
     timer_start(a->loop, &a->restart.sweep_timer, 0);
+}
+
+/* What only the dead state could have told from is over; of what it has said,
+ * nothing is lost. */
+void restart_tell_client(struct app *a, struct client *cl)
+{
+    struct conn *c = net_find(a->net, cl->member.conn);
+
+    if (may_be_forgotten(cl)) {
+        forget(cl);
+        return;
+    }
+    cl->has_data = false;
+    cl->state = a->live;
+    if (c != NULL) {
+        conn_settings_changed(c);
+    }
+    if (is_open(cl)) {
+        cl->is_restored = inbox_drop_client(cl, true) || cl->is_restored;
+        inbox_welcome(cl);
+    }
 }
 
 /* ---- down, and up again ---- */
@@ -82,42 +112,27 @@ static void bury(struct app *a)
     if (a->live->vm != NULL) {
         inbox_drop(a, a->live);
         state_bury(a->live);
-        keep_clients(a);
     }
 }
 
-void restart_with(struct app *a, struct state *fresh)
+void restart_begin(struct app *a)
 {
-    struct state *old = a->live;
-
-    ASSERT(a->restart.is_down, "a state is replaced here because it died");
     timer_stop(&a->restart.timer);
     bury(a);
-    forget_closed(a);
-    a->live = fresh;
-    list_init(&a->movers); /* there is nothing to carry over */
-    state_start(fresh);
-    far_settings_changed(a);
+    forget_gone(a);
     a->restart.is_down = false;
     a->restart.is_parked = false;
-    list_each (node, &a->client_list) {
-        struct client *cl = container_of(node, struct client, node);
-        struct conn *c = net_find(a->net, cl->member.conn);
-        cl->state = fresh;
-        if (cl->is_moving) {
-            cl->is_moving = false;
-            list_init(&cl->ready_node);
-        }
-        if (c != NULL) {
-            conn_settings_changed(c);
-        }
-        if (cl->far == NULL || !cl->far->is_opening) {
-            inbox_welcome(cl); /* else it is not known whether it is open */
-        }
-    }
-    inbox_start_over(a);
-    state_free(old);
-    inbox_post(a);
+}
+
+void restart_report(struct app *a)
+{
+    char text[96];
+
+    metric_add(loop_metrics(a->loop), METRIC_RESTARTS, 1);
+    (void)snprintf(text, sizeof(text),
+        "restarted: generation %u, %u clients stay", a->live->generation,
+        a->client_count);
+    log_line(a, LOG_WARN, NULL, text);
 }
 
 static uint32_t delay_after(uint32_t deaths)
@@ -167,22 +182,16 @@ static void on_loaded(
 {
     char text[APP_ERROR_BYTES];
 
-    if (rc != 0) {
-        (void)snprintf(text, sizeof(text), "%s", why);
-        text[strcspn(text, "\n")] = '\0';
-        log_line(a, LOG_ERROR, "error", text);
-        count_death(a);
-        timer_start(a->loop, &a->restart.timer, 0);
-        reload_note_end(a, rc);
+    if (rc == 0) {
+        a->fresh = fresh;
         return;
     }
-    restart_with(a, fresh);
-    metric_add(loop_metrics(a->loop), METRIC_RESTARTS, 1);
-    (void)snprintf(text, sizeof(text),
-        "restarted: generation %u, %u clients stay", fresh->generation,
-        a->client_count);
-    log_line(a, LOG_WARN, NULL, text);
-    reload_note_end(a, 0);
+    (void)snprintf(text, sizeof(text), "%s", why);
+    text[strcspn(text, "\n")] = '\0';
+    log_line(a, LOG_ERROR, "error", text);
+    count_death(a);
+    timer_start(a->loop, &a->restart.timer, 0);
+    reload_note_end(a, rc);
 }
 
 /* Not while somebody else's load is under way: that will do. */
@@ -228,6 +237,7 @@ void restart_init(struct app *a)
 {
     timer_init(&a->restart.timer, go_on);
     timer_init(&a->restart.sweep_timer, sweep);
+    list_init(&a->restart.gone);
 }
 
 void restart_fini(struct app *a)

@@ -128,6 +128,7 @@
 #define LIMIT_READ_BUFFER_BYTES (64 * 1024)
 #define LIMIT_TURN_LUA_MS       5
 #define LIMIT_SLICE_US          1000 /* of one app, then it is stopped */
+#define LIMIT_TURN_UNMAP_BYTES  (2 * 1024 * 1024) /* of dead apps' memory */
 
 /* The operator's port. */
 #define LIMIT_ADMIN_TEXT_BYTES (32 * 1024 * 1024)

@@ -1,15 +1,16 @@
 /* metric.h -- every counter and gauge of the server in one table.
  *
- * Each loop counts in a table of its own, without locks; a reader sums the
- * tables. Values are atomics only so that a reader on another thread is no
- * data race: the owner's add is a plain load and store. */
+ * Each loop counts in a table of its own, without locks; a reader puts the
+ * tables together: their sum, or of a "peak" the largest. Values are atomics
+ * only so that a reader on another thread is no data race: the owner's add is
+ * a plain load and store. */
 #ifndef BASE_METRIC_H
 #define BASE_METRIC_H
 
 #include "base/base.h"
 #include <stdatomic.h>
 
-/* X(NAME, "prometheus_name", "counter"|"gauge", "help") */
+/* X(NAME, "prometheus_name", "counter"|"gauge"|"peak", "help") */
 #define METRIC_LIST(X)                                                         \
     X(ACCEPTED, "accepted_total", "counter", "connections accepted")           \
     X(SHED, "shed_total", "counter", "connections shed: no descriptors left")  \
@@ -66,7 +67,7 @@
     X(DEATHS, "app_deaths_total", "counter", "apps that lost their state")     \
     X(RESTARTS, "app_restarts_total", "counter", "apps that began anew")       \
     X(STOPS, "preemptions_total", "counter", "scripts stopped for others")     \
-    X(HOLD_NS, "longest_hold_nanoseconds", "gauge",                            \
+    X(HOLD_NS, "longest_hold_nanoseconds", "peak",                             \
         "the longest that a script ran on after its slice")                    \
     X(EVENTS, "events_total", "counter", "events run in Lua")                  \
     X(RELOADS, "reloads_total", "counter", "apps replaced by a newer version") \
@@ -84,6 +85,7 @@ struct metrics {
 };
 
 const char *metric_name(enum metric m);
+/* Of Prometheus' types: a peak is a gauge. */
 const char *metric_type(enum metric m);
 const char *metric_help(enum metric m);
 
@@ -103,5 +105,17 @@ static inline uint64_t metric_get(const struct metrics *t, enum metric m)
 {
     return atomic_load_explicit(&t->v[m], memory_order_relaxed);
 }
+
+/* Of a peak. */
+static inline void metric_raise(struct metrics *t, enum metric m, uint64_t n)
+{
+    if (n > metric_get(t, m)) {
+        atomic_store_explicit(&t->v[m], n, memory_order_relaxed);
+    }
+}
+
+/* Any thread: of all tables together. */
+uint64_t metric_total(
+    const struct metrics *const *tables, size_t count, enum metric m);
 
 #endif

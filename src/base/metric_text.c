@@ -148,14 +148,11 @@ int metric_text_tables(
 {
     int rc = 0;
     for (enum metric m = 0; rc == 0 && m < METRIC_COUNT; m++) {
-        uint64_t sum = 0;
-        for (size_t i = 0; i < count; i++) {
-            sum += metric_get(tables[i], m);
-        }
         rc = metric_text_family(
             out, metric_name(m), metric_type(m), metric_help(m));
         if (rc == 0) {
-            rc = metric_text_value(out, metric_name(m), NULL, 0, sum);
+            rc = metric_text_value(
+                out, metric_name(m), NULL, 0, metric_total(tables, count, m));
         }
     }
     return rc;

@@ -40,7 +40,7 @@ int metric_text_number(struct buf *out, const char *name,
 int metric_text_histogram(struct buf *out, const char *name,
     const struct metric_label *labels, size_t label_count,
     const struct metric_histogram *h) NODISCARD;
-/* Every metric of METRIC_LIST, summed over the tables. */
+/* Every metric of METRIC_LIST, of all tables together. */
 int metric_text_tables(struct buf *out, const struct metrics *const *tables,
     size_t count) NODISCARD;
 

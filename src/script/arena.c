@@ -1,7 +1,7 @@
 /* arena.c -- one app's memory: blocks.
  *
  * Called by Lua as its allocator (script/vm), from the app's one thread. It
- * promises to be fast, small for small apps, and finished with one munmap().
+ * promises to be fast, small for small apps, and finished without a walk.
  *
  * Blocks of up to 4 KiB come in 44 classes: every 16 bytes up to 512, then
  * four per doubling. The first ones are cut from the nook (arena_priv.h)
@@ -25,6 +25,7 @@
 #include "script/arena.h"
 #include "base/mem.h"
 #include "script/arena_priv.h"
+#include "script/reaper.h"
 #include "script/sanitize_priv.h"
 #include <string.h>
 #include <sys/mman.h>
@@ -472,8 +473,9 @@ void arena_free(struct arena *a)
     /* The next owner of these addresses must not find our poison. */
     sanitize_unpoison(a, ARENA_NOOK_BYTES);
     sanitize_unpoison(span_start(a, 1), (a->top - 1) * ARENA_PAGE_BYTES);
-    int err = munmap(a, a->reserved);
-    ASSERT(err == 0, "one munmap");
+    a->magic = 0;
+    reaper_take(
+        a, a->reserved, (size_t)((char *)span_start(a, a->top) - (char *)a));
 }
 
 void *arena_realloc(struct arena *a, void *p, size_t old_size, size_t new_size)

@@ -11,10 +11,13 @@
  * mark is there. `__close` handlers run on the way out, each until its first
  * instruction. What the event was doing is lost; the app's state is whole.
  *
- * The hook is set from the loop's stack while the fiber is stopped in the
- * middle of anything. Lua allows for that in signal handlers, and this is
- * the same. But it may get lost: the interpreter may just have decided not
- * to look. So it is set again after each slice, until the job has ended.
+ * The hook is set by the fiber itself, on its way back to wherever the tick
+ * had stopped it: inside a signal handler, which Lua allows for. To set it Lua
+ * walks over all frames, 200,000 of them where a recursion has no end; that
+ * takes milliseconds and is therefore not done on the loop's stack, where it
+ * could not be stopped. The hook may get lost: the interpreter may just have
+ * decided not to look. So it is set again after each slice, until the job
+ * has ended.
  *
  * The hard way costs the app its state. Half as much again as the budget is
  * what the soft way gets; a job that is still there then (in a C function
@@ -76,12 +79,29 @@ bool kill_judge(struct task *t)
 
 static void on_count(lua_State *L, lua_Debug *ar);
 
-void kill_arm(struct task *t)
+#if !PREEMPT_HOOK
+static void set_hook(void *arg)
 {
+    struct task *t = arg;
     lua_State *L = t->running != NULL ? t->running : t->T;
+    t->is_arming = true;
     if (L != NULL) {
         lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
     }
+    t->is_arming = false;
+}
+#endif
+
+void kill_arm(struct task *t)
+{
+#if !PREEMPT_HOOK
+    if (!t->is_arming) { /* else it goes on with that */
+        preempt_self.on_return = set_hook;
+        preempt_self.on_return_arg = t;
+    }
+#else
+    (void)t; /* it has the hook that has stopped it */
+#endif
 }
 
 /* ---- on the fiber ---- */

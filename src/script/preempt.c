@@ -41,7 +41,13 @@
  * take the next tick before the last handler has returned, and frames would
  * pile up on the fiber's stack. It costs two cheap system calls for a stop.
  *
- * A section that is hit by a tick notes it and stops at its end. */
+ * A section that is hit by a tick notes it and stops at its end.
+ *
+ * Before a fiber goes back to its script it may have something to do that
+ * takes long (kill.c has to look at every frame of a deep recursion). That is
+ * done inside the handler, with the tick let in, and so it can be stopped
+ * itself, once: a second handler's frame is all that comes to lie on the
+ * first's. */
 #include "base/limits.h"
 #include "loop/loop.h"
 #include "script/preempt_priv.h"
@@ -55,12 +61,11 @@ void preempt_hold(void)
     preempt_fence();
 }
 
-static void measure(struct preempt *p)
+void preempt_measure(void)
 {
-    uint64_t now = loop_clock_ns();
-    if (now - p->pending_ns > p->longest_ns) {
-        p->longest_ns = now - p->pending_ns;
-    }
+    struct preempt *p = &preempt_self;
+    uint64_t ns = preempt_cpu_ns() - p->pending_ns;
+    p->longest_ns = ns > p->longest_ns ? ns : p->longest_ns;
 }
 
 void preempt_release(void)
@@ -69,9 +74,10 @@ void preempt_release(void)
     preempt_fence();
     if (p->hold == 1 && UNLIKELY(p->pending)) {
         p->pending = 0;
-        measure(p);
+        preempt_measure();
         p->stop = PREEMPT_RELEASE;
         preempt_stop_here();
+        preempt_returned();
     }
     p->hold = p->hold - 1;
 }
@@ -88,6 +94,18 @@ void preempt_stop_here(void)
     struct fiber *f = p->fiber;
     p->count++;
     fiber_leave_inline(f);
+}
+
+void preempt_returned(void)
+{
+    struct preempt *p = &preempt_self;
+    void (*fn)(void *arg) = p->on_return;
+    if (UNLIKELY(fn != NULL)) {
+        p->on_return = NULL;
+        preempt_set_hold(0);
+        fn(p->on_return_arg);
+        preempt_set_hold(1);
+    }
 }
 
 uint64_t preempt_cpu_ns(void)

@@ -30,7 +30,8 @@ bool preempt_is_possible(void);
 /* The CPU time of this thread, in nanoseconds; a system call. */
 uint64_t preempt_cpu_ns(void);
 /* Of this thread: how often a script was stopped, and the longest that a
- * section has kept one running after its slice was over. */
+ * section has kept one running after its slice was over, in CPU time. Known
+ * of those that a tick has hit. */
 uint64_t preempt_count(void);
 uint64_t preempt_longest_hold_ns(void);
 /* Is the thread's timer running? */

@@ -38,8 +38,12 @@ struct preempt {
     volatile sig_atomic_t stop; /* enum preempt_stop, of a fiber on its way
                                    back */
     struct fiber *fiber;        /* entered last */
-    uint64_t pending_ns;        /* when that tick came */
-    uint64_t slice_end_ns;      /* PREEMPT_HOOK */
+    /* What the fiber has to do before it goes on, and can be stopped in; NULL:
+     * nothing. For one that was stopped. */
+    void (*on_return)(void *arg);
+    void *on_return_arg;
+    uint64_t pending_ns;   /* when that tick came, in CPU time */
+    uint64_t slice_end_ns; /* PREEMPT_HOOK */
     uint64_t longest_ns;
     uint64_t count;
     uint32_t test_slice_us; /* 0: none */
@@ -56,8 +60,12 @@ void preempt_unblock(void);
 void preempt_start_test_slice(void);
 /* How long one lasts on this thread now. */
 uint64_t preempt_slice_ns(void);
+/* A tick had to wait until now. */
+void preempt_measure(void);
 /* Stops the fiber that runs, which is us, for now. */
 void preempt_stop_here(void);
+/* Behind it: does what on_return says, with hold at 0 on the way. */
+void preempt_returned(void);
 
 static inline __attribute__((always_inline)) void preempt_fence(void)
 {
@@ -94,6 +102,9 @@ static inline __attribute__((always_inline)) enum preempt_stop preempt_enter(
         preempt_block();
     }
     fiber_enter_inline(f);
+    if (UNLIKELY(p->pending)) {
+        preempt_measure(); /* it came back by itself, from within a section */
+    }
     int stop = p->stop;
     if (LIKELY(stop == PREEMPT_NOT)) {
         return PREEMPT_NOT;

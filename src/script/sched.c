@@ -5,7 +5,9 @@
  * 1 ms times its weight: until it has nothing left, or the clock between two
  * of its jobs says so, or a job had to be stopped in its middle (preempt.c).
  * After a stop the turn is over, and the next poll does not block: so what
- * came in meanwhile for others waits for one slice, not for several.
+ * came in meanwhile for others waits for one slice, not for several. The tick
+ * that stops has its own beat and may hit who has only just begun; what counts
+ * is what was used, so he goes on as soon as the poll is over.
  *
  * Deficit round robin, in two queues. Each unit has a share of a round, what
  * it uses is taken off, and what it used too much is owed. Who becomes ready
@@ -25,6 +27,10 @@
  * and parsing, so it errs to the safe side. The clock is read for one question
  * in sixteen while they come quickly, for each one while handlers take long.
  *
+ * Who shares the loop is charged in CPU time: on a busy machine the thread may
+ * have been put aside for many slices, and that is nobody's doing. Asking for
+ * it is a system call, so who is alone is not worth it.
+ *
  * An app that is alone on its loop may use LIMIT_TURN_LUA_MS before the next
  * poll. As soon as there are two, a turn is one slice.
  *
@@ -40,6 +46,7 @@
 #include "base/mem.h"
 #include "loop/timers.h"
 #include "script/preempt.h"
+#include "script/reaper.h"
 
 #define NS_PER_MS     UINT64_C(1000000)
 #define SLICE_NS      (LIMIT_SLICE_US * UINT64_C(1000))
@@ -61,12 +68,12 @@ struct sched {
     struct list queue; /* units, next first */
     struct list resting;
     struct timer rest_timer;
-    uint64_t longest_hold_ns; /* as counted */
     uint64_t round;
     uint32_t queued;            /* units in queue */
     uint32_t round_left;        /* of them, who have their turn in this round */
     uint64_t start_ns;          /* of this turn's Lua; 0: none yet */
     uint64_t looked_ns;         /* when may_run_now() last read the clock */
+    uint64_t looked_cpu_ns;     /* CPU time then; 0: it was alone */
     uint32_t every;             /* it reads it every so many calls, ... */
     uint32_t calls_left;        /* ... next after so many */
     bool is_used_up;            /* this turn's time, as far as that side goes */
@@ -213,8 +220,8 @@ static bool rest(struct sched *s, struct sched_unit *u, uint64_t now)
     return true;
 }
 
-/* Where it belongs. `was_stopped`: its slice is over, whatever is left. */
-static void put(struct sched *s, struct sched_unit *u, bool was_stopped)
+/* Where it belongs. `is_over`: its slice, whatever is left. */
+static void put(struct sched *s, struct sched_unit *u, bool is_over)
 {
     uint64_t now = loop_clock_ns();
     forget_slowly(u, now);
@@ -222,7 +229,7 @@ static void put(struct sched *s, struct sched_unit *u, bool was_stopped)
         return;
     }
     u->ready_ns = preempt_cpu_ns();
-    if (has_share(s, u) && !was_stopped) {
+    if (has_share(s, u) && !is_over) {
         put_fresh(s, u);
     } else {
         put_queued(s, u);
@@ -272,21 +279,14 @@ static struct sched_unit *take_next(struct sched *s)
 
 static void count_stop(struct sched *s, struct sched_unit *u)
 {
-    struct metrics *m = loop_metrics(s->loop);
-    uint64_t longest = preempt_longest_hold_ns();
     add(&u->stats.stops, 1);
-    metric_add(m, METRIC_STOPS, 1);
-    if (longest > s->longest_hold_ns) {
-        metric_add(m, METRIC_HOLD_NS, longest - s->longest_hold_ns);
-        s->longest_hold_ns = longest;
-    }
+    metric_add(loop_metrics(s->loop), METRIC_STOPS, 1);
 }
 
 /* One slice. Says whether it ended with a stop. The unit may be gone. */
 static bool run_slice(struct sched *s, struct sched_unit *u)
 {
-    uint64_t start = loop_clock_ns();
-    uint64_t end = start + SLICE_NS * u->weight / 100;
+    uint64_t end = loop_clock_ns() + SLICE_NS * u->weight / 100;
     uint64_t cpu = preempt_cpu_ns();
     uint64_t stops = preempt_count();
     uint64_t now;
@@ -311,14 +311,12 @@ static bool run_slice(struct sched *s, struct sched_unit *u)
     } while (has_more && !was_stopped && now < end);
     s->running = NULL;
     u->gone = NULL;
-    /* Asking for CPU time is a system call; a slice that was not stopped is
-     * short, and nobody else's work is in it. */
-    charge(s, u, was_stopped ? preempt_cpu_ns() - cpu : now - start, now);
+    charge(s, u, preempt_cpu_ns() - cpu, now);
     if (was_stopped) {
         count_stop(s, u);
     }
     if (has_more) {
-        put(s, u, was_stopped || now >= end);
+        put(s, u, now >= end);
     }
     return was_stopped;
 }
@@ -330,6 +328,12 @@ static void run_queue(struct loop_hook *h)
     uint64_t start = s->start_ns;
     uint64_t now = 0;
     s->stop_cpu_ns = 0;
+    if (UNLIKELY(reaper_work())) {
+        loop_keep_polling(s->loop);
+    }
+    /* As of the last turn: who ran may have come from the reading side. */
+    metric_raise(
+        loop_metrics(s->loop), METRIC_HOLD_NS, preempt_longest_hold_ns());
     while ((u = take_next(s)) != NULL) {
         uint64_t cpu = preempt_cpu_ns();
         start = start != 0 ? start : loop_clock_ns();
@@ -384,6 +388,7 @@ void sched_free(struct sched *s)
     empty(&s->queue);
     empty(&s->resting);
     mem_free(s);
+    reaper_finish();
     preempt_fini();
 }
 
@@ -429,14 +434,23 @@ static void note_wait(struct sched *s, struct sched_unit *u)
     }
 }
 
+/* Since the clock was looked at. */
+static uint64_t used_since(struct sched *s, uint64_t now, uint64_t cpu)
+{
+    return cpu != 0 && s->looked_cpu_ns != 0 ? cpu - s->looked_cpu_ns
+                                             : now - s->looked_ns;
+}
+
 static bool look_at_clock(struct sched *s, struct sched_unit *u)
 {
     uint64_t now = loop_clock_ns();
+    bool is_alone = s->last == u && now >= s->shared_until_ns;
+    uint64_t cpu = is_alone ? 0 : preempt_cpu_ns();
     if (s->start_ns == 0) {
         s->start_ns = now;
         s->every = 1;
     } else {
-        charge(s, u, now - s->looked_ns, now);
+        charge(s, u, used_since(s, now, cpu), now);
         if (now - s->looked_ns > ASK_SOON_NS) {
             s->every = 1;
         } else if (s->every < ASK_CLOCK_MAX) {
@@ -444,6 +458,7 @@ static bool look_at_clock(struct sched *s, struct sched_unit *u)
         }
     }
     s->looked_ns = now;
+    s->looked_cpu_ns = cpu;
     s->calls_left = s->every;
     s->is_used_up = now - s->start_ns >= turn_ns(s, now);
     return !s->is_used_up;
@@ -488,12 +503,14 @@ void sched_stopped_now(struct sched *s, struct sched_unit *u)
     if (s->running == u) {
         return; /* run_slice() sees to it */
     }
+    uint64_t now = loop_clock_ns();
+    uint64_t used = used_since(s, now, preempt_cpu_ns());
     u->sched = s;
     add(&u->stats.slices, 1);
     count_stop(s, u);
-    charge(s, u, SLICE_NS, loop_clock_ns());
+    charge(s, u, used < SLICE_NS ? used : SLICE_NS, now);
     s->is_used_up = true;
     if (u->place == SCHED_NOWHERE) {
-        put(s, u, true);
+        put(s, u, false);
     }
 }

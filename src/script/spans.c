@@ -26,6 +26,9 @@
  * collection dearly in page faults. */
 #define KEEP_DIRTY_PAGES 64
 
+/* Given back in one go: about 50 us. */
+#define PURGE_BYTES ((uintptr_t)1024 * 1024)
+
 /* Spans that are tried in a bin whose spans differ in length, before a larger
  * one is broken. */
 #define FIT_TRIES 16
@@ -281,6 +284,16 @@ bool spans_resize(struct arena *a, uint32_t at, uint32_t pages)
     return true;
 }
 
+/* The script may be stopped between two calls, but not in one. */
+static void give_back(uintptr_t low, uintptr_t high)
+{
+    while (low < high) {
+        uintptr_t n = high - low < PURGE_BYTES ? high - low : PURGE_BYTES;
+        (void)madvise((void *)low, n, MADV_DONTNEED);
+        low += n;
+    }
+}
+
 void spans_purge(struct arena *a)
 {
     /* Where the system's pages are larger than ours, only whole ones go. */
@@ -298,9 +311,7 @@ void spans_purge(struct arena *a)
             uintptr_t high = low + ((uintptr_t)s->pages << ARENA_PAGE_SHIFT);
             low = (low + unit - 1) & ~(unit - 1);
             high &= ~(unit - 1);
-            if (low < high) {
-                (void)madvise((void *)low, high - low, MADV_DONTNEED);
-            }
+            give_back(low, high);
             s->dirty = 0;
         }
     }

@@ -56,7 +56,8 @@ int task_settle(struct vm *vm, int rc) NODISCARD;
 bool task_has_ready(const struct vm *vm);
 /* The job that is stopped, or with which the vm died; NULL: none. */
 struct job *task_stopped_job(const struct vm *vm);
-/* The vm has died with a job whose owner goes before it: forgets the job. */
+/* The vm has died with this job, and whoever gave it is about to leave the
+ * place where it lies: it is not looked at again, nor finished. */
 void task_forget_job(struct vm *vm);
 uint32_t task_count(const struct vm *vm); /* under way: running or parked */
 

@@ -43,6 +43,7 @@ struct task {
     /* Of the job, and as here while there is none: LUA_OK, 0, NULL. `killing`
      * is a status of task.h once it has to end. */
     volatile int killing;
+    bool is_arming;         /* its fiber is about to hear of that */
     uint32_t memory_errors; /* caught */
     uint32_t cpu_ms;        /* may be used; 0: any */
     uint64_t cpu_ns;        /* used, as far as it was ever stopped */
@@ -62,6 +63,7 @@ static inline void kill_begin(struct task *t)
 /* A job ends that was stopped, or has waited. */
 static inline void kill_forget(struct task *t)
 {
+    t->is_arming = false;
     t->cpu_ns = 0;
     t->marked_ns = 0;
 }

@@ -1,7 +1,7 @@
 /* vm.c -- one Lua state in one arena: made here, dropped here, run by task.c.
  *
  * Called by app/state. The arena is Lua's only allocator and holds struct vm
- * too, so everything of an app's state goes with one munmap(): no lua_close(),
+ * too, so everything of an app's state goes with its mapping: no lua_close(),
  * no finalizers, no walk over the heap, however large it is and in whatever
  * condition. That is also the only way to drop a state that was stopped in
  * the middle of something (I9, I10).

@@ -20,11 +20,12 @@ static void log_counters(struct server *s)
 {
     char line[LOG_LINE_BYTES / 2] = "";
     size_t len = 0;
+    const struct metrics *tables[LIMIT_LOOPS];
+    for (uint32_t k = 0; k < s->worker_count; k++) {
+        tables[k] = loop_metrics(s->workers[k].loop);
+    }
     for (enum metric i = 0; i < METRIC_COUNT; i++) {
-        uint64_t v = 0;
-        for (uint32_t k = 0; k < s->worker_count; k++) {
-            v += metric_get(loop_metrics(s->workers[k].loop), i);
-        }
+        uint64_t v = metric_total(tables, s->worker_count, i);
         if (v == 0 || len >= sizeof(line)) {
             continue;
         }

@@ -52,8 +52,9 @@ function commands.send(c)
 end
 function commands.many(c)
   local ok = 0
+  local client = clients.get(c.id)  -- which can be gone before this has ended
   for i = 1, c.times do
-    if clients.get(c.id):send(("%d "):format(i) .. ("x"):rep(c.pad)) then
+    if client:send(("%d "):format(i) .. ("x"):rep(c.pad)) then
       ok = ok + 1
     end
   end

@@ -238,7 +238,10 @@ def test_ten_at_once_cost_the_victim_two_slices(place, is_preemptive):
     bound, total = quantile(before, after, 0.999)
     print("victim's waits in the loop's CPU time: %d, p99.9 <= %.3f ms; %s"
           % (total, 1000 * bound, beyond(before, after)))
-    # The bucket that holds two slices ends a little above them.
+    # The bucket that holds two slices ends a little above them. All ten begin
+    # at one moment, with nothing known of them: the victim may then wait for
+    # each once, and on a slow machine three such moments are one in a thousand.
+    assert bound < 4.2 * SLICE_S
     if bound > 2.1 * SLICE_S:
         pytest.xfail("the goal of two slices at p99.9 is not reached: %.1f ms"
                      % (1000 * bound))

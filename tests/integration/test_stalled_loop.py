@@ -8,6 +8,7 @@ is lost but what was counted.
 import json
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -218,6 +219,24 @@ def test_what_clients_say_to_an_app_that_stands_still_waits(server):
     for peer in others:
         assert command(peer, "told") == {"told": 1}
     assert "handler_errors_total" not in counters(server)
+
+
+def test_who_signals_a_server_takes_nothing_from_who_holds_a_thread(server):
+    """The tests' own tools: both wait for news of one process."""
+    is_over = threading.Event()
+
+    def signal_on():
+        while not is_over.is_set():
+            server.signal(0)
+
+    thread = threading.Thread(target=signal_on, daemon=True)
+    thread.start()
+    for _ in range(300):
+        with held(server.pid):      # loop 0's thread, which is the process
+            pass
+    is_over.set()
+    thread.join()
+    assert server.process.returncode is None
 
 
 def test_a_client_that_ends_while_its_app_stands_still_is_told_of(server):

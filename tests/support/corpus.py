@@ -9,7 +9,7 @@ import re
 import socket
 import time
 
-from support.wire import Ended, Peer, Violation
+from support.wire import Ended, Peer, Violation, is_sanitized
 
 HERE = pathlib.Path(__file__).resolve().parents[1] / "hostile"
 HEADER = re.compile(r"^--# (\S+) \| (.*)$")
@@ -30,7 +30,9 @@ function on_message(client, text)
   end
 end
 """
-CONF = 'return { limits = { cpu = "100ms", memory = "16MB" } }\n'
+# A sanitizer makes honest scripts slower, too.
+CONF = 'return { limits = { cpu = "%s", memory = "16MB" } }\n' % (
+    "400ms" if is_sanitized() else "100ms")
 RAW = {
     "--%bytes": b"\x1bLua\x54\x00\x19\x93\r\n\x1a\n" + bytes(200),
     "--%garbage": bytes(range(256)) * 16,

@@ -71,9 +71,9 @@ static void end_pair(struct pair *p)
     struct app *hog = p->st.app;
     app_kill_clients(p->victim);
     app_kill_clients(hog);
+    net_kill_all(p->st.conn_net, true);
     UNTIL(&p->st, app_client_count(p->victim) == 0 &&
                       (app_client_count(hog) == 0 || hog->restart.is_down));
-    net_kill_all(p->st.net, true);
     stage_turns(&p->st, 3);
     app_close(p->victim);
     stage_fini(&p->st);
@@ -175,6 +175,38 @@ static void who_left_a_dead_state_is_not_heard_of_again(void **state)
     end_pair(&p);
 }
 
+/* Its client was not read from any more when the job it died of had begun. */
+static void who_was_paused_by_a_job_that_died_reads_on(void **state)
+{
+    (void)state;
+    struct pair p;
+    stage_init(&p.st);
+    stage_write(&p.st, "app.conf.lua", "return { limits = { cpu = '20ms' } }");
+    stage_open(&p.st, "function on_message(c, m)\n"
+                      "  if m == 'die' then " DEAF " end\n"
+                      "  if m == 'wait' then sleep(100) end\n"
+                      "  c:send(m)\n"
+                      "end\n");
+    struct peer *a = peer_open(&p.st, "/");
+    struct peer *b = peer_open(&p.st, "/");
+    peer_say(b, "wait");
+    UNTIL(&p.st, task_count(p.st.app->live->vm) == 1);
+    peer_say(a, "die");
+    UNTIL(&p.st, p.st.app->stopped != NULL);
+    peer_say_close(a, 1000);
+    UNTIL(&p.st, stage_logged(&p.st, "restarted: generation 2") == 1);
+    UNTIL(&p.st, a->code == 1000);
+#    ifdef STAGE_FAR
+    /* The loop of who awaited knows that he does not any more. */
+    const struct branch *far = p.st.app->branches[1];
+    UNTIL(&p.st, !list_is_empty(&far->guests));
+    UNTIL(
+        &p.st, !container_of(far->guests.next, struct guest, node)->is_waiting);
+#    endif
+    expect_words(&p.st, b, "there", "there");
+    stage_fini(&p.st);
+}
+
 static void an_app_that_keeps_dying_is_parked(void **state)
 {
     (void)state;
@@ -254,6 +286,30 @@ static void loading_has_a_budget(void **state)
     expect_words(&st, a, "still", "still");
     stage_fini(&st);
 }
+
+#if !PREEMPT_HOOK
+
+/* What the server itself asks of a state that dies of it. */
+static void who_dies_while_it_loads_is_dropped(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_init(&st);
+    stage_write(&st, "main.lua", DEAF);
+    struct app_config config = stage_config(&st);
+    assert_true(stage_load(&st, &config) != 0);
+    assert_null(st.app);
+    assert_contains(st.why, "could not be stopped");
+    stage_open(&st, "function on_message(c, m) c:send(m) end");
+    struct peer *a = peer_open(&st, "/");
+    stage_write(&st, "main.lua", DEAF);
+    assert_true(stage_reload(&st) < 0);
+    assert_logged(&st, "reload failed, generation 1 goes on");
+    expect_words(&st, a, "still", "still");
+    stage_fini(&st);
+}
+
+#endif
 
 static void handlers_of_a_client_overlap_where_that_is_allowed(void **state)
 {
@@ -346,12 +402,16 @@ int main(void)
 #if !PREEMPT_HOOK
         cmocka_unit_test(a_dead_app_begins_anew_with_its_clients),
         cmocka_unit_test(who_left_a_dead_state_is_not_heard_of_again),
+        cmocka_unit_test(who_was_paused_by_a_job_that_died_reads_on),
         cmocka_unit_test(an_app_that_keeps_dying_is_parked),
         cmocka_unit_test(a_dead_app_can_be_closed),
         cmocka_unit_test(
             a_death_of_the_old_generation_costs_its_own_clients_only),
 #endif
         cmocka_unit_test(loading_has_a_budget),
+#if !PREEMPT_HOOK
+        cmocka_unit_test(who_dies_while_it_loads_is_dropped),
+#endif
         cmocka_unit_test(handlers_of_a_client_overlap_where_that_is_allowed),
         cmocka_unit_test(a_reload_waits_for_a_job_that_is_stopped),
         cmocka_unit_test(messages_are_whole_however_often_a_handler_is_stopped),

@@ -51,12 +51,28 @@ static void each_counter_counts_for_itself(void **state)
     }
 }
 
+static void loops_are_summed_but_of_peaks_the_largest_counts(void **state)
+{
+    (void)state;
+    static struct metrics t[3];
+    const struct metrics *all[] = {&t[0], &t[1], &t[2]};
+    metric_add(&t[0], METRIC_EVENTS, 5);
+    metric_add(&t[2], METRIC_EVENTS, 7);
+    metric_raise(&t[0], METRIC_HOLD_NS, 30);
+    metric_raise(&t[1], METRIC_HOLD_NS, 50);
+    metric_raise(&t[1], METRIC_HOLD_NS, 40);
+    assert_int_equal(metric_total(all, 3, METRIC_EVENTS), 12);
+    assert_int_equal(metric_total(all, 3, METRIC_HOLD_NS), 50);
+    assert_int_equal(metric_total(all, 1, METRIC_HOLD_NS), 30);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_different_and_fit_prometheus),
         cmocka_unit_test(counters_and_only_they_end_in_total),
         cmocka_unit_test(each_counter_counts_for_itself),
+        cmocka_unit_test(loops_are_summed_but_of_peaks_the_largest_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,7 +85,7 @@ static void buckets_are_cumulative_and_end_with_all(void **state)
     out.len = 0;
 }
 
-static void tables_are_summed(void **state)
+static void tables_are_put_together(void **state)
 {
     (void)state;
     static struct metrics tables[3];
@@ -94,11 +94,14 @@ static void tables_are_summed(void **state)
     metric_add(&tables[1], METRIC_CLIENTS, 7);
     /* A gauge of one loop may run below zero, the sum of all does not. */
     metric_sub(&tables[2], METRIC_CLIENTS, 2);
+    metric_raise(&tables[0], METRIC_HOLD_NS, 3);
+    metric_raise(&tables[1], METRIC_HOLD_NS, 4);
     assert_int_equal(metric_text_tables(&out, at, 3), 0);
     assert_int_equal(buf_add(&out, "", 1), 0);
     const char *text = (const char *)out.p;
     assert_non_null(strstr(text, "\nmoonwire_clients 10\n"));
     assert_non_null(strstr(text, "# TYPE moonwire_clients gauge\n"));
+    assert_non_null(strstr(text, "\nmoonwire_longest_hold_nanoseconds 4\n"));
     size_t lines = 0;
     for (const char *s = text; *s != '\0'; s++) {
         lines += *s == '\n';
@@ -131,7 +134,7 @@ int main(void)
         cmocka_unit_test(labels_are_escaped),
         cmocka_unit_test(numbers_are_written_as_the_format_wants_them),
         cmocka_unit_test(buckets_are_cumulative_and_end_with_all),
-        cmocka_unit_test(tables_are_summed),
+        cmocka_unit_test(tables_are_put_together),
         cmocka_unit_test(what_does_not_fit_leaves_whole_lines),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -163,8 +163,8 @@ static uint64_t stops_inside;
 
 static void spin_ms(uint64_t ms)
 {
-    uint64_t end = loop_clock_ns() + ms * 1000000;
-    while (loop_clock_ns() < end) {
+    uint64_t end = preempt_cpu_ns() + ms * 1000000;
+    while (preempt_cpu_ns() < end) {
     }
 }
 
@@ -199,6 +199,23 @@ static void a_section_is_stopped_at_its_end(void **state)
     assert_int_equal(stops_inside, 0);
     assert_int_equal(task_settle(vm, rc), TASK_DONE);
     assert_string_equal(j.text, "over");
+}
+
+static void done_slowly(struct job *j, lua_State *T, int status, int n)
+{
+    spin_ms(10);
+    test_job_done(j, T, status, n);
+}
+
+static void what_ends_a_job_is_measured_like_a_section(void **state)
+{
+    (void)state;
+    struct test_job j = test_job_of("return 'x'");
+    j.job.done = done_slowly;
+    assert_int_equal(task_settle(vm, task_run(vm, &j.job)), TASK_DONE);
+    if (!PREEMPT_HOOK) {
+        assert_true(preempt_longest_hold_ns() > 7000000);
+    }
 }
 
 /* ---- the soft end ---- */
@@ -317,7 +334,7 @@ static void a_job_that_waits_is_counted_over_its_waits(void **state)
 {
     (void)state;
     struct test_job j = test_job_of("wait() while true do end");
-    assert_int_equal(task_run(vm, &j.job), TASK_PARKED);
+    assert_int_equal(task_settle(vm, task_run(vm, &j.job)), TASK_PARKED);
     struct test_job busy = test_job_of("for i = 1, 1000000 do x = i end");
     int rc = task_run(vm, &busy.job);
     test_wait_wake(0); /* while the other is in its middle */
@@ -431,6 +448,25 @@ static void what_cannot_be_told_is_dropped(void **state)
     }
 }
 
+static void who_gave_a_job_need_not_keep_it_for_a_dead_vm(void **state)
+{
+    (void)state;
+    struct vm *victim = new_vm(64 * MIB, 20);
+    struct test_job *j = malloc(sizeof(*j));
+    assert_non_null(j);
+    *j = test_job_of(deaf[1]);
+    assert_int_equal(task_settle(victim, task_run(victim, &j->job)), TASK_DEAD);
+    assert_ptr_equal(task_stopped_job(victim), &j->job);
+    task_forget_job(victim);
+    assert_null(task_stopped_job(victim));
+    assert_int_equal(task_count(victim), 0);
+    assert_int_equal(j->finished, 0);
+    memset(j, 0xff, sizeof(*j));
+    free(j);
+    vm_free(victim);
+    expect(other, "return 'unharmed'", "unharmed");
+}
+
 static int __attribute__((noinline)) overrun(int n)
 {
     volatile char frame[512];
@@ -452,7 +488,8 @@ static void a_stack_that_is_full_costs_its_own_app_only(void **state)
     (void)state;
     assert_int_equal(sigaction(SIGSEGV, &our_fault, NULL), 0);
     for (int i = 0; i < 20; i++) {
-        struct vm *victim = new_vm(16 * MIB, CPU_MS);
+        /* It is to come to the guard, in however short slices. */
+        struct vm *victim = new_vm(16 * MIB, 100 * CPU_MS);
         add_function(victim, "overrun", overrun_stack);
         struct test_job j = test_job_of("pcall(overrun)");
         struct test_job parked = test_job_of("wait()");
@@ -551,6 +588,7 @@ int main(void)
         TEST(an_idle_thread_has_no_timer),
         TEST(a_vm_without_a_budget_is_not_stopped),
         TEST(a_section_is_stopped_at_its_end),
+        TEST(what_ends_a_job_is_measured_like_a_section),
         TEST(nothing_that_is_caught_saves_a_script),
         TEST(who_has_to_end_waits_for_nothing),
         TEST(a_budget_is_for_one_job),
@@ -561,6 +599,7 @@ int main(void)
         TEST(a_memory_error_or_two_may_be_caught),
 #if !PREEMPT_HOOK
         TEST(what_cannot_be_told_is_dropped),
+        TEST(who_gave_a_job_need_not_keep_it_for_a_dead_vm),
         TEST(a_stack_that_is_full_costs_its_own_app_only),
 #endif
         TEST(a_panic_costs_its_own_app_only),

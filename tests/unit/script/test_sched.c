@@ -26,8 +26,8 @@ static struct unit units[3];
 
 static void spin(uint64_t ns)
 {
-    uint64_t end = loop_clock_ns() + ns;
-    while (loop_clock_ns() < end) {
+    uint64_t end = preempt_cpu_ns() + ns;
+    while (ns != 0 && preempt_cpu_ns() < end) {
     }
 }
 
@@ -295,7 +295,7 @@ static void a_stop_ends_the_turn(void **state)
 {
     (void)state;
     for (int i = 0; i < 3; i++) {
-        init_unit(&units[i], (char)('a' + i), 100, 0);
+        init_unit(&units[i], (char)('a' + i), 100, 1100 * 1000);
         units[i].inside = be_stopped;
     }
     post_all();
@@ -304,6 +304,31 @@ static void a_stop_ends_the_turn(void **state)
     }
     assert_string_equal(order, "abcabc");
     assert_int_equal(units[0].unit.stats.stops, 2);
+}
+
+/* The tick has its own beat: it can hit who has only just begun. */
+static void who_is_stopped_early_goes_on_next(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        init_unit(&units[i], (char)('a' + i), 100, i == 0 ? 0 : 1100 * 1000);
+        units[i].inside = be_stopped;
+    }
+    units[0].jobs = 3;
+    post_all();
+    for (int i = 0; i < 6; i++) {
+        loop_turn(loop, -1);
+    }
+    assert_int_equal(units[0].ran, 3);
+    assert_memory_equal(order, "abc", 3);
+    /* The reading side's, too: what was used is charged, not a slice. */
+    init_unit(&units[0], 'a', 1, 0);
+    sched_remove(&units[1].unit);
+    sched_remove(&units[2].unit);
+    loop_turn(loop, 0);
+    assert_true(sched_may_run_now(sched, &units[0].unit));
+    sched_stopped_now(sched, &units[0].unit);
+    assert_int_equal(units[0].unit.place, SCHED_FRESH);
 }
 
 static void who_has_something_left_goes_first(void **state)
@@ -447,6 +472,7 @@ int main(void)
         TEST(the_turn_s_time_bounds_what_runs_at_once),
         TEST(slow_handlers_among_quick_ones_are_noticed),
         TEST(a_stop_ends_the_turn),
+        TEST(who_is_stopped_early_goes_on_next),
         TEST(who_has_something_left_goes_first),
         TEST(of_the_fresh_who_used_least_goes_first),
         TEST(a_weight_is_a_longer_slice),

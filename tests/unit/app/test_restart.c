@@ -1,0 +1,126 @@
+/* What becomes of clients whose app's state has died, at whatever moment they
+ * come and go. */
+#include "script/preempt_priv.h"
+#include "stage.h"
+
+#if !PREEMPT_HOOK
+
+#    define DIES "string.find(string.rep('a', 5000), '.-.-.-.-b')"
+/* Takes long to load, says who comes and goes, and dies when told to. */
+#    define APP                                                                \
+        "local x for i = 1, 2000000 do x = { i } end\n"                        \
+        "function on_open(c)\n"                                                \
+        "  print('open ' .. c.id .. ' ' .. tostring(c.restored))\n"            \
+        "  c:send('gen' .. app.generation)\n"                                  \
+        "end\n"                                                                \
+        "function on_close(c) print('close ' .. c.id) end\n"                   \
+        "function on_message(c, m)\n"                                          \
+        "  if m == 'die' then " DIES " end\n"                                  \
+        "  if m == 'wait' then sleep(1.5) end\n"                               \
+        "  c:send(m)\n"                                                        \
+        "end\n"
+
+static void start(struct stage *st)
+{
+    stage_init(st);
+    stage_write(st, "app.conf.lua", "return { limits = { cpu = '20ms' } }");
+    stage_open(st, APP);
+}
+
+static void let_it_die(struct stage *st, struct peer *p)
+{
+    peer_say(p, "die");
+    UNTIL(st, st->app->restart.is_down && st->app->load != NULL);
+}
+
+static void who_comes_while_it_is_down_is_new_and_opened_once(void **state)
+{
+    (void)state;
+    struct stage st;
+    start(&st);
+    struct peer *a = peer_open(&st, "/");
+    let_it_die(&st, a);
+    struct peer *b = peer_ask(&st, "/", "");
+    UNTIL(&st, b->status == 101);
+    assert_true(st.app->restart.is_down);
+    peer_say(b, "hello");
+    UNTIL(&st, b->messages == 2);
+    assert_string_equal(peer_take(b), "gen2 hello");
+    UNTIL(&st, a->messages == 2);
+    assert_int_equal(stage_logged(&st, "open 2 false"), 1);
+    assert_int_equal(stage_logged(&st, "open 2"), 1);
+    assert_int_equal(stage_logged(&st, "open 1 true"), 1);
+    stage_fini(&st);
+}
+
+static void who_comes_and_goes_while_it_is_down_was_never_there(void **state)
+{
+    (void)state;
+    struct stage st;
+    start(&st);
+    struct peer *a = peer_open(&st, "/");
+    struct peer *c = peer_open(&st, "/");
+    let_it_die(&st, a);
+    struct peer *b = peer_ask(&st, "/", "");
+    UNTIL(&st, b->status == 101);
+    peer_cut(b);
+    peer_cut(c);
+    UNTIL(&st, st.app->client_count == 1);
+    UNTIL(&st, a->messages == 2);
+    stage_pass(&st, 5);
+    assert_int_equal(stage_logged(&st, "open 3"), 0);
+    assert_int_equal(stage_logged(&st, "close"), 0);
+    stage_fini(&st);
+}
+
+/* Its handler waits in the generation before the one that dies. */
+static void who_goes_with_an_old_handler_is_heard_of_once_more(void **state)
+{
+    (void)state;
+    struct stage st;
+    start(&st);
+    struct peer *a = peer_open(&st, "/");
+    struct peer *b = peer_open(&st, "/");
+    peer_say(b, "wait");
+    stage_turns(&st, 3);
+    stage_write(&st, "main.lua", APP "-- two");
+    assert_int_equal(stage_reload(&st), 0);
+    let_it_die(&st, a);
+    peer_cut(b);
+    UNTIL(&st, stage_logged(&st, "close 2") == 1);
+    UNTIL(&st, st.app->client_count == 1);
+    assert_int_equal(st.app->live->generation, 3);
+    assert_int_equal(stage_logged(&st, "open 2 true"), 1);
+    stage_fini(&st);
+}
+
+static void an_app_can_be_closed_while_it_begins_anew(void **state)
+{
+    (void)state;
+    struct stage st;
+    start(&st);
+    struct peer *a = peer_open(&st, "/");
+    let_it_die(&st, a);
+    stage_fini(&st);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_comes_while_it_is_down_is_new_and_opened_once),
+        cmocka_unit_test(who_comes_and_goes_while_it_is_down_was_never_there),
+        cmocka_unit_test(who_goes_with_an_old_handler_is_heard_of_once_more),
+        cmocka_unit_test(an_app_can_be_closed_while_it_begins_anew),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#else
+
+/* Nobody dies where no C function can be stopped. */
+int main(void)
+{
+    return 0;
+}
+
+#endif
