@@ -11,6 +11,9 @@ target_compile_options(m_common INTERFACE -fno-strict-aliasing
     $<$<COMPILE_LANGUAGE:C>:${MOONWIRE_WARNINGS}>
     $<$<BOOL:${MOONWIRE_WERROR}>:-Werror>)
 
+if(MOONWIRE_HOLDS)
+    target_compile_definitions(m_common INTERFACE MOONWIRE_HOLDS=1)
+endif()
 if(MOONWIRE_TINY)
     target_compile_definitions(m_common INTERFACE MOONWIRE_TINY=1)
 endif()

@@ -130,6 +130,22 @@ const void *api_check_message(lua_State *L, int idx, bool is_binary,
     return p;
 }
 
+/* A long message, to one: as a broadcast, which can be stopped. */
+static int send_long(
+    lua_State *L, const struct client_ref *ref, const struct hub_message *msg)
+{
+    const struct hub_target to = {.ids = &ref->id, .id_count = 1};
+    uint32_t queued;
+    uint32_t dropped;
+
+    api_cast(state_from(L)->app, &to, msg, &queued, &dropped);
+    if (queued == 0) {
+        return api_fail(L, dropped != 0 ? ERR_FULL : ERR_CLOSED, NULL);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int client_send(lua_State *L)
 {
     static const char *const options[] = {"binary", "key", "compress"};
@@ -147,6 +163,10 @@ static int client_send(lua_State *L)
     }
     preempt_hold();
     struct client *cl = find_open(L, ref);
+    if (cl != NULL && hub_is_long(&cl->member, &msg)) {
+        preempt_release();
+        return send_long(L, ref, &msg);
+    }
     return push_outcome(
         L, cl == NULL ? ERR_CLOSED : hub_send(&cl->member, &msg));
 }
@@ -270,7 +290,7 @@ static size_t copy_rooms(const struct client *cl, char *out, size_t cap)
     }
     for (uint32_t i = 1; i < cl->member.room_count; i++) {
         size_t len;
-        const char *name = room_name(cl->member.rooms[i].room, &len);
+        const char *name = room_name(cl->member.rooms[i], &len);
         uint32_t len32 = (uint32_t)len;
         if (out != NULL && at + sizeof(len32) + len > cap) {
             break;

@@ -108,33 +108,60 @@ static void read_except(lua_State *L, int opts, struct hub_target *to)
 
 /* ---- snapshots of ids ---- */
 
-/* NULL: no such room, or everybody's. In a section. */
-static struct room *find_room(struct hub *h, const struct hub_name *name)
+/* In a section. Ids of the walk that has begun, behind the `at` that are
+ * there; returns how many there are then. */
+static size_t list_ids(struct hub *h, uint64_t *ids, size_t cap, size_t at)
 {
-    return name == NULL ? NULL : hub_room(h, name->p, name->len);
+    while (!hub_list_step(h, ids, cap, &at)) {
+        preempt_breathe();
+    }
+    hub_list_end(h);
+    return at;
 }
 
-/* In a section. Members of the room, everybody if it has no name. */
-static uint32_t copy_ids(
-    struct hub *h, const struct hub_name *name, uint64_t *ids, uint32_t cap)
+static size_t list_room(struct hub *h, const struct hub_name *room,
+    uint64_t *ids, size_t cap, size_t at)
 {
-    const struct room *r = find_room(h, name);
+    preempt_hold();
+    hub_list_room(h, room);
+    at = list_ids(h, ids, cap, at);
+    preempt_release();
+    return at;
+}
 
-    return name != NULL && r == NULL ? 0 : room_ids(h, r, ids, cap);
+static size_t list_user(struct hub *h, const struct hub_name *user,
+    uint64_t *ids, size_t cap, size_t at)
+{
+    preempt_hold();
+    hub_list_user(h, user);
+    at = list_ids(h, ids, cap, at);
+    preempt_release();
+    return at;
+}
+
+static size_t count_room(const struct hub *h, const struct hub_name *room)
+{
+    preempt_hold();
+    size_t n = hub_count_room(h, room);
+    preempt_release();
+    return n;
+}
+
+static size_t count_user(const struct hub *h, const struct hub_name *user)
+{
+    preempt_hold();
+    size_t n = hub_count_user(h, user);
+    preempt_release();
+    return n;
 }
 
 uint64_t *api_snapshot(lua_State *L, const struct hub_name *room, size_t *n)
 {
     struct hub *h = state_from(L)->app->hub;
-
-    preempt_hold();
-    uint32_t cap = copy_ids(h, room, NULL, 0);
-    preempt_release();
+    size_t cap = count_room(h, room);
     uint64_t *ids = scratch(L, cap, sizeof(*ids));
-    preempt_hold();
-    uint32_t there = copy_ids(h, room, ids, cap);
-    preempt_release();
-    *n = there < cap ? there : cap;
+
+    *n = list_room(h, room, ids, cap, 0);
     return ids;
 }
 
@@ -152,30 +179,17 @@ static uint64_t *collect(
     ASSERT(to->room_count == 0 || to->rooms != NULL, "names are there");
     ASSERT(to->user_count == 0 || to->users != NULL, "names are there");
     for (size_t i = 0; i < to->room_count; i++) {
-        preempt_hold();
-        cap += copy_ids(a->hub, &to->rooms[i], NULL, 0);
-        preempt_release();
+        cap += count_room(a->hub, &to->rooms[i]);
     }
     for (size_t i = 0; i < to->user_count; i++) {
-        preempt_hold();
-        cap += user_ids(a->hub, to->users[i].p, to->users[i].len, NULL, 0);
-        preempt_release();
+        cap += count_user(a->hub, &to->users[i]);
     }
     uint64_t *ids = scratch(L, cap, sizeof(*ids));
     for (size_t i = 0; i < to->room_count; i++) {
-        uint32_t room = (uint32_t)(cap - at);
-        preempt_hold();
-        uint32_t there = copy_ids(a->hub, &to->rooms[i], ids + at, room);
-        preempt_release();
-        at += there < room ? there : room;
+        at = list_room(a->hub, &to->rooms[i], ids, cap, at);
     }
     for (size_t i = 0; i < to->user_count; i++) {
-        uint32_t room = (uint32_t)(cap - at);
-        preempt_hold();
-        uint32_t there =
-            user_ids(a->hub, to->users[i].p, to->users[i].len, ids + at, room);
-        preempt_release();
-        at += there < room ? there : room;
+        at = list_user(a->hub, &to->users[i], ids, cap, at);
     }
     *n = at;
     return ids;
@@ -224,6 +238,18 @@ static void apply_where(
 
 /* ---- broadcast ---- */
 
+void api_cast(struct app *a, const struct hub_target *to,
+    const struct hub_message *msg, uint32_t *queued, uint32_t *dropped)
+{
+    preempt_hold();
+    hub_cast_begin(a->hub, to, msg);
+    while (!hub_cast_step(a->hub)) {
+        preempt_breathe();
+    }
+    hub_cast_end(a->hub, queued, dropped);
+    preempt_release();
+}
+
 int api_broadcast(lua_State *L, int message, int opts,
     const struct hub_message *parsed, struct hub_target *to)
 {
@@ -243,9 +269,7 @@ int api_broadcast(lua_State *L, int message, int opts,
         apply_where(L, opts, a, to);
         read_except(L, opts, to);
     }
-    preempt_hold();
-    hub_broadcast(a->hub, to, &msg, &queued, &dropped);
-    preempt_release();
+    api_cast(a, to, &msg, &queued, &dropped);
     lua_pushinteger(L, queued);
     lua_pushinteger(L, dropped);
     return 2;
@@ -343,16 +367,12 @@ static int clients_of(lua_State *L)
 
     api_refuse_loading(L, "clients.of");
     const char *user = api_check_string(L, 1, "user", LIMIT_USER_BYTES, &len);
-    preempt_hold();
-    uint32_t n = user_ids(s->app->hub, user, len, NULL, 0);
-    preempt_release();
-    uint64_t *ids = scratch(L, n, sizeof(*ids));
-    preempt_hold();
-    uint32_t there = user_ids(s->app->hub, user, len, ids, n);
-    preempt_release();
-    n = there < n ? there : n;
+    const struct hub_name name = {user, len};
+    size_t cap = count_user(s->app->hub, &name);
+    uint64_t *ids = scratch(L, cap, sizeof(*ids));
+    size_t n = list_user(s->app->hub, &name, ids, cap, 0);
     lua_createtable(L, (int)n, 0);
-    for (uint32_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         struct client *cl = api_client_of_id(s->app, ids[i]);
         if (cl != NULL) {
             api_push_client(L, s, cl);

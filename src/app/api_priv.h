@@ -94,6 +94,10 @@ void api_check_close(lua_State *L, int idx, uint16_t *code, const char **reason,
  * least opts), `to` with rooms and users set. Pushes queued, dropped. */
 int api_broadcast(lua_State *L, int message, int opts,
     const struct hub_message *parsed, struct hub_target *to);
+/* Sends the message, whatever its size and to however many; takes sections of
+ * its own. Does not raise. */
+void api_cast(struct app *a, const struct hub_target *to,
+    const struct hub_message *msg, uint32_t *queued, uint32_t *dropped);
 /* Pushes a userdata with the ids of the named room's members (NULL:
  * everybody). */
 uint64_t *api_snapshot(lua_State *L, const struct hub_name *room, size_t *n);

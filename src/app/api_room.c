@@ -163,13 +163,18 @@ static int room_tostring(lua_State *L)
  * table they are in may change; then one is listed twice, or left out. */
 static bool next_name(struct hub *h, uint32_t *at, char *out, size_t *len)
 {
-    preempt_hold();
-    struct room *r = hub_next_room(h, at);
-    if (r != NULL) {
-        const char *name = room_name(r, len);
-        memcpy(out, name, *len);
+    bool is_end = false;
+    const struct room *r = NULL;
+
+    while (r == NULL && !is_end) {
+        preempt_hold();
+        r = hub_next_room(h, at, &is_end);
+        if (r != NULL) {
+            const char *name = room_name(r, len);
+            memcpy(out, name, *len);
+        }
+        preempt_release();
     }
-    preempt_release();
     return r != NULL;
 }
 

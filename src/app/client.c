@@ -167,7 +167,7 @@ static void remember_rooms(struct client *cl)
 
     for (uint32_t i = 1; i < cl->member.room_count; i++) {
         size_t len;
-        (void)room_name(cl->member.rooms[i].room, &len);
+        (void)room_name(cl->member.rooms[i], &len);
         total += sizeof(uint32_t) + len;
     }
     if (total == 0) {
@@ -181,7 +181,7 @@ static void remember_rooms(struct client *cl)
     char *p = cl->left_rooms->names;
     for (uint32_t i = 1; i < cl->member.room_count; i++) {
         size_t len;
-        const char *name = room_name(cl->member.rooms[i].room, &len);
+        const char *name = room_name(cl->member.rooms[i], &len);
         uint32_t len32 = (uint32_t)len;
         memcpy(p, &len32, sizeof(len32));
         memcpy(p + sizeof(len32), name, len);

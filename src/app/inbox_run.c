@@ -118,6 +118,7 @@ static void note_result(struct app *a, struct state *s, int rc)
         sched_stopped_now(a->sched, &a->unit);
     } else if (rc == TASK_DEAD) {
         struct job *j = task_stopped_job(s->vm);
+        hub_walk_drop(a->hub); /* nobody goes on with it */
         restart_after_death(s, container_of(j, struct event, job));
     } else {
         state_do_chores(s);

@@ -293,6 +293,7 @@ static void drop_vm(struct state *s)
     api_time_stop(s);
     if (s->app->stopped == s) {
         s->app->stopped = NULL;
+        hub_walk_drop(s->app->hub);
     }
     if (vm != NULL) {
         vm_free(vm);

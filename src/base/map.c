@@ -8,7 +8,13 @@
  *
  * A quarter of the table is always free, so a probe ends. A removed entry
  * becomes free at once if the one behind it is, else a tombstone that the
- * next rehash sweeps. Tables never shrink. */
+ * next rehash sweeps. Tables never shrink.
+ *
+ * A rehash does not take place at once, for a large table would take
+ * milliseconds, which nobody may be kept waiting for: the old table stays
+ * beside the new one, each put moves a few entries over, and until they are
+ * all there a look-up asks both. Only puts move entries, so that removing
+ * while one iterates is safe. */
 #include "base/map.h"
 #include "base/digest.h"
 #include "base/err.h"
@@ -19,6 +25,9 @@
 #define FIRST_CAPACITY 8
 #define MAX_CAPACITY   (UINT32_C(1) << 31)
 #define DELETED        ((char *)-1)
+/* Looked at in the old table by each put. A new table takes an eighth of its
+ * capacity at least before the next one is due. */
+#define MOVE_AT_ONCE 32
 
 /* The secret: written once, before the first hash of any thread. */
 static uint64_t secret[2];
@@ -85,16 +94,12 @@ static bool is_live(const struct map_entry *e)
     return e->key != NULL && e->key != DELETED;
 }
 
-/* The live entry of this key, or NULL. */
-static struct map_entry *find(
-    const struct map *m, const char *key, size_t len, uint32_t hash)
+static struct map_entry *find_in(struct map_entry *entries, uint32_t capacity,
+    const char *key, size_t len, uint32_t hash)
 {
-    if (m->count == 0) {
-        return NULL;
-    }
-    uint32_t mask = m->capacity - 1;
+    uint32_t mask = capacity - 1;
     for (uint32_t i = hash & mask;; i = (i + 1) & mask) {
-        struct map_entry *e = &m->entries[i];
+        struct map_entry *e = &entries[i];
         if (e->key == NULL) {
             return NULL;
         }
@@ -105,26 +110,71 @@ static struct map_entry *find(
     }
 }
 
-/* Moves all live entries to a table of `capacity`, without the tombstones. */
-static int rehash(struct map *m, uint32_t capacity)
+/* The live entry of this key, or NULL. */
+static struct map_entry *find(
+    const struct map *m, const char *key, size_t len, uint32_t hash)
 {
-    size_t bytes = capacity * sizeof(struct map_entry);
-    struct map_entry *entries = quota_alloc(bytes);
+    if (m->count == 0) {
+        return NULL;
+    }
+    struct map_entry *e = find_in(m->entries, m->capacity, key, len, hash);
+    if (e == NULL && m->old != NULL) {
+        e = find_in(m->old, m->old_capacity, key, len, hash);
+    }
+    return e;
+}
+
+/* The place for a key that is not there. */
+static struct map_entry *find_free(const struct map *m, uint32_t hash)
+{
+    uint32_t mask = m->capacity - 1;
+    uint32_t i = hash & mask;
+    while (is_live(&m->entries[i])) {
+        i = (i + 1) & mask;
+    }
+    return &m->entries[i];
+}
+
+/* What lies in `old` below `end` goes over to the new table. */
+static void move_up_to(struct map *m, uint32_t end)
+{
+    for (; m->moved < end; m->moved++) {
+        struct map_entry *e = &m->old[m->moved];
+        if (is_live(e)) {
+            struct map_entry *to = find_free(m, e->hash);
+            if (to->key == DELETED) {
+                m->filled--; /* it has been counted twice */
+            }
+            *to = *e;
+            e->key = DELETED; /* chains pass through it */
+        }
+    }
+    if (m->moved == m->old_capacity) {
+        quota_free(m->old);
+        m->old = NULL;
+        m->old_capacity = 0;
+        m->moved = 0;
+    }
+}
+
+static void move_some(struct map *m)
+{
+    if (m->old != NULL) {
+        uint32_t left = m->old_capacity - m->moved;
+        move_up_to(m, m->moved + (left < MOVE_AT_ONCE ? left : MOVE_AT_ONCE));
+    }
+}
+
+/* A new table of `capacity`, with places for all that are in this one. */
+static int begin_rehash(struct map *m, uint32_t capacity)
+{
+    struct map_entry *entries = quota_zalloc(capacity * sizeof(*entries));
     if (entries == NULL) {
         return ERR_NOMEM;
     }
-    memset(entries, 0, bytes);
-    uint32_t mask = capacity - 1;
-    for (uint32_t i = 0; i < m->capacity; i++) {
-        if (is_live(&m->entries[i])) {
-            uint32_t to = m->entries[i].hash & mask;
-            while (entries[to].key != NULL) {
-                to = (to + 1) & mask;
-            }
-            entries[to] = m->entries[i];
-        }
-    }
-    quota_free(m->entries);
+    move_up_to(m, m->old_capacity); /* nothing is left, or should be */
+    m->old = m->entries;
+    m->old_capacity = m->capacity;
     m->entries = entries;
     m->capacity = capacity;
     m->filled = m->count;
@@ -138,12 +188,14 @@ static int make_room(struct map *m)
         return 0;
     }
     if (m->capacity == 0) {
-        return rehash(m, FIRST_CAPACITY);
+        return begin_rehash(m, FIRST_CAPACITY);
     }
     if (m->count < m->capacity / 2) {
-        return rehash(m, m->capacity); /* a third or more are tombstones */
+        /* A third or more are tombstones. */
+        return begin_rehash(m, m->capacity);
     }
-    return m->capacity < MAX_CAPACITY ? rehash(m, m->capacity * 2) : ERR_NOMEM;
+    return m->capacity < MAX_CAPACITY ? begin_rehash(m, m->capacity * 2)
+                                      : ERR_NOMEM;
 }
 
 void map_init(struct map *m)
@@ -152,14 +204,20 @@ void map_init(struct map *m)
     *m = (struct map){0};
 }
 
-void map_fini(struct map *m)
+static void free_table(struct map_entry *entries, uint32_t capacity)
 {
-    for (uint32_t i = 0; i < m->capacity; i++) {
-        if (is_live(&m->entries[i])) {
-            quota_free(m->entries[i].key);
+    for (uint32_t i = 0; i < capacity; i++) {
+        if (is_live(&entries[i])) {
+            quota_free(entries[i].key);
         }
     }
-    quota_free(m->entries);
+    quota_free(entries);
+}
+
+void map_fini(struct map *m)
+{
+    free_table(m->entries, m->capacity);
+    free_table(m->old, m->old_capacity);
     *m = (struct map){0};
 }
 
@@ -191,15 +249,12 @@ int map_put(struct map *m, const char *key, size_t len, void *value)
         memcpy(copy, key, len);
     }
     copy[len] = '\0';
-    uint32_t mask = m->capacity - 1;
-    uint32_t i = hash & mask;
-    while (is_live(&m->entries[i])) {
-        i = (i + 1) & mask;
-    }
-    if (m->entries[i].key == NULL) {
+    move_some(m);
+    e = find_free(m, hash);
+    if (e->key == NULL) {
         m->filled++;
     }
-    m->entries[i] = (struct map_entry){copy, (uint32_t)len, hash, value};
+    *e = (struct map_entry){copy, (uint32_t)len, hash, value};
     m->count++;
     return 0;
 }
@@ -211,12 +266,16 @@ void *map_remove(struct map *m, const char *key, size_t len)
         return NULL;
     }
     void *value = e->value;
-    uint32_t mask = m->capacity - 1;
-    uint32_t i = (uint32_t)(e - m->entries);
     quota_free(e->key);
     *e = (struct map_entry){.key = DELETED};
     m->count--;
+    if (e < m->entries || e >= m->entries + m->capacity) {
+        m->filled--; /* its place in the new table will not be needed */
+        return value;
+    }
     /* No chain passes through an entry whose next one is free. */
+    uint32_t mask = m->capacity - 1;
+    uint32_t i = (uint32_t)(e - m->entries);
     if (m->entries[(i + 1) & mask].key == NULL) {
         while (m->entries[i].key == DELETED) {
             m->entries[i].key = NULL;
@@ -227,13 +286,26 @@ void *map_remove(struct map *m, const char *key, size_t len)
     return value;
 }
 
-const struct map_entry *map_next(const struct map *m, uint32_t *at)
+uint32_t map_end(const struct map *m)
 {
-    while (*at < m->capacity) {
-        const struct map_entry *e = &m->entries[(*at)++];
+    return m->capacity + m->old_capacity;
+}
+
+const struct map_entry *map_look(
+    const struct map *m, uint32_t *at, uint32_t most)
+{
+    for (; most > 0 && *at < map_end(m); most--) {
+        uint32_t i = (*at)++;
+        const struct map_entry *e =
+            i < m->capacity ? &m->entries[i] : &m->old[i - m->capacity];
         if (is_live(e)) {
             return e;
         }
     }
     return NULL;
+}
+
+const struct map_entry *map_next(const struct map *m, uint32_t *at)
+{
+    return map_look(m, at, UINT32_MAX);
 }

@@ -16,7 +16,11 @@ struct map {
     struct map_entry *entries;
     uint32_t capacity; /* 0 or a power of two */
     uint32_t count;
-    uint32_t filled; /* with the deleted ones */
+    uint32_t filled; /* with the deleted ones, and places for those of `old` */
+    /* The table before this one, less what has moved over; NULL: none. */
+    struct map_entry *old;
+    uint32_t old_capacity;
+    uint32_t moved; /* entries below this have */
 };
 
 void map_init(struct map *m);
@@ -30,5 +34,10 @@ void *map_remove(struct map *m, const char *key, size_t len);
 /* Iterates in no order: start with *at = 0; NULL at the end. The map must not
  * change meanwhile, but for map_remove of the entry just returned. */
 const struct map_entry *map_next(const struct map *m, uint32_t *at);
+/* The same, but looks at no more than `most` places for one. NULL: not here;
+ * *at is map_end() when there are no more. */
+const struct map_entry *map_look(
+    const struct map *m, uint32_t *at, uint32_t most);
+uint32_t map_end(const struct map *m);
 
 #endif

@@ -92,6 +92,11 @@ void *quota_alloc(size_t size)
     return mem_is_to_fail() ? NULL : malloc(size != 0 ? size : 1);
 }
 
+void *quota_zalloc(size_t size)
+{
+    return mem_is_to_fail() ? NULL : calloc(1, size != 0 ? size : 1);
+}
+
 void *quota_realloc(void *p, size_t size)
 {
     return mem_is_to_fail() ? NULL : realloc(p, size != 0 ? size : 1);
@@ -126,5 +131,8 @@ void mem_keep_heap(void)
 #ifdef __GLIBC__
     (void)mallopt(M_TRIM_THRESHOLD, KEEP_HEAP_BYTES);
     (void)mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES);
+    /* Else thousands of small pieces that were freed one by one are joined in
+     * the midst of some later allocation: milliseconds. */
+    (void)mallopt(M_MXFAST, 0);
 #endif
 }

@@ -22,6 +22,7 @@ char *mem_strndup(const char *s, size_t len) NODISCARD;
 void mem_free(void *p);
 
 void *quota_alloc(size_t size) NODISCARD;
+void *quota_zalloc(size_t size) NODISCARD;
 void *quota_realloc(void *p, size_t size) NODISCARD;
 void quota_free(void *p);
 

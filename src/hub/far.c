@@ -15,6 +15,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "hub/hub_priv.h"
+#include "script/preempt.h"
 #include <string.h>
 
 #define FIRST_TARGETS 16u
@@ -76,113 +77,163 @@ bool far_collect(struct hub *h, const struct member *m)
     return true;
 }
 
+/* ---- lists, in steps ---- */
+
+/* So many targets are put into a list before it is asked whether a tick
+ * waits. */
+#ifdef MOONWIRE_TINY
+#    define PIECE 2u
+#else
+#    define PIECE 64u
+#endif
+
+static struct fanout_target *targets_of(const struct blob *list)
+{
+    return (struct fanout_target *)(void *)(uintptr_t)list->data;
+}
+
+static bool begin_list(struct hub *h, uint32_t count)
+{
+    struct walk *k = &h->walk;
+    if (k->list == NULL) {
+        k->list = blob_new(h->meter, count * sizeof(struct fanout_target));
+        k->filled = 0;
+    }
+    return k->list != NULL;
+}
+
+/* In the walk's list: all that are not hidden. */
+static bool list_part(struct hub *h, struct part *p)
+{
+    struct walk *k = &h->walk;
+    struct places s;
+    if (!begin_list(h, part_count(p) - p->hidden)) {
+        return true;
+    }
+    while (part_next(p, k->slot, &s)) {
+        uint32_t n = s.len < PIECE ? s.len : PIECE;
+        struct fanout_target *t = targets_of(k->list);
+        for (uint32_t i = 0; i < n; i++) {
+            if (i + PIECE / 2 < s.len) {
+                __builtin_prefetch(&s.members[i + PIECE / 2]->conn);
+            }
+            if ((s.slots[i] & ROOM_HIDDEN) == 0) {
+                t[k->filled++] = (struct fanout_target){
+                    s.slots[i], s.members[i]->conn.generation};
+            }
+        }
+        k->slot = (s.slots[n - 1] & ~ROOM_HIDDEN) + 1;
+        if (preempt_is_due()) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool far_make_list(struct hub *h, struct part *p)
+{
+    struct walk *k = &h->walk;
+    part_lend_list(p, true);
+    if (p->list == NULL && !list_part(h, p)) {
+        return false;
+    }
+    if (p->list == NULL) {
+        p->list = k->list; /* or there is no memory for it */
+        p->list_len = k->filled;
+        k->list = NULL;
+    }
+    return true;
+}
+
+bool far_list_collected(struct hub *h, uint32_t loop)
+{
+    const struct far_batch *b = &h->far[loop].batch;
+    struct walk *k = &h->walk;
+    if (b->count < 2 || !begin_list(h, b->count)) {
+        return true;
+    }
+    while (k->filled < b->count) {
+        uint32_t n = b->count - k->filled;
+        n = n < 16 * PIECE ? n : 16 * PIECE;
+        memcpy(targets_of(k->list) + k->filled, b->targets + k->filled,
+            n * sizeof(*b->targets));
+        k->filled += n;
+        if (preempt_is_due()) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- a room ---- */
-
-struct excepted {
-    struct hub *h;
-    const struct room *room;
-    bool is_incomplete; /* no memory to say who it is not for */
-};
-
-/* Those of other loops that are in the room, each once. */
-static uint32_t collect_excepted(struct member *m, void *arg)
-{
-    struct excepted *e = arg;
-    struct hub *h = e->h;
-    if (m->conn.loop == h->home || m->stamp == h->stamp ||
-        member_in(m, e->room) == NULL) {
-        return 0;
-    }
-    m->stamp = h->stamp;
-    if (!far_collect(h, m)) {
-        e->is_incomplete = true;
-    }
-    return 1;
-}
-
-/* How many of the part it is for, where the excepted are not all collected. */
-static uint32_t count_not_hidden(const struct part *p)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < p->len; i++) {
-        n += (p->slots[i] & ROOM_DEAD) == 0;
-    }
-    return n;
-}
 
 /* Returns whether it is on its way. */
 static bool post_part(struct hub *h, struct part *p, struct fanout f)
 {
     const struct far_batch *except = &far_loop_of(h, p->loop)->batch;
-    f.list = part_list(p, h->meter);
-    f.count = part_count(p);
+    f.list = p->list;
+    f.count = p->list_len;
     f.except = except->targets;
     f.except_count = except->count;
     if (f.list == NULL) {
-        count_dropped(h, f.count - f.except_count);
+        count_dropped(h, part_count(p) - p->hidden);
         return false;
     }
     return post(h, p->loop, &f) == 0;
 }
 
-void far_cast_room(struct hub *h, struct room *r, const struct fanout *f,
-    const struct hub_target *to, uint32_t *queued, uint32_t *dropped)
+void far_cast_part(struct hub *h, struct part *p, const struct fanout *f,
+    uint32_t *queued, uint32_t *dropped)
 {
-    struct excepted e = {.h = h, .room = r};
-    h->stamp++;
-    cast_each_excepted(h, to, collect_excepted, &e);
-    for (struct part *p = r->here.next; p != NULL; p = p->next) {
-        struct far_batch *except = &far_loop_of(h, p->loop)->batch;
-        uint32_t members = part_count(p) - except->count;
-        if (e.is_incomplete) {
-            members = count_not_hidden(p);
-            count_dropped(h, members);
-            *dropped += members;
-        } else if (members == 0) {
-            /* nobody there, or nobody it is for */
-        } else if (post_part(h, p, *f)) {
-            *queued += members;
-        } else {
-            *dropped += members;
-        }
-        except->count = 0;
+    uint32_t members = part_count(p) - p->hidden;
+    if (members > 0) {
+        *(post_part(h, p, *f) ? queued : dropped) += members;
+    }
+}
+
+void far_drop_part(struct hub *h, struct part *p, uint32_t *dropped)
+{
+    uint32_t members = part_count(p) - p->hidden;
+    count_dropped(h, members);
+    *dropped += members;
+}
+
+void far_forget_collected(struct hub *h)
+{
+    for (uint32_t i = 0; i < h->far_count; i++) {
+        h->far[i].batch.count = 0;
     }
 }
 
 /* ---- a union, or one ---- */
 
-/* The batch as a blob of its own, which the letter keeps. */
-static bool post_batch(struct hub *h, uint32_t loop, struct fanout f)
+uint32_t far_collected(const struct hub *h, uint32_t loop)
+{
+    return loop < h->far_count ? h->far[loop].batch.count : 0;
+}
+
+static bool post_collected(struct hub *h, uint32_t loop, struct fanout f)
 {
     const struct far_batch *b = &h->far[loop].batch;
-    size_t bytes = b->count * sizeof(*b->targets);
     if (b->count == 1) {
         f.to = b->targets[0];
-        return post(h, loop, &f) == 0;
-    }
-    f.list = blob_new(h->meter, bytes);
-    if (f.list == NULL) {
+    } else if (h->walk.list == NULL) {
         count_dropped(h, b->count);
         return false;
     }
+    f.list = h->walk.list; /* the letter takes its own reference */
     f.count = b->count;
-    memcpy(f.list->data, b->targets, bytes);
-    int rc = post(h, loop, &f);
-    blob_unref(f.list); /* the letter has its own reference */
-    return rc == 0;
+    return post(h, loop, &f) == 0;
 }
 
-void far_send_batch(
-    struct hub *h, const struct fanout *f, uint32_t *queued, uint32_t *dropped)
+void far_send_collected(struct hub *h, uint32_t loop, const struct fanout *f,
+    uint32_t *queued, uint32_t *dropped)
 {
-    for (uint32_t i = 0; i < h->far_count; i++) {
-        struct far_batch *b = &h->far[i].batch;
-        if (b->count == 0) {
-            continue;
-        }
-        *(post_batch(h, i, *f) ? queued : dropped) += b->count;
-        b->count = 0;
-    }
+    struct far_batch *b = &h->far[loop].batch;
+    *(post_collected(h, loop, *f) ? queued : dropped) += b->count;
+    b->count = 0;
+    blob_unref(h->walk.list);
+    h->walk.list = NULL;
 }
 
 int far_send(struct hub *h, const struct member *m, const struct fanout *f)

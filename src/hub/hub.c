@@ -24,6 +24,7 @@ struct hub *hub_new(const struct hub_config *config)
     map_init(&h->rooms);
     map_init(&h->users);
     tape_init(&h->scratch, true);
+    tape_init(&h->scratch_packed, true);
     room_init(&h->everybody, "", 0, h->home);
     return h;
 }
@@ -31,10 +32,12 @@ struct hub *hub_new(const struct hub_config *config)
 void hub_free(struct hub *h)
 {
     ASSERT(hub_count(h) == 0, "a hub outlives its members");
+    ASSERT(!h->walk.is_on, "a walk ends, or is dropped");
     room_fini(&h->everybody);
     far_fini(h);
     hub_clear_rules(h);
     tape_fini(&h->scratch);
+    tape_fini(&h->scratch_packed);
     map_fini(&h->users);
     map_fini(&h->rooms);
     ids_fini(&h->ids);
@@ -70,18 +73,21 @@ int hub_enter(struct hub *h, struct member *m, uint64_t id, struct conn_id conn,
     }
     int rc = ids_reserve(&h->ids);
     if (rc == 0) {
-        rc = room_reserve(&h->everybody, conn.loop);
+        rc = room_reserve(&h->everybody, &conn);
     }
     if (rc != 0) {
         user_drop_if_unused(h, u);
         return rc;
     }
     *m = (struct member){.hub = h, .conn = conn, .id = id};
+    if (h->walk.is_on) {
+        m->stamp = h->stamp; /* it is not about us */
+    }
     m->rooms = &m->first;
     m->room_count = 1;
     m->room_cap = 1;
-    m->first.room = &h->everybody;
-    m->first.index = room_add(&h->everybody, m);
+    m->first = &h->everybody;
+    room_add(&h->everybody, m);
     list_init(&m->user_node);
     if (u != NULL) {
         user_add(u, m);

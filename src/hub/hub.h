@@ -22,25 +22,25 @@
 struct hub;
 struct room;
 
-struct membership {
-    struct room *room;
-    uint32_t index; /* our place in the room's arrays */
+struct hub_name {
+    const char *p;
+    size_t len;
 };
 
 struct member {
     struct hub *hub; /* NULL: not in a hub */
     struct conn_id conn;
-    uint8_t pack_bits;        /* window of the compression agreed on; 0: none */
-    bool has_pack_context;    /* it keeps one of its own */
-    uint64_t id;              /* the client's number */
-    struct membership *rooms; /* [0] is the room of everybody */
+    uint8_t pack_bits;     /* window of the compression agreed on; 0: none */
+    bool has_pack_context; /* it keeps one of its own */
+    uint64_t id;           /* the client's number */
+    struct room **rooms;   /* [0] is the room of everybody */
     uint32_t room_count;
     uint32_t room_cap;
-    struct membership first; /* where `rooms` points while one is enough, so
+    struct room *first;      /* where `rooms` points while one is enough, so
                                 a member must not move in memory */
     struct user_entry *user; /* NULL: anonymous */
     struct list user_node;
-    uint64_t stamp; /* of the last broadcast that addressed us */
+    uint64_t stamp; /* of the last walk that is done with us */
 };
 
 struct hub_config {
@@ -89,15 +89,12 @@ bool hub_is_in(const struct member *m, const char *room, size_t len);
 struct room *hub_room(struct hub *h, const char *name, size_t len);
 uint32_t room_count(const struct room *r);
 const char *room_name(const struct room *r, size_t *len);
-/* The rooms in no order; *at starts at 0. */
-struct room *hub_next_room(struct hub *h, uint32_t *at);
-/* Copies at most `cap` members' ids, in order; returns how many there are.
- * `r` NULL: everybody. */
-uint32_t room_ids(
-    const struct hub *h, const struct room *r, uint64_t *ids, uint32_t cap);
-/* The same for a user's clients. */
-uint32_t user_ids(
-    struct hub *h, const char *user, size_t len, uint64_t *ids, uint32_t cap);
+/* The rooms in no order; *at starts at 0. NULL: none was met so far, or, with
+ * *is_end, there are no more. */
+struct room *hub_next_room(struct hub *h, uint32_t *at, bool *is_end);
+/* How many members a room has (NULL: everybody), or clients a user. */
+uint32_t hub_count_room(const struct hub *h, const struct hub_name *room);
+uint32_t hub_count_user(const struct hub *h, const struct hub_name *user);
 
 /* Rules by room name; a pattern ends in "*" or is the name itself; the first
  * that matches holds for a room when it is made. 0, ERR_QUOTA (too many
@@ -124,18 +121,10 @@ struct hub_message {
     enum hub_compress compress;
 };
 
-/* To one client. 0, ERR_CLOSED, ERR_FULL. */
-int hub_send(struct member *m, const struct hub_message *msg) NODISCARD;
-
-struct hub_name {
-    const char *p;
-    size_t len;
-};
-
 struct hub_target {
     /* Nothing set: everybody. Rooms and users add up; unknown ones are
-     * empty. `ids`, if not NULL, is the list itself (room_ids() with a
-     * filter) and rooms and users are not looked at. */
+     * empty. `ids`, if not NULL, is the list itself (that of a room with
+     * a filter) and rooms and users are not looked at. */
     const struct hub_name *rooms;
     size_t room_count;
     const struct hub_name *users;
@@ -148,8 +137,48 @@ struct hub_target {
     size_t except_user_count;
 };
 
-/* Encoded once, queued for every member addressed. */
-void hub_broadcast(struct hub *h, const struct hub_target *to,
-    const struct hub_message *msg, uint32_t *queued, uint32_t *dropped);
+/* More than may be done in one go for this member: to be sent to him as a
+ * broadcast to one. */
+bool hub_is_long(const struct member *m, const struct hub_message *msg);
+/* To one client. 0, ERR_CLOSED, ERR_FULL. */
+int hub_send(struct member *m, const struct hub_message *msg) NODISCARD;
+
+/* ---- walks ----
+ *
+ * What may concern a hundred thousand members is done in steps, since a section
+ * must be short (script/preempt.h). A step ends when a tick waits, so most
+ * walks are done in one:
+ *
+ *   hub_cast_begin(h, &to, &msg);
+ *   while (!hub_cast_step(h)) {
+ *       preempt_breathe();
+ *   }
+ *   hub_cast_end(h, &queued, &dropped);
+ *
+ * Between two steps members may leave, and others enter; the walk is about
+ * those who were there as it began, less those who have left. There is one walk
+ * of a hub at a time, and nothing else is sent by way of it meanwhile: so each
+ * of them gets everything in one order. */
+
+/* Encoded once, queued for every member addressed. The target, the message and
+ * all that they point to are lent until the end. */
+void hub_cast_begin(
+    struct hub *h, const struct hub_target *to, const struct hub_message *msg);
+/* True: it is done. */
+bool hub_cast_step(struct hub *h) NODISCARD;
+void hub_cast_end(struct hub *h, uint32_t *queued, uint32_t *dropped);
+
+/* The ids of a room's members (NULL: everybody), in order, or of a user's
+ * clients. */
+void hub_list_room(struct hub *h, const struct hub_name *room);
+void hub_list_user(struct hub *h, const struct hub_name *user);
+/* Puts more of them behind the *n that are in `ids`, which has room for `cap`.
+ * True: these are all, or all that fit. */
+bool hub_list_step(
+    struct hub *h, uint64_t *ids, size_t cap, size_t *n) NODISCARD;
+void hub_list_end(struct hub *h);
+
+/* Who walked will not go on: nothing of it is left. Harmless if nobody did. */
+void hub_walk_drop(struct hub *h);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "hub/hub.h"
 #include "net/fanout.h"
+#include "net/pack.h"
 #include "net/tape.h"
 
 /* id -> member. See ids.c. */
@@ -13,26 +14,44 @@ struct ids {
     uint32_t count;
 };
 
-/* Set in room.slots for a place that a walk passes over: its member has left,
- * or is excepted from the broadcast under way. The number of the slot stays
- * readable below it, so that places can still be searched. */
-#define ROOM_DEAD 0x80000000u
+/* Set in a place that a walk passes over: its member is excepted from the
+ * broadcast under way, or has joined since it began. */
+#define ROOM_HIDDEN 0x80000000u
 
-/* The members of a room that live on one loop. Their places are two parallel
- * arrays (one allocation): a walk needs nothing but the slots. See part.c for
- * their order. */
+/* Some of a part's members, their slots ascending. */
+struct row {
+    struct member **members;
+    uint32_t *slots; /* of each; behind `members`, in the same allocation */
+    uint32_t low;    /* no slot in here is below; 0 for the first row */
+    uint32_t len;
+    uint32_t cap;
+    uint32_t hidden;
+};
+
+/* The members of a room that live on one loop. See part.c. */
 struct part {
     struct room *room; /* it is part of this one, which owns it */
     struct part *next; /* of the same room, for another loop */
     struct blob *list; /* ref; the places as letters carry them; NULL: to be
                           made for the next broadcast */
-    uint32_t *slots;
-    struct member **members; /* NULL: dead */
+    uint32_t list_len; /* targets in it */
+    struct row *rows;  /* never none */
+    struct row first;  /* where `rows` points while one is enough, so a part
+                          must not move in memory */
+    uint32_t row_count;
+    uint32_t row_cap;
     uint32_t loop;
-    uint32_t len; /* places used, dead ones among them */
-    uint32_t cap;
-    uint32_t dead;
-    uint32_t sorted; /* places [0, sorted) are in ascending slot order */
+    uint32_t count;     /* members */
+    uint32_t hidden;    /* of them */
+    bool is_list_lent;  /* a walk makes it or uses it ... */
+    bool is_list_stale; /* ... and it is not true any more */
+};
+
+/* A stretch of places, as a walk sees them. */
+struct places {
+    const uint32_t *slots;
+    struct member *const *members;
+    uint32_t len;
 };
 
 struct room {
@@ -71,6 +90,70 @@ struct far_loop {
     struct far_batch batch;
 };
 
+/* Where a walk is, so that it can go on after anything. See walk.c. */
+struct walk {
+    bool is_on;
+    bool is_cast;            /* else it lists ids */
+    bool hides;              /* who joins `room` is hidden in it */
+    struct room *room;       /* held: it does not end; NULL: none */
+    struct part *part;       /* of that room */
+    uint32_t slot;           /* the next one in it, if there is such a place */
+    struct user_entry *user; /* NULL: none, or it has no clients any more */
+    struct list *next;       /* of user->members */
+    size_t at;               /* in a list of names or ids */
+    struct blob *list;       /* ref; being filled; NULL: none */
+    uint32_t filled;
+};
+
+/* A frame that is being encoded, a piece at a time if it is long. */
+struct scribe {
+    struct range range; /* ref; no blob: not begun, or refused */
+    const uint8_t *from;
+    size_t left;
+};
+
+enum cast_phase {
+    CAST_DONE,
+    /* a room, or everybody */
+    CAST_LISTS,
+    CAST_HIDE_IDS,
+    CAST_HIDE_USERS,
+    CAST_ENCODE,
+    CAST_LETTERS,
+    CAST_ROOM,
+    CAST_SHOW,
+    /* a union */
+    CAST_SKIP_IDS,
+    CAST_SKIP_USERS,
+    CAST_ROOMS,
+    CAST_USERS,
+    CAST_IDS,
+    CAST_COLLECTED
+};
+
+enum cast_frame { FRAME_NOT_BEGUN, FRAME_PLAIN, FRAME_READY };
+
+/* The broadcast under way. What `to` and `msg` point to is lent by whoever
+ * makes the steps, and is not looked at by anybody else. */
+struct cast {
+    struct hub_target to;
+    struct hub_message msg;
+    enum cast_phase phase;
+    struct tape *tape;
+    struct tape *packed; /* for the compressed form of it */
+    enum cast_frame frame;
+    struct scribe scribe;
+    struct parcel parcel;
+    bool is_refused;           /* the app's meter said no */
+    bool is_incomplete;        /* no memory to say who it is not for */
+    enum outbox_policy policy; /* of what is collected for other loops */
+    bool has_far;              /* something is */
+    uint32_t far_at;           /* loops that have got it */
+    uint32_t addressed;        /* of a room */
+    uint32_t queued;
+    uint32_t dropped;
+};
+
 struct hub {
     struct net *net;      /* borrowed: outlives every hub */
     uint32_t home;        /* its loop's index */
@@ -80,18 +163,21 @@ struct hub {
     enum outbox_policy policy;
     uint32_t rooms_max;
     uint32_t rooms_per_client;
-    bool is_walking; /* membership rests until the walk is over */
+    bool is_walking; /* in a step: membership rests until it is over */
     struct ids ids;
     struct map rooms; /* name -> struct room, everybody left out */
     struct map users; /* name -> struct user_entry */
     struct room everybody;
-    struct tape scratch; /* direct sends */
-    struct rule *rules;  /* in the order of defining */
+    struct tape scratch;        /* direct sends */
+    struct tape scratch_packed; /* compressed, of those that were long */
+    struct rule *rules;         /* in the order of defining */
     uint32_t rule_count;
     uint32_t compress_bytes; /* the least that is compressed by itself */
     struct pack_settings compress;
     uint32_t far_packed; /* members on other loops that take compressed ones */
-    uint64_t stamp;      /* of the latest broadcast that dedupes by stamps */
+    uint64_t stamp;      /* of the latest walk */
+    struct walk walk;
+    struct cast cast;
 };
 
 /* ids.c */
@@ -118,19 +204,21 @@ struct room_rule rules_match(const struct hub *h, const char *name, size_t len);
 void part_init(struct part *p, struct room *r, uint32_t loop);
 void part_fini(struct part *p);
 uint32_t part_count(const struct part *p);
-/* Room for one more: part_add() cannot fail then. 0 or ERR_NOMEM. */
-int part_reserve(struct part *p) NODISCARD;
-/* Returns the member's index. */
-uint32_t part_add(struct part *p, struct member *m);
-void part_remove(struct part *p, uint32_t index);
-/* Called before a walk, and before anybody is hidden from it: drops dead places
- * and restores the order where either has become worth its cost. */
-void part_tidy(struct part *p);
-/* Copies at most `cap` members' ids, in order; returns how many. */
-uint32_t part_ids(const struct part *p, uint64_t *ids, uint32_t cap);
-/* The members as net/fanout has them, part_count() of them; lent until the part
- * changes. NULL: the meter says no, or there is no memory. */
-struct blob *part_list(struct part *p, struct meter *meter) NODISCARD;
+/* Room for one more in this slot: part_add() cannot fail then. 0 or
+ * ERR_NOMEM. */
+int part_reserve(struct part *p, uint32_t slot) NODISCARD;
+void part_add(struct part *p, struct member *m, bool is_hidden);
+void part_remove(struct part *p, uint32_t slot);
+/* The first places from this slot on, hidden ones among them; lent until the
+ * part changes. False: there are none. */
+bool part_next(const struct part *p, uint32_t from, struct places *out);
+/* True if it was not hidden. The slot has a place. */
+bool part_hide(struct part *p, uint32_t slot);
+/* Shows some of the hidden from *from on, at first 0; nobody may be hidden
+ * meanwhile. True: there are more. */
+bool part_show_some(struct part *p, uint32_t *from);
+/* While it is lent, a list that is not true any more is kept. */
+void part_lend_list(struct part *p, bool is_lent);
 
 /* room.c */
 void room_init(struct room *r, const char *name, size_t len, uint32_t home);
@@ -141,37 +229,72 @@ struct room *room_new(const char *name, size_t len, uint32_t home,
 void room_free(struct room *r);
 /* The part for members of that loop; NULL: there never was one. */
 struct part *room_part(struct room *r, uint32_t loop);
-/* Room for one more from that loop: room_add() cannot fail then. 0 or
+/* Room for one more with this connection: room_add() cannot fail then. 0 or
  * ERR_NOMEM. */
-int room_reserve(struct room *r, uint32_t loop) NODISCARD;
-/* Returns the member's index in its part. */
-uint32_t room_add(struct room *r, struct member *m);
-void room_remove(struct room *r, const struct member *m, uint32_t index);
+int room_reserve(struct room *r, const struct conn_id *conn) NODISCARD;
+void room_add(struct room *r, struct member *m);
+void room_remove(struct room *r, const struct member *m);
 
 /* far.c */
 void far_fini(struct hub *h);
-/* One letter for each other loop that has members of `r` which are not hidden;
- * adds to *queued and *dropped. */
-void far_cast_room(struct hub *h, struct room *r, const struct fanout *f,
-    const struct hub_target *to, uint32_t *queued, uint32_t *dropped);
-/* Notes a member for far_send_batch(). False: there is no memory for it. */
+/* A letter with the part's list to the loop of its members that are not hidden;
+ * the hidden ones have been collected as excepted. Adds to *queued and
+ * *dropped. */
+void far_cast_part(struct hub *h, struct part *p, const struct fanout *f,
+    uint32_t *queued, uint32_t *dropped);
+/* It could not be said who is excepted: dropped for the others. */
+void far_drop_part(struct hub *h, struct part *p, uint32_t *dropped);
+/* Forgets who was collected. */
+void far_forget_collected(struct hub *h);
+/* Notes a member for a letter. False: there is no memory for it. */
 bool far_collect(struct hub *h, const struct member *m) NODISCARD;
-/* One letter for each loop that members were collected for. */
-void far_send_batch(
-    struct hub *h, const struct fanout *f, uint32_t *queued, uint32_t *dropped);
+/* A letter to the loop `loop` for those that were collected there, with the
+ * walk's list if there are several. */
+uint32_t far_collected(const struct hub *h, uint32_t loop);
+void far_send_collected(struct hub *h, uint32_t loop, const struct fanout *f,
+    uint32_t *queued, uint32_t *dropped);
 /* To one member. 0 or ERR_FULL. */
 int far_send(
     struct hub *h, const struct member *m, const struct fanout *f) NODISCARD;
+/* In steps. True: the list that letters to the part carry is made and lent, or
+ * cannot be; it has those in it who were not hidden. */
+bool far_make_list(struct hub *h, struct part *p) NODISCARD;
+/* The walk's list, of those who were collected. */
+bool far_list_collected(struct hub *h, uint32_t loop) NODISCARD;
+
+/* walk.c */
+void walk_begin(struct hub *h);
+void walk_end(struct hub *h);
+/* From its first place on; `hides`: without those who join from now on. */
+void walk_enter_room(struct hub *h, struct room *r, bool hides);
+void walk_leave_room(struct hub *h);
+/* NULL: nobody by that name. */
+void walk_enter_user(struct hub *h, const struct hub_name *name);
+/* The user's client that is next; NULL: no more. */
+struct member *walk_client(struct hub *h);
+void walk_pass_client(struct hub *h);
+/* A member, or an entry, is about to go. */
+void walk_forget_member(struct hub *h, const struct member *m);
+void walk_forget_user(struct hub *h, const struct user_entry *u);
+/* Does a newcomer of this room have to be hidden? */
+bool walk_hides(const struct hub *h, const struct room *r);
+
+/* encode.c */
+bool encode_is_packed(const struct hub *h, const struct hub_message *msg);
+bool encode_is_long(const struct hub_message *msg);
+/* In steps, for the cast under way. True: its parcel is ready, or refused. */
+bool encode_message(struct hub *h) NODISCARD;
+/* For other loops: with the compressed form, made once and here, if anybody
+ * over there may want it. In steps. True: it is ready. */
+bool encode_fanout(
+    struct hub *h, enum outbox_policy policy, struct fanout *f) NODISCARD;
 
 /* cast.c */
-/* Calls fn for each member that is excepted, for some perhaps twice; returns
- * the sum of what it says. */
-uint32_t cast_each_excepted(struct hub *h, const struct hub_target *to,
-    uint32_t (*fn)(struct member *m, void *arg), void *arg);
+void cast_drop(struct hub *h);
 
 /* member.c */
-/* The member's place in `r`, or NULL. */
-struct membership *member_in(const struct member *m, const struct room *r);
+bool member_is_in(const struct member *m, const struct room *r);
 void member_leave_all(struct hub *h, struct member *m);
+void member_end_room_if_empty(struct hub *h, struct room *r);
 
 #endif

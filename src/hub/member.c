@@ -16,14 +16,17 @@
 #include "base/mem.h"
 #include <string.h>
 
-struct membership *member_in(const struct member *m, const struct room *r)
+/* Places in the table of rooms, most of which may be empty. */
+#define LOOK_AT_ONCE 512u
+
+bool member_is_in(const struct member *m, const struct room *r)
 {
     for (uint32_t i = 0; i < m->room_count; i++) {
-        if (m->rooms[i].room == r) {
-            return &m->rooms[i];
+        if (m->rooms[i] == r) {
+            return true;
         }
     }
-    return NULL;
+    return false;
 }
 
 struct room *hub_room(struct hub *h, const char *name, size_t len)
@@ -31,9 +34,10 @@ struct room *hub_room(struct hub *h, const char *name, size_t len)
     return map_get(&h->rooms, name, len);
 }
 
-struct room *hub_next_room(struct hub *h, uint32_t *at)
+struct room *hub_next_room(struct hub *h, uint32_t *at, bool *is_end)
 {
-    const struct map_entry *e = map_next(&h->rooms, at);
+    const struct map_entry *e = map_look(&h->rooms, at, LOOK_AT_ONCE);
+    *is_end = e == NULL && *at >= map_end(&h->rooms);
     return e == NULL ? NULL : e->value;
 }
 
@@ -43,7 +47,7 @@ bool hub_is_in(const struct member *m, const char *room, size_t len)
         return false;
     }
     struct room *r = hub_room(m->hub, room, len);
-    return r != NULL && member_in(m, r) != NULL;
+    return r != NULL && member_is_in(m, r);
 }
 
 /* Room for one more membership. */
@@ -54,8 +58,8 @@ static int reserve_membership(struct member *m)
     }
     uint32_t cap = m->room_cap < 4 ? 4 : m->room_cap * 2;
     bool is_inline = m->rooms == &m->first;
-    struct membership *rooms =
-        quota_realloc(is_inline ? NULL : m->rooms, cap * sizeof(*rooms));
+    struct room **rooms =
+        quota_realloc(is_inline ? NULL : m->rooms, cap * sizeof(struct room *));
     if (rooms == NULL) {
         return ERR_NOMEM;
     }
@@ -80,14 +84,14 @@ static void release_memberships(struct member *m)
 
 /* A room that nobody is in yet, with a place for one. */
 static int begin_room(struct hub *h, const char *name, size_t len,
-    uint32_t loop, struct room **out)
+    const struct conn_id *conn, struct room **out)
 {
     struct room_rule rule = rules_match(h, name, len);
     struct room *r = room_new(name, len, h->home, &rule);
     if (r == NULL) {
         return ERR_NOMEM;
     }
-    int rc = room_reserve(r, loop);
+    int rc = room_reserve(r, conn);
     if (rc == 0) {
         rc = map_put(&h->rooms, name, len, r);
     }
@@ -99,9 +103,9 @@ static int begin_room(struct hub *h, const char *name, size_t len,
     return 0;
 }
 
-static void end_room_if_empty(struct hub *h, struct room *r)
+void member_end_room_if_empty(struct hub *h, struct room *r)
 {
-    if (room_count(r) > 0 || r == &h->everybody) {
+    if (room_count(r) > 0 || r == &h->everybody || r == h->walk.room) {
         return;
     }
     map_remove(&h->rooms, r->name, r->name_len);
@@ -130,7 +134,7 @@ int hub_join(struct member *m, const char *room, size_t len)
     }
     ASSERT(!h->is_walking, "membership rests during a walk");
     struct room *r = hub_room(h, room, len);
-    if (r != NULL && member_in(m, r) != NULL) {
+    if (r != NULL && member_is_in(m, r)) {
         return 0;
     }
     int rc = judge_join(h, m, r);
@@ -138,9 +142,8 @@ int hub_join(struct member *m, const char *room, size_t len)
         rc = reserve_membership(m);
     }
     if (rc == 0) {
-        uint32_t loop = m->conn.loop;
-        rc = r == NULL ? begin_room(h, room, len, loop, &r)
-                       : room_reserve(r, loop);
+        rc = r == NULL ? begin_room(h, room, len, &m->conn, &r)
+                       : room_reserve(r, &m->conn);
     }
     if (rc != 0) {
         if (m->room_count == 1) {
@@ -148,8 +151,8 @@ int hub_join(struct member *m, const char *room, size_t len)
         }
         return rc;
     }
-    uint32_t index = room_add(r, m);
-    m->rooms[m->room_count++] = (struct membership){r, index};
+    room_add(r, m);
+    m->rooms[m->room_count++] = r;
     return 0;
 }
 
@@ -161,27 +164,30 @@ bool hub_part(struct member *m, const char *room, size_t len)
     }
     ASSERT(!h->is_walking, "membership rests during a walk");
     struct room *r = hub_room(h, room, len);
-    struct membership *place = r == NULL ? NULL : member_in(m, r);
-    if (place == NULL) {
+    uint32_t i = 0;
+    while (r != NULL && i < m->room_count && m->rooms[i] != r) {
+        i++;
+    }
+    if (r == NULL || i == m->room_count) {
         return false;
     }
-    room_remove(r, m, place->index);
-    size_t behind = (size_t)(m->rooms + m->room_count - (place + 1));
-    memmove(place, place + 1, behind * sizeof(*place));
+    room_remove(r, m);
+    size_t behind = m->room_count - (i + 1);
+    memmove(m->rooms + i, m->rooms + i + 1, behind * sizeof(struct room *));
     m->room_count--;
     if (m->room_count == 1) {
         release_memberships(m);
     }
-    end_room_if_empty(h, r);
+    member_end_room_if_empty(h, r);
     return true;
 }
 
 void member_leave_all(struct hub *h, struct member *m)
 {
     while (m->room_count > 0) {
-        struct membership *last = &m->rooms[--m->room_count];
-        room_remove(last->room, m, last->index);
-        end_room_if_empty(h, last->room);
+        struct room *last = m->rooms[--m->room_count];
+        room_remove(last, m);
+        member_end_room_if_empty(h, last);
     }
     release_memberships(m);
 }

@@ -80,40 +80,28 @@ struct part *room_part(struct room *r, uint32_t loop)
     return p;
 }
 
-int room_reserve(struct room *r, uint32_t loop)
+int room_reserve(struct room *r, const struct conn_id *conn)
 {
-    struct part *p = room_part(r, loop);
+    struct part *p = room_part(r, conn->loop);
     if (p == NULL) {
         p = quota_alloc(sizeof(*p));
         if (p == NULL) {
             return ERR_NOMEM;
         }
-        part_init(p, r, loop);
+        part_init(p, r, conn->loop);
         p->next = r->here.next;
         r->here.next = p;
     }
-    return part_reserve(p);
+    return part_reserve(p, conn->slot);
 }
 
-uint32_t room_add(struct room *r, struct member *m)
+void room_add(struct room *r, struct member *m)
 {
-    return part_add(room_part(r, m->conn.loop), m);
+    bool is_hidden = walk_hides(m->hub, r);
+    part_add(room_part(r, m->conn.loop), m, is_hidden);
 }
 
-void room_remove(struct room *r, const struct member *m, uint32_t index)
+void room_remove(struct room *r, const struct member *m)
 {
-    part_remove(room_part(r, m->conn.loop), index);
-}
-
-uint32_t room_ids(
-    const struct hub *h, const struct room *r, uint64_t *ids, uint32_t cap)
-{
-    if (r == NULL) {
-        r = &h->everybody;
-    }
-    uint32_t n = 0;
-    for (const struct part *p = &r->here; p != NULL && n < cap; p = p->next) {
-        n += part_ids(p, ids + n, cap - n);
-    }
-    return room_count(r);
+    part_remove(room_part(r, m->conn.loop), m->conn.slot);
 }

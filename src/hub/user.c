@@ -1,7 +1,7 @@
 /* user.c -- which clients a user has, in the order in which they came.
  *
  * An entry lives while the user has a client in the hub; hub.c enters and
- * leaves, cast.c walks. Names are copied twice, here and as the map's key:
+ * leaves, walk.c walks. Names are copied twice, here and as the map's key:
  * member_user() must answer without the map. */
 #include "hub/hub_priv.h"
 
@@ -44,6 +44,7 @@ void user_add(struct user_entry *u, struct member *m)
 
 void user_remove(struct user_entry *u, struct member *m)
 {
+    walk_forget_member(m->hub, m);
     list_remove(&m->user_node);
     u->count--;
     m->user = NULL;
@@ -54,6 +55,7 @@ void user_drop_if_unused(struct hub *h, struct user_entry *u)
     if (u == NULL || u->count > 0) {
         return;
     }
+    walk_forget_user(h, u);
     map_remove(&h->users, u->name, u->name_len);
     quota_free(u);
 }
@@ -66,21 +68,4 @@ const char *member_user(const struct member *m, size_t *len)
     }
     *len = m->user->name_len;
     return m->user->name;
-}
-
-uint32_t user_ids(
-    struct hub *h, const char *user, size_t len, uint64_t *ids, uint32_t cap)
-{
-    struct user_entry *u = user_find(h, user, len);
-    if (u == NULL) {
-        return 0;
-    }
-    uint32_t n = 0;
-    list_each (it, &u->members) {
-        if (n == cap) {
-            break;
-        }
-        ids[n++] = container_of(it, struct member, user_node)->id;
-    }
-    return u->count;
 }

@@ -11,6 +11,9 @@
  * begins anew with it. A client that keeps up gets all that a context can
  * give, one that lags gets messages that stand alone, which may be dropped.
  *
+ * While a form is made for a client (a little at a time, net/pack.c) nothing
+ * else is sent to it, so what was decided as it began is true at its end.
+ *
  * Laws: I1, I2 (no policy is weaker for a client that compresses). */
 #include "base/mem.h"
 #include "net/conn_priv.h"
@@ -93,8 +96,16 @@ void conn_pack_cut(struct conn *c)
     }
 }
 
-/* The message alone for this client; *out is a new blob. */
-static bool pack_own(struct conn *c, const struct parcel *p, struct range *out)
+void conn_pack_forget(struct conn *c)
+{
+    struct conn_pack *own = own_pack(c);
+    if (own != NULL && own->out != NULL) {
+        deflater_forget(own->out);
+    }
+}
+
+/* False: no memory. */
+static bool begin_own(struct conn *c, struct parcel *p)
 {
     struct conn_pack *own = own_pack(c);
     if (own->out == NULL) {
@@ -106,34 +117,41 @@ static bool pack_own(struct conn *c, const struct parcel *p, struct range *out)
     bool is_clear = conn_lane(c)->blob == NULL && c->outbox == NULL;
     bool keeps = is_clear && !own->is_cut;
     own->is_cut = false;
-    struct buf b;
-    buf_init(&b, 2 * p->message.len + 64);
-    bool is_packed = deflater_run(own->out, p->how.level, keeps,
-                         p->message.data, p->message.len, &b) == 0;
-    if (is_packed && !keeps && b.len >= p->message.len) {
-        /* Goes out plain, and so is no part of the context. */
-        deflater_forget(own->out);
-        is_packed = false;
-    }
-    size_t head = frame_header_bytes(b.len);
-    struct blob *blob = is_packed ? blob_new(p->meter, head + b.len) : NULL;
-    if (blob != NULL) {
-        frame_encode(blob->data, p->message.op, true, true, b.len);
-        memcpy(blob->data + head, b.p, b.len);
-        *out = (struct range){blob, 0, (uint32_t)(head + b.len), 1};
-        metric_add(c->net->metrics, METRIC_DEFLATED, 1);
-        if (b.len < p->message.len) {
-            metric_add(
-                c->net->metrics, METRIC_DEFLATE_SAVED, p->message.len - b.len);
-        }
-    } else if (is_packed) {
-        deflater_forget(own->out);
-    }
-    buf_fini(&b);
-    return blob != NULL;
+    parcel_begin_own(p, conn_get_id(c), own->out, keeps);
+    return true;
 }
 
-int conn_send_packed(struct conn *c, const struct parcel *p,
+/* The message alone for this client; *out is a new blob, or has none: it goes
+ * out plain. PARCEL_MORE, or 0. */
+static int pack_own(struct conn *c, struct parcel *p, struct range *out)
+{
+    struct pack_job *j = &p->job;
+    size_t len = p->message.len;
+    *out = (struct range){0};
+    if (j->deflater == NULL && !begin_own(c, p)) {
+        return 0;
+    }
+    if (!parcel_run_job(p)) {
+        return PARCEL_MORE;
+    }
+    bool is_packed = j->rc == 0 && (j->keeps || j->out.len < len);
+    if (is_packed && !parcel_write_frame(p)) {
+        return PARCEL_MORE;
+    }
+    if (is_packed && j->frame.blob != NULL) {
+        *out = j->frame;
+        metric_add(c->net->metrics, METRIC_DEFLATED, 1);
+        metric_add(c->net->metrics, METRIC_DEFLATE_SAVED,
+            j->out.len < len ? len - j->out.len : 0);
+    } else {
+        /* Goes out plain, and so is no part of the context. */
+        deflater_forget(own_pack(c)->out);
+    }
+    parcel_end_job(p);
+    return 0;
+}
+
+int conn_send_packed(struct conn *c, struct parcel *p,
     enum outbox_policy policy, const char *key, size_t key_len)
 {
     struct net *n = c->net;
@@ -141,10 +159,14 @@ int conn_send_packed(struct conn *c, const struct parcel *p,
     if (!(conn_lane(c)->flags & LANE_OPEN)) {
         return ERR_CLOSED;
     }
-    if (!pack_own(c, p, &r)) {
+    int rc = pack_own(c, p, &r);
+    if (rc != 0) {
+        return rc;
+    }
+    if (r.blob == NULL) {
         return net_send(n, c->slot, &p->plain, policy, key, key_len);
     }
-    int rc = net_send(n, c->slot, &r, policy, key, key_len);
+    rc = net_send(n, c->slot, &r, policy, key, key_len);
     blob_unref(r.blob);
     if (rc != 0) {
         deflater_forget(own_pack(c)->out);

@@ -212,13 +212,15 @@ int conn_send_data(struct conn *c, const struct range *r,
 
 /* conn_pack.c */
 struct parcel;
-/* Sends to a connection that has a context of its own; as net_send(). */
-int conn_send_packed(struct conn *c, const struct parcel *p,
+/* Sends to a connection that has a context of its own; as parcel_send(). */
+int conn_send_packed(struct conn *c, struct parcel *p,
     enum outbox_policy policy, const char *key, size_t key_len) NODISCARD;
 /* Where the connection's inflaters come from; NULL: nothing was agreed on. */
 struct inflate_source *conn_inflate(const struct conn *c);
 /* A frame of ours was dropped: the next message begins a context anew. */
 void conn_pack_cut(struct conn *c);
+/* The next message refers to none before it. */
+void conn_pack_forget(struct conn *c);
 /* Gives back what compression holds. */
 void conn_unpack(struct conn *c);
 

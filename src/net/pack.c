@@ -9,6 +9,11 @@
  *
  * A form that is not smaller than the plain frame is the plain frame.
  *
+ * A form can be made a little at a time (is_due): the script that sends may be
+ * stopped then, and others compress meanwhile. So the deflater is taken out of
+ * the packer for that time, and comes back at the end; who finds none there
+ * makes one.
+ *
  * zlib's effort is set by the message: a small one gets a small window and a
  * small hash, which stay in the cache and need not be cleared for nothing.
  *
@@ -20,6 +25,8 @@
 #include <string.h>
 
 #define SCRATCH_KEPT_BYTES (64u * 1024u)
+/* Copied at once; and the longest form that goes to a tape. */
+#define COPY_BYTES (16u * 1024u)
 /* zlib refers back no further than its window less this. */
 #define WINDOW_MARGIN 262u
 
@@ -119,6 +126,28 @@ static struct buf *clear_scratch(struct packer *k)
     return &k->scratch;
 }
 
+/* NULL: no memory. It is the caller's until return_deflater(). */
+static struct deflater *take_deflater(struct net *n, unsigned bits, size_t len)
+{
+    struct packer *k = get_packer(n);
+    unsigned fitting = fitting_bits(bits, len);
+    struct deflater *d = k->deflaters[fitting];
+    k->deflaters[fitting] = NULL;
+    return d != NULL ? d : deflater_new(fitting);
+}
+
+static void return_deflater(
+    struct net *n, struct deflater *d, unsigned bits, size_t len)
+{
+    struct deflater **place =
+        &get_packer(n)->deflaters[fitting_bits(bits, len)];
+    if (*place == NULL) {
+        *place = d;
+    } else {
+        deflater_free(d);
+    }
+}
+
 int packer_deflate(struct net *n, unsigned bits, int level, const void *p,
     size_t len, const struct buf **out)
 {
@@ -146,45 +175,176 @@ int pack_frame(struct tape *t, struct net *n, struct meter *meter,
     return tape_frame(t, n, meter, m->op, false, m->data, m->len, out);
 }
 
-/* ---- parcels ---- */
+/* ---- a form, a little at a time ---- */
 
-/* A frame in a blob of its own; false: no room for it. */
-static bool frame_alone(struct meter *meter, enum frame_opcode op,
-    const struct buf *b, struct range *out)
+static bool is_due(const struct parcel *p)
 {
-    size_t head = frame_header_bytes(b->len);
-    struct blob *blob = blob_new(meter, head + b->len);
-    if (blob == NULL) {
-        return false;
+    return p->is_due != NULL && p->is_due();
+}
+
+static void begin_job(
+    struct parcel *p, struct deflater *d, unsigned bits, bool keeps)
+{
+    p->job = (struct pack_job){.deflater = d, .bits = bits, .keeps = keeps};
+    buf_init(&p->job.out, 2 * p->message.len + 64);
+    /* At once, for what grows is copied. */
+    p->job.rc =
+        d == NULL ? ERR_NOMEM : buf_reserve(&p->job.out, p->message.len + 64);
+    p->job.is_ended = p->job.rc != 0;
+    if (d != NULL) {
+        deflater_begin(d, p->how.level, keeps);
     }
-    frame_encode(blob->data, op, true, true, b->len);
-    memcpy(blob->data + head, b->p, b->len);
-    *out = (struct range){blob, 0, (uint32_t)(head + b->len), 1};
+}
+
+/* The higher levels look further for each byte. */
+static size_t step_bytes(const struct parcel *p)
+{
+    return p->how.level > 6 ? LIMIT_DEFLATE_STEP_BYTES / 4
+                            : LIMIT_DEFLATE_STEP_BYTES;
+}
+
+bool parcel_run_job(struct parcel *p)
+{
+    struct pack_job *j = &p->job;
+    const struct pack_message *m = &p->message;
+    while (!j->is_ended && j->at < m->len) {
+        size_t n = m->len - j->at;
+        n = n < step_bytes(p) ? n : step_bytes(p);
+        j->rc = deflater_feed(
+            j->deflater, (const uint8_t *)m->data + j->at, n, &j->out);
+        j->at += n;
+        j->is_ended = j->rc != 0;
+        if (!j->is_ended && is_due(p)) {
+            return false;
+        }
+    }
+    if (!j->is_ended) {
+        j->rc = deflater_end(j->deflater, &j->out);
+        j->is_ended = true;
+    }
     return true;
 }
 
-static bool make_form(struct parcel *p, unsigned bits, struct range *out)
+bool parcel_write_frame(struct parcel *p)
 {
-    const struct buf *b;
+    struct pack_job *j = &p->job;
+    size_t len = j->out.len;
+    size_t head = frame_header_bytes(len);
+    if (j->frame.blob == NULL) {
+        struct blob *b = blob_new(p->meter, head + len);
+        if (b == NULL) {
+            return true;
+        }
+        frame_encode(b->data, p->message.op, true, true, len);
+        j->frame = (struct range){b, 0, (uint32_t)(head + len), 1};
+    }
+    while (j->written < len) {
+        size_t n = len - j->written;
+        n = n < COPY_BYTES ? n : COPY_BYTES;
+        memcpy(
+            j->frame.blob->data + head + j->written, j->out.p + j->written, n);
+        j->written += n;
+        if (j->written < len && is_due(p)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whose deflater it was has gone, or nobody will go on with it. */
+static void abandon_job(struct parcel *p)
+{
+    struct pack_job *j = &p->job;
     struct net *n = p->net;
-    const struct pack_message *m = &p->message;
-    if (packer_deflate(n, bits, p->how.level, m->data, m->len, &b) != 0 ||
-        b->len >= m->len) {
-        return false;
+    if (j->bits == 0 && net_find(n, j->conn) != NULL) {
+        conn_pack_forget(n->conns.entries[j->conn.slot].ptr);
+    } else if (j->bits != 0) {
+        return_deflater(n, j->deflater, j->bits, p->message.len);
     }
-    count_form(n, m->len - b->len);
-    if (bits != p->how.bits || p->packed == NULL) {
-        return frame_alone(p->meter, m->op, b, out);
-    }
-    if (tape_frame(p->packed, n, p->meter, m->op, true, b->p, b->len, out) !=
-        0) {
+    blob_unref(j->frame.blob);
+    parcel_end_job(p);
+}
+
+void parcel_end_job(struct parcel *p)
+{
+    buf_fini(&p->job.out);
+    p->job = (struct pack_job){0};
+}
+
+bool parcel_is_at(const struct parcel *p, struct conn_id id)
+{
+    const struct pack_job *j = &p->job;
+    return j->deflater != NULL && j->bits == 0 && j->conn.slot == id.slot &&
+           j->conn.generation == id.generation;
+}
+
+void parcel_begin_own(
+    struct parcel *p, struct conn_id id, struct deflater *d, bool keeps)
+{
+    begin_job(p, d, 0, keeps);
+    p->job.conn = id;
+}
+
+/* The usual form goes to the room's tape if it is short. */
+static bool write_usual(struct parcel *p)
+{
+    struct pack_job *j = &p->job;
+    struct net *n = p->net;
+    int rc = tape_frame(p->packed, n, p->meter, p->message.op, true, j->out.p,
+        j->out.len, &j->frame);
+    if (rc == 0) {
+        blob_ref(j->frame.blob);
+    } else {
         /* Nothing is dropped: the plain frame is there. */
         metric_sub(n->metrics, METRIC_DROPPED_APP, 1);
-        return false;
     }
-    blob_ref(out->blob);
     return true;
 }
+
+static bool write_form(struct parcel *p)
+{
+    struct pack_job *j = &p->job;
+    bool is_usual = j->bits == p->how.bits && p->packed != NULL;
+    return is_usual && j->out.len <= COPY_BYTES ? write_usual(p)
+                                                : parcel_write_frame(p);
+}
+
+/* True: forms[] has the form, or the plain frame where that is not larger or
+ * there is no room for another. */
+static bool make_form(struct parcel *p, unsigned bits)
+{
+    struct pack_job *j = &p->job;
+    if (j->deflater == NULL) {
+        begin_job(p, take_deflater(p->net, bits, p->message.len), bits, false);
+    } else if (j->bits != bits) {
+        /* Somebody for whom another one was begun has gone. */
+        if (j->bits == 0) {
+            abandon_job(p);
+            return make_form(p, bits);
+        }
+        return make_form(p, j->bits) && make_form(p, bits);
+    }
+    if (!parcel_run_job(p)) {
+        return false;
+    }
+    bool is_smaller = j->rc == 0 && j->out.len < p->message.len;
+    if (is_smaller && !write_form(p)) {
+        return false;
+    }
+    struct range *r = &p->forms[bits - DEFLATE_BITS_MIN];
+    if (is_smaller && j->frame.blob != NULL) {
+        count_form(p->net, p->message.len - j->out.len);
+        *r = j->frame;
+    } else {
+        *r = p->plain;
+        blob_ref(r->blob);
+    }
+    return_deflater(p->net, j->deflater, bits, p->message.len);
+    parcel_end_job(p);
+    return true;
+}
+
+/* ---- parcels ---- */
 
 void parcel_init(struct parcel *p, struct net *n, const struct range *r,
     const struct pack_message *m)
@@ -234,15 +394,14 @@ void parcel_open(struct parcel *p, struct net *n, const struct range *plain,
 const struct range *parcel_usual_form(struct parcel *p)
 {
     struct range *r = &p->forms[p->how.bits - DEFLATE_BITS_MIN];
-    if (r->blob == NULL && !make_form(p, p->how.bits, r)) {
-        *r = p->plain;
-        blob_ref(r->blob);
-    }
-    return r;
+    return r->blob != NULL || make_form(p, p->how.bits) ? r : NULL;
 }
 
 void parcel_fini(struct parcel *p)
 {
+    if (p->job.deflater != NULL) {
+        abandon_job(p);
+    }
     for (size_t i = 0; i < ARRAY_LEN(p->forms); i++) {
         blob_unref(p->forms[i].blob);
     }
@@ -255,14 +414,20 @@ int parcel_send_packed(struct parcel *p, uint32_t slot,
     struct net *n = p->net;
     uint32_t flags = n->lanes[slot].flags;
     if (flags & LANE_CONTEXT) {
-        return conn_send_packed(
-            n->conns.entries[slot].ptr, p, policy, key, key_len);
+        struct conn *c = n->conns.entries[slot].ptr;
+        if (p->job.deflater != NULL && p->job.bits != 0 &&
+            !make_form(p, p->job.bits)) {
+            return PARCEL_MORE;
+        }
+        if (p->job.deflater != NULL && !parcel_is_at(p, conn_get_id(c))) {
+            abandon_job(p);
+        }
+        return conn_send_packed(c, p, policy, key, key_len);
     }
     unsigned window = LANE_WINDOW(flags);
     struct range *r = &p->forms[window];
-    if (r->blob == NULL && !make_form(p, window + DEFLATE_BITS_MIN, r)) {
-        *r = p->plain;
-        blob_ref(r->blob);
+    if (r->blob == NULL && !make_form(p, window + DEFLATE_BITS_MIN)) {
+        return PARCEL_MORE;
     }
     return net_send(n, slot, r, policy, key, key_len);
 }

@@ -19,6 +19,20 @@ struct pack_message {
     size_t len;
 };
 
+/* A form that is being made, a little at a time. */
+struct pack_job {
+    struct deflater *deflater; /* NULL: none is under way */
+    unsigned bits;             /* of the form; 0: one connection's own */
+    struct conn_id conn;       /* that one */
+    size_t at;                 /* bytes of the message that were deflated */
+    bool is_ended;             /* and the end of it as well ... */
+    int rc;                    /* ... or an error came */
+    bool keeps;                /* it may refer to messages before it */
+    struct buf out;
+    struct range frame; /* being written; no blob: not yet */
+    size_t written;     /* of `out` */
+};
+
 /* One message on its way out. parcel_fini() when everybody has been served. */
 struct parcel {
     struct net *net;
@@ -26,10 +40,19 @@ struct parcel {
     struct pack_message message;
     struct pack_settings how;
     bool is_packing; /* those who agreed get it compressed */
+    /* Asked now and then while a form is made: true says that it shall be gone
+     * on with later (PARCEL_MORE). NULL: it is made at once. */
+    bool (*is_due)(void);
     struct tape *packed;
     struct meter *meter;
     struct range forms[DEFLATE_BITS_MAX - DEFLATE_BITS_MIN + 1];
+    struct pack_job job;
 };
+
+/* From parcel_send(): nothing was sent yet, call it again for this one (or, if
+ * it has gone, for the next). Until parcel_fini() the payload and the net may
+ * be used otherwise, but not the parcel. */
+#define PARCEL_MORE 1
 
 /* `r` is the message's plain frame, and all that goes out until parcel_pack()
  * is called. The payload is lent. */
@@ -44,8 +67,9 @@ void parcel_pack(struct parcel *p, struct tape *packed, struct meter *meter,
 void parcel_open(struct parcel *p, struct net *n, const struct range *plain,
     const struct range *usual, const struct pack_settings *how);
 /* The usual form, or the plain frame if that is not smaller; lent by the
- * parcel. */
+ * parcel. NULL: PARCEL_MORE. */
 const struct range *parcel_usual_form(struct parcel *p);
+/* Also in the midst of anything. */
 void parcel_fini(struct parcel *p);
 /* tape_frame() for a message to one who takes the usual form: compressed, if
  * that makes it smaller. */
@@ -55,7 +79,8 @@ int pack_frame(struct tape *t, struct net *n, struct meter *meter,
 int parcel_send_packed(struct parcel *p, uint32_t slot,
     enum outbox_policy policy, const char *key, size_t key_len) NODISCARD;
 
-/* As net_send(), in the form that the connection has agreed to. */
+/* As net_send(), in the form that the connection has agreed to; or
+ * PARCEL_MORE. */
 static inline int parcel_send(struct parcel *p, uint32_t slot,
     enum outbox_policy policy, const char *key, size_t key_len)
 {
@@ -81,6 +106,18 @@ struct conn_pack *packer_take_own(struct net *n, uint32_t slot);
 /* 0 or ERR_NOMEM. */
 int packer_set_own(
     struct net *n, uint32_t slot, struct conn_pack *own) NODISCARD;
+
+/* For a connection that has a context of its own: the job of making its form,
+ * by its deflater. True: it is over, and job->rc says how; `out` has it. */
+bool parcel_is_at(const struct parcel *p, struct conn_id id);
+void parcel_begin_own(
+    struct parcel *p, struct conn_id id, struct deflater *d, bool keeps);
+bool parcel_run_job(struct parcel *p) NODISCARD;
+/* What it has made becomes a frame in a blob of its own. True: it is whole, and
+ * in job->frame, or there is no room for it. */
+bool parcel_write_frame(struct parcel *p) NODISCARD;
+/* The frame is the caller's now. */
+void parcel_end_job(struct parcel *p);
 
 void packer_free(struct packer *k);
 /* The source of inflaters for clients that keep no context. */

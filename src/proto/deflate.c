@@ -42,6 +42,7 @@ struct inflater {
 struct deflater {
     z_stream s;
     int level;
+    bool has_any; /* bytes of the message under way came */
 };
 
 static void *zlib_alloc(void *opaque, unsigned items, unsigned size)
@@ -194,8 +195,11 @@ struct deflater *deflater_new(unsigned window_bits)
      * 2^9 - ZLIB_LOOKAHEAD bytes, which is less than 2^8. */
     _Static_assert((1 << 9) - ZLIB_LOOKAHEAD <= (1 << 8), "window of 256");
     unsigned bits = judge_bits(window_bits) == 8 ? 9 : window_bits;
+    /* The second number is zlib's memLevel, 8 by default. With 6 a block is
+     * closed after 4096 symbols, which takes as long as one may keep others
+     * waiting; the output grows by a hundredth at most. */
     int rc = deflateInit2(&d->s, d->level, Z_DEFLATED, -(int)bits,
-        (int)bits - 7, Z_DEFAULT_STRATEGY);
+        bits > 9 ? (int)bits - 9 : 1, Z_DEFAULT_STRATEGY);
     if (rc != Z_OK) {
         quota_free(d);
         return NULL;
@@ -216,40 +220,37 @@ void deflater_forget(struct deflater *d)
     (void)deflateReset(&d->s);
 }
 
-/* All of the input, up to and with the flush's tail. */
-static int deflate_all(struct deflater *d, struct buf *out)
+/* All of the input; with Z_SYNC_FLUSH, and all of the output with its tail. */
+static int deflate_all(struct deflater *d, int flush, struct buf *out)
 {
     for (;;) {
         /* Should the room be used up exactly, the flush is made twice, which
          * does no harm. */
         int rc = buf_reserve(out, 64);
         if (rc != 0) {
+            (void)deflateReset(&d->s);
             return rc;
         }
         size_t room = out->cap - out->len;
         d->s.next_out = out->p + out->len;
         d->s.avail_out = room < UINT32_MAX ? (unsigned)room : UINT32_MAX;
         unsigned offered = d->s.avail_out;
-        (void)deflate(&d->s, Z_SYNC_FLUSH);
+        (void)deflate(&d->s, flush);
         out->len += offered - d->s.avail_out;
         if (d->s.avail_out > 0) {
+            ASSERT(d->s.avail_in == 0, "it had room");
+            d->s.next_in = NULL;
             return 0;
         }
     }
 }
 
-int deflater_run(struct deflater *d, int level, bool keeps, const void *p,
-    size_t n, struct buf *out)
+void deflater_begin(struct deflater *d, int level, bool keeps)
 {
-    ASSERT(n <= UINT32_MAX, "I6");
-    if (n == 0) {
-        /* 7.2.3.6; and two flushes in a row would make no bytes. */
-        static const uint8_t empty[1] = {0x00};
-        return buf_add(out, empty, sizeof(empty));
-    }
     if (!keeps) {
         (void)deflateReset(&d->s);
     }
+    d->has_any = false;
     if (level != d->level) {
         d->s.next_in = NULL;
         d->s.avail_in = 0;
@@ -258,15 +259,37 @@ int deflater_run(struct deflater *d, int level, bool keeps, const void *p,
         (void)deflateParams(&d->s, level, Z_DEFAULT_STRATEGY);
         d->level = level;
     }
+}
+
+int deflater_feed(struct deflater *d, const void *p, size_t n, struct buf *out)
+{
+    ASSERT(n <= UINT32_MAX, "I6");
+    d->has_any |= n > 0;
     d->s.next_in = (uint8_t *)(uintptr_t)p; /* zlib only reads it */
     d->s.avail_in = (unsigned)n;
-    int rc = deflate_all(d, out);
-    d->s.next_in = NULL;
+    return deflate_all(d, Z_NO_FLUSH, out);
+}
+
+int deflater_end(struct deflater *d, struct buf *out)
+{
+    if (!d->has_any) {
+        /* 7.2.3.6; and two flushes in a row would make no bytes. */
+        static const uint8_t empty[1] = {0x00};
+        return buf_add(out, empty, sizeof(empty));
+    }
+    int rc = deflate_all(d, Z_SYNC_FLUSH, out);
     if (rc != 0) {
-        (void)deflateReset(&d->s);
         return rc;
     }
-    ASSERT(out->len >= sizeof(flush_tail) && d->s.avail_in == 0, "7.2.1");
+    ASSERT(out->len >= sizeof(flush_tail), "7.2.1");
     out->len -= sizeof(flush_tail);
     return 0;
+}
+
+int deflater_run(struct deflater *d, int level, bool keeps, const void *p,
+    size_t n, struct buf *out)
+{
+    deflater_begin(d, level, keeps);
+    int rc = deflater_feed(d, p, n, out);
+    return rc != 0 ? rc : deflater_end(d, out);
 }

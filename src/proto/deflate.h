@@ -75,5 +75,10 @@ void deflater_forget(struct deflater *d);
  * ERR_NOMEM: then the message counts as forgotten. */
 int deflater_run(struct deflater *d, int level, bool keeps, const void *p,
     size_t n, struct buf *out) NODISCARD;
+/* The same, a little of the message at a time; after an error it is over. */
+void deflater_begin(struct deflater *d, int level, bool keeps);
+int deflater_feed(
+    struct deflater *d, const void *p, size_t n, struct buf *out) NODISCARD;
+int deflater_end(struct deflater *d, struct buf *out) NODISCARD;
 
 #endif

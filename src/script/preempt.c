@@ -51,14 +51,70 @@
 #include "base/limits.h"
 #include "loop/loop.h"
 #include "script/preempt_priv.h"
+#include <stdio.h>
 #include <time.h>
 
+_Thread_local volatile sig_atomic_t preempt_pending;
 _Thread_local struct preempt preempt_self = {.hold = 1};
+
+#ifdef MOONWIRE_HOLDS
+/* How long each section can be: all of them are measured, and where a section
+ * could end it does, as if ticks waited all the time. By where it began; the
+ * addresses are for addr2line. */
+#    define SITES   256
+#    define LONG_NS 50000
+
+static struct site {
+    const char *at;
+    uint64_t longest_ns;
+    uint64_t count;
+    uint64_t long_count; /* longer than they should be; by accident, a few */
+} sites[SITES];
+extern const char __executable_start[];
+
+static _Thread_local const char *held_at;
+static _Thread_local uint64_t held_since_ns;
+
+static void begin_measuring(const char *at)
+{
+    held_at = at;
+    held_since_ns = preempt_cpu_ns();
+}
+
+static void end_measuring(void)
+{
+    uint64_t ns = preempt_cpu_ns() - held_since_ns;
+    struct site *s = sites;
+    while (s->at != NULL && s->at != held_at) {
+        s++;
+        ASSERT(s < sites + SITES, "so many sections");
+    }
+    s->at = held_at;
+    s->count++;
+    s->long_count += ns > LONG_NS;
+    s->longest_ns = ns > s->longest_ns ? ns : s->longest_ns;
+}
+
+__attribute__((destructor)) static void write_sites(void)
+{
+    for (const struct site *s = sites; s < sites + SITES && s->at; s++) {
+        (void)fprintf(stderr, "held %8.1f us, %9llu times, %llu over: 0x%llx\n",
+            (double)s->longest_ns / 1e3, (unsigned long long)s->count,
+            (unsigned long long)s->long_count,
+            (unsigned long long)(s->at - __executable_start));
+    }
+}
+#endif
 
 void preempt_hold(void)
 {
     preempt_self.hold = preempt_self.hold + 1;
     preempt_fence();
+#ifdef MOONWIRE_HOLDS
+    if (preempt_self.hold == 1) {
+        begin_measuring(__builtin_return_address(0));
+    }
+#endif
 }
 
 void preempt_measure(void)
@@ -72,8 +128,14 @@ void preempt_release(void)
 {
     struct preempt *p = &preempt_self;
     preempt_fence();
-    if (p->hold == 1 && UNLIKELY(p->pending)) {
-        p->pending = 0;
+#ifdef MOONWIRE_HOLDS
+    if (p->hold == 1 && held_at != NULL) {
+        end_measuring();
+        held_at = NULL;
+    }
+#endif
+    if (p->hold == 1 && UNLIKELY(preempt_pending)) {
+        preempt_pending = 0;
         preempt_measure();
         p->stop = PREEMPT_RELEASE;
         preempt_stop_here();

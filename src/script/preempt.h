@@ -13,6 +13,12 @@
  *   preempt_release()         may stop here: what was looked up is stale now
  *   push the results          may raise
  *
+ * What may take longer is done in steps: each asks preempt_is_due() where it
+ * could leave off, and ends there; between two of them preempt_breathe() lets
+ * the script be stopped, if somebody waits for that. What the steps leave half
+ * done meanwhile belongs to somebody who can drop it, for the fiber may never
+ * come back (hub/walk.c).
+ *
  * Sections nest. Nothing raises inside of one: the count would stay up, and
  * the app could not be stopped. No malloc, FILE, setlocale or time zone
  * outside of one: these belong to everybody, and somebody else is going to
@@ -21,9 +27,33 @@
 #define SCRIPT_PREEMPT_H
 
 #include "base/base.h"
+#include <signal.h>
+
+/* A tick found this thread in a section. Cleared before a fiber is entered: so
+ * ticks that find it still set are ticks without work. It leaves its file
+ * because walks ask for each member. */
+extern _Thread_local volatile sig_atomic_t preempt_pending;
 
 void preempt_hold(void);
 void preempt_release(void);
+/* In a section: has it lasted long enough? A hint; nothing has to be done. In
+ * a build that measures sections (MOONWIRE_HOLDS) it always has. */
+static inline bool preempt_is_due(void)
+{
+#ifdef MOONWIRE_HOLDS
+    return true;
+#else
+    return UNLIKELY(preempt_pending != 0);
+#endif
+}
+/* Ends the section and begins another one, if one is due. */
+static inline void preempt_breathe(void)
+{
+    if (preempt_is_due()) {
+        preempt_release();
+        preempt_hold();
+    }
+}
 /* Can the script be stopped at this point? For asserts and checks. */
 bool preempt_is_possible(void);
 

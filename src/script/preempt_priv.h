@@ -6,7 +6,6 @@
 
 #include "script/fiber_priv.h"
 #include "script/preempt.h"
-#include <signal.h>
 
 /* Where signals cannot be used, Lua's count hook stands in: it stops Lua code,
  * but no C function. TSan delivers signals late, at points of its own. */
@@ -30,9 +29,6 @@ struct preempt {
     /* 0: what runs now may be stopped anywhere. At least 1 on the loop's
      * stack. Written by its thread alone, read by the handler. */
     volatile sig_atomic_t hold;
-    /* A tick found `hold` up. Cleared before a fiber is entered: so ticks
-     * that find it still set are ticks without work. */
-    volatile sig_atomic_t pending;
     volatile sig_atomic_t is_armed;
     volatile sig_atomic_t idle_ticks;
     volatile sig_atomic_t stop; /* enum preempt_stop, of a fiber on its way
@@ -49,8 +45,8 @@ struct preempt {
     uint32_t test_slice_us; /* 0: none */
 };
 
-/* The one variable that leaves its file: entering a fiber counts nanoseconds,
- * and so does a section. */
+/* It leaves its file as well: entering a fiber counts nanoseconds, and so does
+ * a section. */
 extern _Thread_local struct preempt preempt_self;
 
 /* preempt_signal.c; PREEMPT_HOOK: nothing. */
@@ -90,7 +86,7 @@ static inline __attribute__((always_inline)) enum preempt_stop preempt_enter(
 {
     struct preempt *p = &preempt_self;
     p->fiber = f;
-    p->pending = 0;
+    preempt_pending = 0;
     preempt_fence();
     if (UNLIKELY(!p->is_armed)) {
         preempt_arm();
@@ -102,7 +98,7 @@ static inline __attribute__((always_inline)) enum preempt_stop preempt_enter(
         preempt_block();
     }
     fiber_enter_inline(f);
-    if (UNLIKELY(p->pending)) {
+    if (UNLIKELY(preempt_pending != 0)) {
         preempt_measure(); /* it came back by itself, from within a section */
     }
     int stop = p->stop;

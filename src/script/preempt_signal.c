@@ -69,8 +69,8 @@ static void set_timer(uint32_t first_us)
 /* On the loop's stack, or in a section. */
 static void note_tick(struct preempt *p)
 {
-    if (!p->pending) {
-        p->pending = 1;
+    if (!preempt_pending) {
+        preempt_pending = 1;
         p->pending_ns = preempt_cpu_ns();
         p->idle_ticks = 0;
         return;

@@ -220,8 +220,8 @@ static bool rest(struct sched *s, struct sched_unit *u, uint64_t now)
     return true;
 }
 
-/* Where it belongs. `is_over`: its slice, whatever is left. */
-static void put(struct sched *s, struct sched_unit *u, bool is_over)
+/* Where it belongs. */
+static void put(struct sched *s, struct sched_unit *u)
 {
     uint64_t now = loop_clock_ns();
     forget_slowly(u, now);
@@ -229,7 +229,7 @@ static void put(struct sched *s, struct sched_unit *u, bool is_over)
         return;
     }
     u->ready_ns = preempt_cpu_ns();
-    if (has_share(s, u) && !is_over) {
+    if (has_share(s, u)) {
         put_fresh(s, u);
     } else {
         put_queued(s, u);
@@ -249,7 +249,7 @@ static void end_rest(struct timer *t)
     while ((node = list_pop_head(&rested)) != NULL) {
         struct sched_unit *u = container_of(node, struct sched_unit, node);
         u->place = SCHED_NOWHERE;
-        put(s, u, false);
+        put(s, u);
     }
 }
 
@@ -316,7 +316,7 @@ static bool run_slice(struct sched *s, struct sched_unit *u)
         count_stop(s, u);
     }
     if (has_more) {
-        put(s, u, now >= end);
+        put(s, u);
     }
     return was_stopped;
 }
@@ -408,7 +408,7 @@ void sched_post(struct sched *s, struct sched_unit *u)
         return;
     }
     u->sched = s;
-    put(s, u, false);
+    put(s, u);
 }
 
 void sched_remove(struct sched_unit *u)
@@ -511,6 +511,6 @@ void sched_stopped_now(struct sched *s, struct sched_unit *u)
     charge(s, u, used < SLICE_NS ? used : SLICE_NS, now);
     s->is_used_up = true;
     if (u->place == SCHED_NOWHERE) {
-        put(s, u, false);
+        put(s, u);
     }
 }

@@ -6,7 +6,6 @@
  *   first    a broadcast into empty lanes (reference, range, dirty mark)
  *   next     one more in the same turn (merges into the range)
  *   except   as `first`, one member excepted
- *   shuffled as `first`, the members not in slot order
  *   union    as `first`, to two rooms that hold everybody twice
  * `cold` rows sweep the caches before each round, as a turn full of sends
  * does; the room of a `1/16` row has every sixteenth client.
@@ -14,8 +13,10 @@
  * usage: bench_fanout [ROUNDS] */
 #include "base/mem.h"
 #include "hub/hub_priv.h"
+#include "support/walks.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SWEEP_BYTES (32u << 20)
 
@@ -29,10 +30,10 @@ struct bench {
     uint32_t rounds;
 };
 
-enum column { FLOOR, FIRST, NEXT, EXCEPT, SHUFFLED, UNION, COLUMNS };
+enum column { FLOOR, FIRST, NEXT, EXCEPT, UNION, COLUMNS };
 
 static const char *const column_names[COLUMNS] = {
-    "floor", "first", "next", "except", "shuffled", "union"};
+    "floor", "first", "next", "except", "union"};
 
 static uint64_t sink;
 
@@ -127,31 +128,14 @@ static uint64_t cast(struct bench *b, const struct hub_target *to)
 static uint64_t touch(struct bench *b, const struct room *r)
 {
     uint64_t t0 = loop_clock_ns();
-    for (uint32_t i = 0; i < r->here.len; i++) {
-        b->net.lanes[r->here.slots[i]].fd++;
+    struct places s;
+    for (uint32_t slot = 0; part_next(&r->here, slot, &s);) {
+        for (uint32_t i = 0; i < s.len; i++) {
+            b->net.lanes[s.slots[i]].fd++;
+        }
+        slot = s.slots[s.len - 1] + 1;
     }
     return loop_clock_ns() - t0;
-}
-
-static void swap_places(struct room *r, uint32_t i, uint32_t j)
-{
-    uint32_t slot = r->here.slots[i];
-    struct member *m = r->here.members[i];
-    r->here.slots[i] = r->here.slots[j];
-    r->here.members[i] = r->here.members[j];
-    r->here.slots[j] = slot;
-    r->here.members[j] = m;
-    member_in(r->here.members[i], r)->index = i;
-    member_in(r->here.members[j], r)->index = j;
-}
-
-/* The room goes on believing that it is sorted. */
-static void shuffle(struct room *r)
-{
-    srand(1);
-    for (uint32_t i = r->here.len - 1; i > 0; i--) {
-        swap_places(r, i, (uint32_t)rand() % (i + 1));
-    }
 }
 
 static int by_value(const void *a, const void *b)
@@ -200,9 +184,6 @@ static void run(
     printf("%7u %-5s %-5s", members, stride == 1 ? "" : "1/16",
         is_cold ? "cold" : "");
     for (int what = 0; what < COLUMNS; what++) {
-        if (what == SHUFFLED) {
-            shuffle(r);
-        }
         for (uint32_t i = 0; i < rounds; i++) {
             times[i] = one_round(&b, (enum column)what);
         }

@@ -196,6 +196,67 @@ static void the_entry_just_met_may_be_removed(void **state)
     map_fini(&m);
 }
 
+static void a_table_moves_over_a_few_entries_at_a_time(void **state)
+{
+    (void)state;
+    struct map m;
+    uint32_t most = 0;
+    map_init(&m);
+    for (int i = 0; i < 20000; i++) {
+        uint32_t before = m.moved;
+        bool was_moving = m.old != NULL;
+        uint32_t old = m.old_capacity;
+        assert_int_equal(put(&m, i), 0);
+        if (was_moving) {
+            uint32_t now =
+                m.old != NULL && m.old_capacity == old ? m.moved : old;
+            most = now - before > most ? now - before : most;
+        }
+    }
+    assert_int_equal(most, 32);
+    map_fini(&m);
+}
+
+/* In the middle of moving, of which a third have not. */
+static void both_tables_are_one_map(void **state)
+{
+    (void)state;
+    struct map m;
+    uint32_t at = 0;
+    unsigned met = 0;
+    int n = 0;
+    map_init(&m);
+    while (n < 10000 && (m.old == NULL || m.old_capacity < 4096 ||
+                            m.moved < m.old_capacity / 2)) {
+        assert_int_equal(put(&m, n), 0);
+        n++;
+    }
+    assert_non_null(m.old);
+    for (int i = 0; i < n; i++) {
+        assert_ptr_equal(get(&m, i), &things[i]);
+    }
+    while (map_next(&m, &at) != NULL) {
+        met++;
+    }
+    assert_int_equal(met, n);
+    for (int i = 0; i < n; i += 2) {
+        assert_ptr_equal(drop(&m, i), &things[i]);
+        assert_int_equal(put(&m, i + 1), 0); /* is there: moves nothing */
+    }
+    assert_int_equal(m.count, n / 2);
+    at = 0;
+    met = 0;
+    for (uint32_t looks = 0; at < map_end(&m); looks++) {
+        met += map_look(&m, &at, 10) != NULL;
+        assert_true(looks <= map_end(&m));
+    }
+    assert_int_equal(met, n / 2);
+    for (int i = 0; i < n; i++) {
+        assert_ptr_equal(get(&m, i), i % 2 ? &things[i] : NULL);
+    }
+    map_fini(&m);
+}
+
 static void whatever_allocation_fails_nothing_is_changed(void **state)
 {
     (void)state;
@@ -264,6 +325,8 @@ int main(void)
         cmocka_unit_test(tombstones_do_not_make_it_grow),
         cmocka_unit_test(iteration_meets_each_entry_once),
         cmocka_unit_test(the_entry_just_met_may_be_removed),
+        cmocka_unit_test(a_table_moves_over_a_few_entries_at_a_time),
+        cmocka_unit_test(both_tables_are_one_map),
         cmocka_unit_test(whatever_allocation_fails_nothing_is_changed),
         cmocka_unit_test(the_hash_is_siphash_1_3),
     };

@@ -10,6 +10,7 @@
 #include "hub/hub_priv.h"
 #include "loop/mailbox.h"
 #include "net/conn.h"
+#include "support/walks.h"
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>

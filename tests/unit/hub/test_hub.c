@@ -8,6 +8,7 @@
 /* clang-format on */
 #include "base/mem.h"
 #include "hub/hub_priv.h"
+#include "support/walks.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -86,7 +87,7 @@ static void the_idle_have_no_memberships_on_the_heap(void **state)
     (void)state;
     enter(0, NULL);
     assert_ptr_equal(members[0].rooms, &members[0].first);
-    assert_int_equal(sizeof(struct membership), 16);
+    assert_int_equal(sizeof(members[0].rooms[0]), 8);
     assert_int_equal(hub_join(&members[0], "a", 1), 0);
     assert_ptr_not_equal(members[0].rooms, &members[0].first);
     assert_true(hub_part(&members[0], "a", 1));
@@ -104,7 +105,7 @@ static void a_user_has_his_clients_in_the_order_they_came(void **state)
     assert_int_equal(user_ids(hub, "ada", 3, ids, 4), 2);
     assert_int_equal(ids[0], 4);
     assert_int_equal(ids[1], 3);
-    assert_int_equal(user_ids(hub, "ada", 3, ids, 1), 2);
+    assert_int_equal(user_ids(hub, "ada", 3, ids, 1), 1);
     hub_leave(&members[3]);
     assert_int_equal(user_ids(hub, "ada", 3, ids, 4), 1);
     assert_int_equal(ids[0], 3);
@@ -136,7 +137,7 @@ static int torture_enter(size_t i, const char *user)
     int failures = 0;
     uint32_t count = hub_count(hub);
     uint32_t users = hub->users.count;
-    uint32_t same =
+    size_t same =
         user == NULL ? 0 : user_ids(hub, user, strlen(user), ids, MEMBERS);
     for (uint64_t n = 1;; n++) {
         mem_fail_at(n);

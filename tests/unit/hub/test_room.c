@@ -1,4 +1,4 @@
-/* test_room.c -- the places of a room: order, dead places, indexes. No
+/* test_room.c -- the places of a room: their order, and their rows. No
  * connections are needed for that: members get slots out of thin air. */
 /* clang-format off */
 #include <stdarg.h>
@@ -9,11 +9,12 @@
 /* clang-format on */
 #include "base/mem.h"
 #include "hub/hub_priv.h"
+#include "support/walks.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MEMBERS 300
+#define MEMBERS 3000
 
 static struct hub *hub;
 static struct member members[MEMBERS];
@@ -60,35 +61,43 @@ static struct room *the_room(const char *name)
     return hub_room(hub, name, strlen(name));
 }
 
-/* Places and members point at each other, the counts are right, and what is
- * called sorted is so. */
+/* Slots ascend over all rows, each in the row it belongs to, and the counts are
+ * right. */
 static void check(const struct room *r)
 {
-    uint32_t dead = 0;
-    assert_true(r->here.sorted <= r->here.len && r->here.len <= r->here.cap);
-    for (uint32_t i = 0; i < r->here.len; i++) {
-        if (i > 0 && i < r->here.sorted) {
-            assert_true((r->here.slots[i - 1] & ~ROOM_DEAD) <
-                        (r->here.slots[i] & ~ROOM_DEAD));
+    const struct part *p = &r->here;
+    uint32_t count = 0;
+    uint32_t hidden = 0;
+    int64_t last = -1;
+    assert_int_equal(p->rows[0].low, 0);
+    for (uint32_t k = 0; k < p->row_count; k++) {
+        const struct row *w = &p->rows[k];
+        uint32_t hidden_here = 0;
+        assert_true(w->len <= w->cap);
+        assert_true(w->len > 0 || p->row_count == 1);
+        for (uint32_t i = 0; i < w->len; i++) {
+            uint32_t slot = w->slots[i] & ~ROOM_HIDDEN;
+            assert_true((int64_t)slot > last && slot >= w->low);
+            assert_true(k + 1 == p->row_count || slot < p->rows[k + 1].low);
+            assert_int_equal(w->members[i]->conn.slot, slot);
+            assert_true(member_is_in(w->members[i], r));
+            hidden_here += (w->slots[i] & ROOM_HIDDEN) != 0;
+            last = slot;
         }
-        if (r->here.slots[i] & ROOM_DEAD) {
-            assert_null(r->here.members[i]);
-            dead++;
-            continue;
-        }
-        assert_int_equal(r->here.members[i]->conn.slot, r->here.slots[i]);
-        assert_int_equal(member_in(r->here.members[i], r)->index, i);
+        assert_int_equal(w->hidden, hidden_here);
+        hidden += hidden_here;
+        count += w->len;
     }
-    assert_int_equal(r->here.dead, dead);
-    assert_int_equal(room_count(r), r->here.len - dead);
+    assert_int_equal(p->hidden, hidden);
+    assert_int_equal(room_count(r), count);
 }
 
-static void check_ids(const struct room *r, const char *want)
+static void check_ids(const char *room, const char *want)
 {
-    uint64_t ids[MEMBERS];
-    uint32_t n = room_ids(hub, r, ids, MEMBERS);
+    static uint64_t ids[MEMBERS];
+    size_t n = room_ids(hub, room, ids, MEMBERS);
     char got[2048] = "";
-    for (uint32_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         size_t used = strlen(got);
         snprintf(got + used, sizeof(got) - used, "%s%u", i ? " " : "",
             (unsigned)ids[i]);
@@ -104,8 +113,7 @@ static void members_that_come_in_slot_order_stand_in_it_at_once(void **state)
         join(i, "a");
     }
     check(the_room("a"));
-    assert_int_equal(the_room("a")->here.sorted, 6);
-    check_ids(the_room("a"), "1 2 3 4 5 6");
+    check_ids("a", "1 2 3 4 5 6");
 }
 
 static void a_walk_finds_late_comers_of_low_slots_in_order(void **state)
@@ -117,97 +125,136 @@ static void a_walk_finds_late_comers_of_low_slots_in_order(void **state)
         join(i, "a");
     }
     check(the_room("a"));
-    part_tidy(&the_room("a")->here);
-    check(the_room("a"));
-    check_ids(the_room("a"), "2 5 7 3 1 6 4");
-    assert_int_equal(the_room("a")->here.sorted, 7);
+    check_ids("a", "2 5 7 3 1 6 4");
 }
 
-static void a_client_in_the_slot_of_one_who_left_takes_his_place(void **state)
+/* So many places, and no more than twice as many, with a row to spare. */
+static void check_size(const struct part *p)
+{
+    uint32_t places = 0;
+    for (uint32_t k = 0; k < p->row_count; k++) {
+        places += p->rows[k].cap;
+    }
+    assert_true(places <= 4 * p->count + 1024);
+}
+
+static void a_full_row_is_split_wherever_somebody_comes(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < 100; i++) {
-        enter(i, (uint32_t)i);
+    for (size_t i = 0; i < MEMBERS; i++) {
+        enter(
+            i, (uint32_t)(i * 7919 % MEMBERS)); /* it is no multiple of 7919 */
     }
-    hub_leave(&members[40]);
-    enter(100, 40);
     check(&hub->everybody);
-    assert_int_equal(hub->everybody.here.len, 100);
-    assert_int_equal(hub->everybody.here.sorted, 100);
-    assert_int_equal(hub->everybody.here.dead, 0);
-    assert_int_equal(members[100].rooms[0].index, 40);
+    check_size(&hub->everybody.here);
+    assert_true(hub->everybody.here.row_count > 2);
+    for (uint32_t slot = 0; slot < MEMBERS; slot++) {
+        struct places s;
+        assert_true(part_next(&hub->everybody.here, slot, &s));
+        assert_int_equal(s.slots[0], slot);
+    }
 }
 
-static void a_dead_neighbour_makes_room_for_a_slot_between(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < 10; i++) {
-        enter(i, (uint32_t)i * 10);
-    }
-    hub_leave(&members[5]);
-    enter(20, 47);
-    check(&hub->everybody);
-    assert_int_equal(hub->everybody.here.sorted, 10);
-    hub_leave(&members[3]);
-    enter(21, 33);
-    check(&hub->everybody);
-    assert_int_equal(hub->everybody.here.sorted, 10);
-    assert_int_equal(hub->everybody.here.dead, 0);
-    check_ids(NULL, "1 2 3 22 5 21 7 8 9 10");
-    hub_leave(&members[0]);
-    enter(22, 3);
-    assert_int_equal(hub->everybody.here.sorted, 10);
-    check_ids(NULL, "23 2 3 22 5 21 7 8 9 10");
-}
-
-static void a_walk_meets_at_most_a_quarter_of_dead_places(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < 200; i++) {
-        enter(i, (uint32_t)i);
-    }
-    for (size_t i = 0; i < 50; i++) {
-        hub_leave(&members[i * 2]);
-    }
-    part_tidy(&hub->everybody.here);
-    assert_int_equal(hub->everybody.here.dead, 50);
-    hub_leave(&members[101]);
-    part_tidy(&hub->everybody.here);
-    assert_int_equal(hub->everybody.here.dead, 0);
-    check(&hub->everybody);
-    assert_int_equal(hub_count(hub), 149);
-}
-
-static void a_room_gives_memory_back_when_most_have_left(void **state)
+static void slots_that_come_in_order_fill_their_rows(void **state)
 {
     (void)state;
     for (size_t i = 0; i < MEMBERS; i++) {
         enter(i, (uint32_t)i);
     }
-    uint32_t most = hub->everybody.here.cap;
-    for (size_t i = 0; i < MEMBERS - 5; i++) {
-        hub_leave(&members[i]);
-    }
-    part_tidy(&hub->everybody.here);
+    const struct part *p = &hub->everybody.here;
     check(&hub->everybody);
-    assert_true(hub->everybody.here.cap < most);
-    check_ids(NULL, "296 297 298 299 300");
+    for (uint32_t k = 0; k + 1 < p->row_count; k++) {
+        assert_int_equal(p->rows[k].len, p->rows[k].cap);
+    }
 }
 
-static void churn_without_a_walk_does_not_grow_a_room(void **state)
+static void rows_that_are_nearly_empty_become_one(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < MEMBERS; i++) {
+        enter(i, (uint32_t)i);
+    }
+    for (size_t i = 0; i < MEMBERS; i++) {
+        if (i % 100 != 0) {
+            hub_leave(&members[i]);
+        }
+    }
+    check(&hub->everybody);
+    assert_int_equal(hub_count(hub), MEMBERS / 100);
+    check_size(&hub->everybody.here);
+    for (size_t i = 0; i < MEMBERS; i += 100) {
+        hub_leave(&members[i]);
+    }
+    check(&hub->everybody);
+    assert_int_equal(hub->everybody.here.row_count, 1);
+    assert_true(hub->everybody.here.rows[0].cap <= 128);
+}
+
+static void the_hidden_are_shown_again_wherever_they_have_moved(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < MEMBERS / 2; i++) {
+        enter(i, (uint32_t)i * 2);
+    }
+    struct part *p = &hub->everybody.here;
+    for (uint32_t i = 0; i < MEMBERS / 2; i += 3) {
+        assert_true(part_hide(p, i * 2));
+        assert_false(part_hide(p, i * 2));
+    }
+    for (size_t i = 0; i < MEMBERS / 2; i++) {
+        enter(MEMBERS / 2 + i, (uint32_t)i * 2 + 1);
+    }
+    check(&hub->everybody);
+    assert_int_equal(p->hidden, MEMBERS / 6);
+    for (size_t i = 0; i < MEMBERS; i++) {
+        if (i % 50 != 0) {
+            hub_leave(&members[i]);
+        }
+    }
+    check(&hub->everybody);
+    assert_int_equal(p->hidden, MEMBERS / 300);
+    uint32_t from = 0;
+    while (part_show_some(p, &from)) {
+        check(&hub->everybody);
+    }
+    check(&hub->everybody);
+    assert_int_equal(p->hidden, 0);
+}
+
+static void churn_does_not_grow_a_room(void **state)
 {
     (void)state;
     for (size_t i = 0; i < 8; i++) {
         enter(i, (uint32_t)i + 1000);
     }
-    /* Each newcomer is below all others, so no dead place fits him. */
     for (uint32_t turn = 0; turn < 900; turn++) {
         size_t i = turn % 8;
         hub_leave(&members[i]);
         enter(i, 999 - turn);
         check(&hub->everybody);
     }
-    assert_true(hub->everybody.here.cap <= 32);
+    assert_true(hub->everybody.here.rows[0].cap <= 32);
+    assert_true(hub->everybody.here.row_count <= 4);
+}
+
+static void who_finds_no_memory_for_a_row_is_not_there(void **state)
+{
+    (void)state;
+    uint32_t refused = 0;
+    for (size_t i = 0; i < MEMBERS; i++) {
+        struct conn_id conn = {0, (uint32_t)(i * 7919 % MEMBERS), 1};
+        mem_fail_at(1);
+        int rc = hub_enter(hub, &members[i], i + 1, conn, NULL, 0);
+        mem_fail_at(0);
+        if (rc != 0) {
+            refused++;
+            assert_int_equal(hub_count(hub), i);
+            check(&hub->everybody);
+            enter(i, conn.slot);
+        }
+    }
+    assert_true(refused > 3);
+    check(&hub->everybody);
 }
 
 struct model {
@@ -282,36 +329,13 @@ static void random_joins_and_leaves_equal_a_naive_model(void **state)
     }
     for (int n = 0; n < 20000; n++) {
         step(model, free_slots, &free_n);
-        if (n % 50 == 0) {
-            struct room *r = rand() % 4 ? the_room("a") : &hub->everybody;
-            if (r != NULL) {
-                part_tidy(&r->here);
-                assert_true(r->here.len - r->here.sorted <= r->here.len / 16);
-                assert_true(r->here.dead <= r->here.len / 4);
-            }
+        if (n % 500 == 0) {
             compare(model);
         }
     }
 }
 
-static void without_memory_to_sort_a_walk_goes_on_unsorted(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < 20; i++) {
-        enter(i, 100 - (uint32_t)i);
-    }
-    mem_fail_at(1);
-    part_tidy(&hub->everybody.here);
-    mem_fail_at(0);
-    check(&hub->everybody);
-    assert_int_equal(hub_count(hub), 20);
-    part_tidy(&hub->everybody.here);
-    check(&hub->everybody);
-    assert_int_equal(hub->everybody.here.sorted, 20);
-}
-
-static void room_ids_says_how_many_there_are_but_fills_no_more_than_asked(
-    void **state)
+static void a_list_has_no_more_than_it_has_room_for(void **state)
 {
     (void)state;
     uint64_t ids[4] = {0, 0, 77, 77};
@@ -319,11 +343,13 @@ static void room_ids_says_how_many_there_are_but_fills_no_more_than_asked(
         enter(i, (uint32_t)i);
     }
     hub_leave(&members[0]);
-    assert_int_equal(room_ids(hub, NULL, ids, 2), 4);
+    assert_int_equal(room_ids(hub, NULL, ids, 2), 2);
     assert_int_equal(ids[0], 2);
     assert_int_equal(ids[1], 3);
     assert_int_equal(ids[2], 77);
-    assert_int_equal(room_ids(hub, NULL, NULL, 0), 4);
+    assert_int_equal(room_ids(hub, NULL, NULL, 0), 0);
+    assert_int_equal(hub_count_room(hub, NULL), 4);
+    assert_int_equal(hub_count_room(hub, &(struct hub_name){"no", 2}), 0);
 }
 
 int main(void)
@@ -332,14 +358,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(members_that_come_in_slot_order_stand_in_it_at_once),
         T(a_walk_finds_late_comers_of_low_slots_in_order),
-        T(a_client_in_the_slot_of_one_who_left_takes_his_place),
-        T(a_dead_neighbour_makes_room_for_a_slot_between),
-        T(a_walk_meets_at_most_a_quarter_of_dead_places),
-        T(a_room_gives_memory_back_when_most_have_left),
-        T(churn_without_a_walk_does_not_grow_a_room),
+        T(a_full_row_is_split_wherever_somebody_comes),
+        T(slots_that_come_in_order_fill_their_rows),
+        T(rows_that_are_nearly_empty_become_one),
+        T(the_hidden_are_shown_again_wherever_they_have_moved),
+        T(churn_does_not_grow_a_room),
+        T(who_finds_no_memory_for_a_row_is_not_there),
         T(random_joins_and_leaves_equal_a_naive_model),
-        T(without_memory_to_sort_a_walk_goes_on_unsorted),
-        T(room_ids_says_how_many_there_are_but_fills_no_more_than_asked),
+        T(a_list_has_no_more_than_it_has_room_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

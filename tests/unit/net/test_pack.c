@@ -67,6 +67,21 @@ static void send_all(
     parcel_fini(&parcel);
 }
 
+static bool always(void)
+{
+    return true;
+}
+
+static void begin_in_steps(
+    struct parcel *parcel, struct pack_world *p, const char *s, size_t len)
+{
+    struct range r = world_frame(&p->w, FRAME_TEXT, s, len);
+    const struct pack_message m = {FRAME_TEXT, s, len};
+    parcel_init(parcel, p->w.net, &r, &m);
+    parcel_pack(parcel, &p->packed, p->w.meter, &how);
+    parcel->is_due = always;
+}
+
 /* The next frame the client has: its payload, inflated if it came so. */
 static bool next_is(struct client *c, struct inflater *z, const char *want,
     size_t len, bool *was_packed)
@@ -268,6 +283,124 @@ static void a_frame_of_every_length_is_opened_as_a_parcel(void **state)
     stop(&p);
 }
 
+/* With others that compress in between, as the same deflater would. */
+static void a_form_made_in_steps_is_the_same(void **state)
+{
+    (void)state;
+    static char long_text[60000];
+    struct pack_world p;
+    struct client c[4];
+    struct client other;
+    static const struct deflate_params *const params[4] = {
+        NULL, &usual, &narrow, &context};
+    start(&p);
+    for (size_t i = 0; i < sizeof(long_text); i++) {
+        long_text[i] = "abcdefgh"[i * i / 3 % 8];
+    }
+    for (int i = 0; i < 4; i++) {
+        open_packed(&c[i], &p, params[i]);
+    }
+    open_packed(&other, &p, &usual);
+    struct inflater *z[4] = {
+        NULL, inflater_new(15), inflater_new(9), inflater_new(15)};
+    struct inflater *other_z = inflater_new(15);
+    for (int round = 0; round < 3; round++) {
+        struct parcel parcel;
+        unsigned steps = 0;
+        begin_in_steps(&parcel, &p, long_text, sizeof(long_text));
+        for (int i = 0; i < 4; i++) {
+            int rc;
+            while ((rc = parcel_send(&parcel, c[i].id.slot, OUTBOX_CLOSE, NULL,
+                        0)) == PARCEL_MORE) {
+                bool was_packed;
+                steps++;
+                if (steps % 50 == 1) {
+                    send_all(&p, &other, 1, text, sizeof(text));
+                    assert_true(next_is(
+                        &other, other_z, text, sizeof(text), &was_packed));
+                    assert_true(was_packed);
+                    inflater_reset(other_z);
+                }
+            }
+            assert_int_equal(rc, 0);
+        }
+        parcel_fini(&parcel);
+        assert_in_range(steps, 3 * sizeof(long_text) / 1024 - 3,
+            3 * sizeof(long_text) / 1024 + 30);
+        for (int i = 0; i < 4; i++) {
+            bool was_packed;
+            assert_true(next_is(
+                &c[i], z[i], long_text, sizeof(long_text), &was_packed));
+            assert_int_equal(was_packed, i > 0);
+            if (i == 1 || i == 2) {
+                inflater_reset(z[i]);
+            }
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        inflater_free(z[i]);
+        client_fini(&c[i]);
+    }
+    inflater_free(other_z);
+    client_fini(&other);
+    stop(&p);
+}
+
+/* Whose context it was has gone, or nobody goes on with it. */
+static void a_form_that_is_not_finished_leaves_nothing(void **state)
+{
+    (void)state;
+    static const struct deflate_params *const params[3] = {
+        &usual, &narrow, &context};
+    for (int i = 0; i < 6; i++) {
+        struct pack_world p;
+        struct client c[2];
+        struct parcel parcel;
+        start(&p);
+        open_packed(&c[0], &p, params[i % 3]);
+        open_packed(&c[1], &p, &usual);
+        struct inflater *z[2] = {
+            inflater_new(i % 3 == 1 ? 9 : 15), inflater_new(15)};
+        bool was_packed;
+        send_all(&p, c, 2, text, sizeof(text));
+        for (int k = 0; k < 2; k++) {
+            assert_true(next_is(&c[k], z[k], text, sizeof(text), &was_packed));
+        }
+        begin_in_steps(&parcel, &p, text, sizeof(text));
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(
+                parcel_send(&parcel, c[0].id.slot, OUTBOX_CLOSE, NULL, 0),
+                PARCEL_MORE);
+        }
+        if (i >= 3) {
+            conn_kill(c[0].conn, true);
+            int rc;
+            while ((rc = parcel_send(&parcel, c[1].id.slot, OUTBOX_CLOSE, NULL,
+                        0)) == PARCEL_MORE) {
+            }
+            assert_int_equal(rc, 0);
+        }
+        parcel_fini(&parcel);
+        /* And who is there can read what comes next. */
+        inflater_reset(z[1]);
+        if (i < 3) {
+            if (i < 2) {
+                inflater_reset(z[0]);
+            }
+            send_all(&p, c, 2, text, sizeof(text));
+            assert_true(next_is(&c[0], z[0], text, sizeof(text), &was_packed));
+            assert_true(was_packed);
+        }
+        assert_true(next_is(&c[1], z[1], text, sizeof(text), &was_packed));
+        assert_true(was_packed);
+        for (int k = 0; k < 2; k++) {
+            inflater_free(z[k]);
+            client_fini(&c[k]);
+        }
+        stop(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +412,8 @@ int main(void)
         cmocka_unit_test(without_memory_a_message_comes_plain_or_not_at_all),
         cmocka_unit_test(without_room_in_the_meter_it_comes_plain),
         cmocka_unit_test(a_frame_of_every_length_is_opened_as_a_parcel),
+        cmocka_unit_test(a_form_made_in_steps_is_the_same),
+        cmocka_unit_test(a_form_that_is_not_finished_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
