@@ -129,18 +129,25 @@ static bool is_of(const struct entry *e, const struct library *lib)
     return strlen(lib->name) == len && memcmp(e->name, lib->name, len) == 0;
 }
 
-static void look_up(void)
+static void find_libraries(void)
 {
-    lua_State *S = sandbox_stock_open();
     struct library *lib = libraries;
     for (size_t i = 0; i < ARRAY_LEN(allowlist); i++) {
-        const struct entry *e = &allowlist[i];
-        if (!is_of(e, lib)) {
+        if (!is_of(&allowlist[i], lib)) {
             lib++;
             lib->first = i;
-            ASSERT(is_of(e, lib), "the allowlist is in the libraries' order");
         }
+        ASSERT(is_of(&allowlist[i], lib), "both are in the same order");
         lib->count++;
+    }
+}
+
+static void look_up(void)
+{
+    find_libraries();
+    lua_State *S = sandbox_stock_open();
+    for (size_t i = 0; i < ARRAY_LEN(allowlist); i++) {
+        const struct entry *e = &allowlist[i];
         if (e->is_stock) {
             sandbox_stock_read(S, e->name, &values[i]);
         }
