@@ -170,23 +170,59 @@ void api_message_options(lua_State *L, int idx, const char *function,
     }
 }
 
+void api_push_meta(lua_State *L, int *ref, void (*make)(lua_State *L))
+{
+    if (LIKELY(*ref != 0)) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, *ref);
+        return;
+    }
+    make(L);
+    lua_pushvalue(L, -1);
+    *ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+void api_set_function(
+    lua_State *L, const struct words *w, const char *name, lua_CFunction f)
+{
+    if (words_has(w, name)) {
+        lua_pushcfunction(L, f);
+        lua_setfield(L, -2, name);
+    }
+}
+
+void api_set_library(lua_State *L, const struct words *w, const char *name,
+    const luaL_Reg *functions)
+{
+    int n = 0;
+
+    if (!words_has(w, name)) {
+        return;
+    }
+    while (functions[n].name != NULL) {
+        n++;
+    }
+    lua_createtable(L, 0, n);
+    luaL_setfuncs(L, functions, 0);
+    lua_setfield(L, -2, name);
+}
+
 int api_open(lua_State *L)
 {
-    struct state *s = state_from(L);
+    const struct words *w = lua_touserdata(L, 1);
 
     lua_pushglobaltable(L);
-    json_open(L);
-    lua_setfield(L, -2, "json");
-    api_client(L, s);
-    api_request(L, s);
-    api_hub(L, s);
-    api_room(L, s);
-    api_time(L, s);
-    api_task(L, s);
-    api_module(L, s);
-    api_log(L, s);
-    api_limit(L, s);
-    api_crypto(L, s);
+    if (words_has(w, "json")) {
+        json_open(L);
+        lua_setfield(L, -2, "json");
+    }
+    api_hub(L, w);
+    api_room(L, w);
+    api_time(L, w);
+    api_task(L, w);
+    api_module(L, w);
+    api_log(L, w);
+    api_limit(L, w);
+    api_crypto(L, w);
     lua_pop(L, 1);
     return 0;
 }

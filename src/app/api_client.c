@@ -11,6 +11,8 @@
 #include "script/json.h"
 #include <string.h>
 
+static void make_meta(lua_State *L);
+
 void api_push_client(lua_State *L, struct state *s, struct client *cl)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_cache);
@@ -23,7 +25,7 @@ void api_push_client(lua_State *L, struct state *s, struct client *cl)
     ref->id = client_id(cl);
     ref->slot = cl->slot;
     ref->generation = cl->generation;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_meta);
+    api_push_meta(L, &s->client_meta, make_meta);
     lua_setmetatable(L, -2);
     lua_pushvalue(L, -1);
     lua_rawseti(L, -3, (lua_Integer)ref->id);
@@ -528,7 +530,7 @@ static int client_tostring(lua_State *L)
     return 1;
 }
 
-void api_client(lua_State *L, struct state *s)
+static void make_meta(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"send", client_send},
@@ -541,7 +543,7 @@ void api_client(lua_State *L, struct state *s)
         {NULL, NULL},
     };
 
-    lua_createtable(L, 0, 6);
+    lua_createtable(L, 0, 5);
     luaL_newlib(L, methods);
     lua_pushcclosure(L, client_index, 1);
     lua_setfield(L, -2, "__index");
@@ -553,5 +555,4 @@ void api_client(lua_State *L, struct state *s)
     lua_setfield(L, -2, "__name");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
-    s->client_meta = luaL_ref(L, LUA_REGISTRYINDEX);
 }

@@ -152,7 +152,7 @@ static int crypto_unbase64(lua_State *L)
     return 1;
 }
 
-void api_crypto(lua_State *L, struct state *s)
+void api_crypto(lua_State *L, const struct words *w)
 {
     static const luaL_Reg functions[] = {
         {"random", crypto_random},
@@ -165,7 +165,5 @@ void api_crypto(lua_State *L, struct state *s)
         {NULL, NULL},
     };
 
-    (void)s;
-    luaL_newlib(L, functions);
-    lua_setfield(L, -2, "crypto");
+    api_set_library(L, w, "crypto", functions);
 }

@@ -413,7 +413,7 @@ static int clients_count(lua_State *L)
     return 1;
 }
 
-void api_hub(lua_State *L, struct state *s)
+void api_hub(lua_State *L, const struct words *w)
 {
     static const luaL_Reg functions[] = {
         {"get", clients_get},
@@ -422,9 +422,10 @@ void api_hub(lua_State *L, struct state *s)
         {NULL, NULL},
     };
 
-    (void)s;
-    lua_pushcfunction(L, broadcast);
-    lua_setfield(L, -2, "broadcast");
+    api_set_function(L, w, "broadcast", broadcast);
+    if (!words_has(w, "clients")) {
+        return;
+    }
     luaL_newlib(L, functions);
     lua_createtable(L, 0, 2);
     lua_pushcfunction(L, clients_call);

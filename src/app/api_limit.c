@@ -121,6 +121,19 @@ static double read_number(lua_State *L, const char *field, double standard)
     return v;
 }
 
+static void make_meta(lua_State *L)
+{
+    lua_createtable(L, 0, 3);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, limit_take);
+    lua_setfield(L, -2, "take");
+    lua_setfield(L, -2, "__index");
+    lua_pushliteral(L, "limit");
+    lua_setfield(L, -2, "__name");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+}
+
 /* {rate = tokens a second, burst = tokens at most (default: rate)} */
 static int limit_new(lua_State *L)
 {
@@ -145,28 +158,17 @@ static int limit_new(lua_State *L)
     lua_setiuservalue(L, -2, KEPT_YOUNG);
     lua_newtable(L);
     lua_setiuservalue(L, -2, KEPT_OLD);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, state_from(L)->limit_meta);
+    api_push_meta(L, &state_from(L)->limit_meta, make_meta);
     lua_setmetatable(L, -2);
     return 1;
 }
 
-void api_limit(lua_State *L, struct state *s)
+void api_limit(lua_State *L, const struct words *w)
 {
     static const luaL_Reg functions[] = {
         {"new", limit_new},
         {NULL, NULL},
     };
 
-    lua_createtable(L, 0, 3);
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, limit_take);
-    lua_setfield(L, -2, "take");
-    lua_setfield(L, -2, "__index");
-    lua_pushliteral(L, "limit");
-    lua_setfield(L, -2, "__name");
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    s->limit_meta = luaL_ref(L, LUA_REGISTRYINDEX);
-    luaL_newlib(L, functions);
-    lua_setfield(L, -2, "limit");
+    api_set_library(L, w, "limit", functions);
 }

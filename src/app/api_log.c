@@ -108,7 +108,7 @@ static int print(lua_State *L)
     return 0;
 }
 
-void api_log(lua_State *L, struct state *s)
+void api_log(lua_State *L, const struct words *w)
 {
     static const luaL_Reg functions[] = {
         {"debug", log_debug},
@@ -118,9 +118,6 @@ void api_log(lua_State *L, struct state *s)
         {NULL, NULL},
     };
 
-    (void)s;
-    luaL_newlib(L, functions);
-    lua_setfield(L, -2, "log");
-    lua_pushcfunction(L, print);
-    lua_setfield(L, -2, "print");
+    api_set_library(L, w, "log", functions);
+    api_set_function(L, w, "print", print);
 }

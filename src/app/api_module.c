@@ -83,11 +83,22 @@ static int env_newindex(lua_State *L)
     return luaL_error(L, "env is what app.conf.lua says; it cannot be changed");
 }
 
-/* upvalues: what it says, `next`. A copy, for `next` lends its table. */
+static int env_next(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 2);
+    if (lua_next(L, 1) == 0) {
+        lua_pushnil(L);
+        return 1;
+    }
+    return 2;
+}
+
+/* upvalue: what it says. A copy, for `next` lends its table. */
 static int env_pairs(lua_State *L)
 {
     lua_settop(L, 0);
-    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_pushcfunction(L, env_next);
     lua_newtable(L);
     lua_pushnil(L);
     while (lua_next(L, lua_upvalueindex(1)) != 0) {
@@ -152,24 +163,28 @@ static void make_env(lua_State *L, const struct state *s, int globals)
         lua_setfield(L, -2, s->settings.env[i].name);
     }
     lua_pushvalue(L, -1);
-    lua_getfield(L, globals, "next");
-    lua_pushcclosure(L, env_pairs, 2);
+    lua_pushcclosure(L, env_pairs, 1);
     lua_setfield(L, -3, "__pairs");
     lua_setfield(L, -2, "__index");
     set_proxy(L, globals, "env", env_newindex);
 }
 
-void api_module(lua_State *L, struct state *s)
+void api_module(lua_State *L, const struct words *w)
 {
     int globals = lua_gettop(L);
 
-    lua_newtable(L);
-    lua_pushcclosure(L, require, 1);
-    lua_setfield(L, globals, "require");
-
-    make_env(L, s, globals);
-    lua_createtable(L, 0, 3);
-    lua_pushcfunction(L, app_index);
-    lua_setfield(L, -2, "__index");
-    set_proxy(L, globals, "app", app_newindex);
+    if (words_has(w, "require")) {
+        lua_newtable(L);
+        lua_pushcclosure(L, require, 1);
+        lua_setfield(L, globals, "require");
+    }
+    if (words_has(w, "env")) {
+        make_env(L, state_from(L), globals);
+    }
+    if (words_has(w, "app")) {
+        lua_createtable(L, 0, 3);
+        lua_pushcfunction(L, app_index);
+        lua_setfield(L, -2, "__index");
+        set_proxy(L, globals, "app", app_newindex);
+    }
 }

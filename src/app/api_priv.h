@@ -12,20 +12,32 @@
 
 #include "app/app_priv.h"
 #include "script/preempt.h"
+#include "script/words.h"
 
 /* Each api_NOUN() is called once per state, in protection, with the globals on
- * top of the stack, and leaves it so. */
+ * top of the stack, and leaves it so. They set what is named in the words of
+ * the app's files (script/words.h). */
 
-int api_open(lua_State *L); /* everything; a C function body */
-void api_client(lua_State *L, struct state *s);
-void api_hub(lua_State *L, struct state *s);
-void api_room(lua_State *L, struct state *s);
-void api_time(lua_State *L, struct state *s);
-void api_task(lua_State *L, struct state *s);
-void api_module(lua_State *L, struct state *s); /* require, env, app */
-void api_log(lua_State *L, struct state *s);
-void api_limit(lua_State *L, struct state *s);
-void api_crypto(lua_State *L, struct state *s);
+int api_open(lua_State *L); /* everything; as sandbox_open() */
+void api_hub(lua_State *L, const struct words *w);
+void api_room(lua_State *L, const struct words *w);
+void api_time(lua_State *L, const struct words *w);
+void api_task(lua_State *L, const struct words *w);
+void api_module(lua_State *L, const struct words *w); /* require, env, app */
+void api_log(lua_State *L, const struct words *w);
+void api_limit(lua_State *L, const struct words *w);
+void api_crypto(lua_State *L, const struct words *w);
+
+/* A global that is a function, and one that is a table of functions, which end
+ * with {NULL, NULL}. */
+void api_set_function(
+    lua_State *L, const struct words *w, const char *name, lua_CFunction f);
+void api_set_library(lua_State *L, const struct words *w, const char *name,
+    const luaL_Reg *functions);
+
+/* Pushes the metatable that *ref stands for. make() pushes a new one when it is
+ * needed for the first time: many apps never do. May raise (memory). */
+void api_push_meta(lua_State *L, int *ref, void (*make)(lua_State *L));
 
 /* Pushes the client's userdata (the same one while anybody holds it). May
  * raise (memory). */
@@ -50,7 +62,6 @@ void api_push_queue(lua_State *L, const struct client *cl);
 /* The request userdata of a flattened request (connect.c). */
 void api_push_request(
     lua_State *L, struct state *s, const uint8_t *p, size_t n);
-void api_request(lua_State *L, struct state *s);
 /* Gives the request on top its body. May raise (memory). */
 void api_set_request_body(lua_State *L, const char *body, size_t len);
 /* Pushes nil, word (of an ERR_*), and detail if it is not NULL; returns how

@@ -18,13 +18,15 @@ struct request {
     char block[];
 };
 
+static void make_meta(lua_State *L);
+
 void api_push_request(lua_State *L, struct state *s, const uint8_t *p, size_t n)
 {
     struct request *r = lua_newuserdatauv(L, sizeof(*r) + n, KEPT_COUNT);
 
     r->len = n;
     memcpy(r->block, p, n);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s->request_meta);
+    api_push_meta(L, &s->request_meta, make_meta);
     lua_setmetatable(L, -2);
 }
 
@@ -315,7 +317,7 @@ static int request_index(lua_State *L)
     return 1;
 }
 
-void api_request(lua_State *L, struct state *s)
+static void make_meta(lua_State *L)
 {
     lua_createtable(L, 0, 3);
     lua_pushcfunction(L, request_index);
@@ -324,5 +326,4 @@ void api_request(lua_State *L, struct state *s)
     lua_setfield(L, -2, "__name");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
-    s->request_meta = luaL_ref(L, LUA_REGISTRYINDEX);
 }

@@ -32,6 +32,8 @@ static struct room *find_room(lua_State *L, const struct room_ref *ref)
     return hub_room(state_from(L)->app->hub, ref->name, ref->len);
 }
 
+static void make_meta(lua_State *L);
+
 static int room_new(lua_State *L)
 {
     struct state *s = state_from(L);
@@ -42,7 +44,7 @@ static int room_new(lua_State *L)
 
     ref->len = len;
     memcpy(ref->name, name, len);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s->room_meta);
+    api_push_meta(L, &s->room_meta, make_meta);
     lua_setmetatable(L, -2);
     return 1;
 }
@@ -331,7 +333,7 @@ void api_room_drop_rules(struct state *s)
     }
 }
 
-static void make_meta(lua_State *L, struct state *s)
+static void make_meta(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"broadcast", room_broadcast},
@@ -353,10 +355,9 @@ static void make_meta(lua_State *L, struct state *s)
     lua_setfield(L, -2, "__name");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
-    s->room_meta = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-void api_room(lua_State *L, struct state *s)
+void api_room(lua_State *L, const struct words *w)
 {
     static const luaL_Reg functions[] = {
         {"list", rooms_list},
@@ -364,9 +365,6 @@ void api_room(lua_State *L, struct state *s)
         {NULL, NULL},
     };
 
-    make_meta(L, s);
-    lua_pushcfunction(L, room_new);
-    lua_setfield(L, -2, "room");
-    luaL_newlib(L, functions);
-    lua_setfield(L, -2, "rooms");
+    api_set_function(L, w, "room", room_new);
+    api_set_library(L, w, "rooms", functions);
 }

@@ -258,7 +258,7 @@ void api_task_drop(struct state *s)
     map_init(&s->locks);
 }
 
-void api_task(lua_State *L, struct state *s)
+void api_task(lua_State *L, const struct words *w)
 {
     static const luaL_Reg functions[] = {
         {"spawn", task_spawn},
@@ -266,9 +266,6 @@ void api_task(lua_State *L, struct state *s)
         {NULL, NULL},
     };
 
-    (void)s;
-    luaL_newlib(L, functions);
-    lua_setfield(L, -2, "task");
-    lua_pushcfunction(L, lock);
-    lua_setfield(L, -2, "lock");
+    api_set_library(L, w, "task", functions);
+    api_set_function(L, w, "lock", lock);
 }

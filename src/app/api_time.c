@@ -114,6 +114,8 @@ static void cancel_timer(struct app_timer *t)
     }
 }
 
+static void make_meta(lua_State *L);
+
 /* (seconds, fn, args...) */
 static int new_timer(lua_State *L, bool repeats)
 {
@@ -130,7 +132,7 @@ static int new_timer(lua_State *L, bool repeats)
         return api_fail(L, ERR_QUOTA, "too many timers");
     }
     struct timer_ref *handle = lua_newuserdatauv(L, sizeof(*handle), 0);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s->timer_meta);
+    api_push_meta(L, &s->timer_meta, make_meta);
     lua_setmetatable(L, -2);
     lua_replace(L, 1);
     int ref = call_pack(L, 2); /* the last that may raise */
@@ -256,7 +258,7 @@ static int time_iso(lua_State *L)
     return 1;
 }
 
-static void make_meta(lua_State *L, struct state *s)
+static void make_meta(lua_State *L)
 {
     lua_createtable(L, 0, 3);
     lua_createtable(L, 0, 1);
@@ -267,10 +269,9 @@ static void make_meta(lua_State *L, struct state *s)
     lua_setfield(L, -2, "__name");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
-    s->timer_meta = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-void api_time(lua_State *L, struct state *s)
+void api_time(lua_State *L, const struct words *w)
 {
     static const luaL_Reg timer_functions[] = {
         {"after", timer_after},
@@ -284,11 +285,7 @@ void api_time(lua_State *L, struct state *s)
         {NULL, NULL},
     };
 
-    make_meta(L, s);
-    lua_pushcfunction(L, sleep_for);
-    lua_setfield(L, -2, "sleep");
-    luaL_newlib(L, timer_functions);
-    lua_setfield(L, -2, "timer");
-    luaL_newlib(L, time_functions);
-    lua_setfield(L, -2, "time");
+    api_set_function(L, w, "sleep", sleep_for);
+    api_set_library(L, w, "timer", timer_functions);
+    api_set_library(L, w, "time", time_functions);
 }

@@ -61,12 +61,11 @@ struct state {
     /* Registry refs: tables by client id, and what api.c keeps. */
     int client_cache; /* weak values: id -> client userdata */
     int client_data;  /* id -> client.data */
-    int client_meta;  /* metatables of our userdata */
+    int client_meta;  /* metatables of our userdata; 0: not needed yet */
     int room_meta;
     int request_meta;
     int timer_meta;
     int limit_meta;
-    int modules;        /* require's results */
     struct list timers; /* api_time: struct app_timer */
     struct slots timer_slots;
     uint32_t timer_count;

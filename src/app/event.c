@@ -31,6 +31,8 @@ struct event *event_new(struct app *a, enum event_kind kind)
     ev->job.push = push_event;
     ev->job.done = report_end;
     ev->job.finished = end_event;
+    /* Who asked wants to know; of the others only failures are reported. */
+    ev->job.results = kind == EVENT_CONNECT || kind == EVENT_REQUEST ? 1 : 0;
     ev->app = a;
     ev->kind = kind;
     ev->has_failed = true;

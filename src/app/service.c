@@ -94,7 +94,7 @@ int service_begin(struct service *v, struct state *s, lua_CFunction fn,
         .arg = arg,
         .why = why,
         .why_bytes = why_bytes,
-        .status = LUA_ERRRUN,
+        .status = LUA_OK,
     };
     if (s->vm == NULL || vm_end(s->vm) != VM_ALIVE) {
         (void)snprintf(why, why_bytes, "the state has died");

@@ -67,11 +67,11 @@ static void warn_of_handler(const struct state *s, const char *name)
     };
     static const char *const later[] = {"on_unload", "on_reload"};
     struct log_fields f;
-    const char *near = units_suggest(name, now, ARRAY_LEN(now));
 
     if (is_one_of(name, now, ARRAY_LEN(now))) {
         return;
     }
+    const char *near = units_suggest(name, now, ARRAY_LEN(now));
     preempt_hold();
     app_log_fields(s->app, s, &f);
     f.event = "load";
@@ -90,7 +90,7 @@ static void warn_of_handlers(lua_State *L, const struct state *s, int table)
     while (lua_next(L, table) != 0) {
         const char *name =
             lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
-        if (lua_isfunction(L, -1)) {
+        if (lua_isfunction(L, -1) && !lua_iscfunction(L, -1)) {
             warn_of_handler(s, name);
         }
         lua_pop(L, 1);
@@ -122,11 +122,17 @@ int state_prepare(lua_State *L)
     /* First: the sandbox may leave Lua unable to make weak tables. */
     new_table(L, &s->client_cache, "v");
     new_table(L, &s->client_data, NULL);
-    new_table(L, &s->modules, NULL);
+    struct words words = {0};
+    for (size_t i = 0; i < s->snapshot->count; i++) {
+        const struct snapshot_file *file = &s->snapshot->files[i];
+        words_add(&words, file->data, file->len);
+    }
     lua_pushcfunction(L, sandbox_open);
-    lua_call(L, 0, 0);
+    lua_pushlightuserdata(L, &words);
+    lua_call(L, 1, 0);
     lua_pushcfunction(L, api_open);
-    lua_call(L, 0, 0);
+    lua_pushlightuserdata(L, &words);
+    lua_call(L, 1, 0);
     return 0;
 }
 

@@ -26,6 +26,7 @@ struct loop *loop_new(uint32_t index)
         list_init(&l->hooks[phase]);
     }
     list_init(&l->deferred);
+    list_init(&l->grounds);
     mailbox_init(&l->mailbox);
 
     int rc = uv_loop_init(&l->uv);

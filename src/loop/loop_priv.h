@@ -112,6 +112,7 @@ struct loop {
     uv_timer_t alarm;  /* ends the wait for the earliest timer */
     uint64_t alarm_ms; /* TIMERS_NEVER: not set */
     uint32_t watch_count;
+    struct list grounds; /* watch_ground.c */
     bool is_in_turn;
     bool is_stopping;
     bool keeps_polling;

@@ -7,16 +7,16 @@
  * A new directory is watched before it is read, and the report comes after
  * that, so what is written into it meanwhile is not missed.
  *
- * Two things show in no event: the root itself being replaced (by a move, or
- * as a symbolic link that is pointed elsewhere), and everything where the
- * system has no events or none left. A slow poll looks at the root's identity
- * in the first case and at the time stamps of the whole tree in the second.
+ * Where the system has no events or none left, a slow poll looks at the time
+ * stamps of the whole tree. One looks at the root's identity while there is
+ * no root, and when it is a symbolic link, which may be pointed elsewhere
+ * without an event. What lies above the root is watch_ground.c's.
  *
  * Called by app/reload. Reads directories on the loop's thread: their number
  * is bounded, and files are looked at only in the second case. */
 #include "loop/watch.h"
 #include "base/mem.h"
-#include "loop/loop_priv.h"
+#include "loop/watch_priv.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,29 +30,6 @@
 #define WATCH_DEPTH_MAX 16
 /* A tree that is written to without a pause is reported this often. */
 #define WATCH_DEBOUNCE_MAX_MS (10 * WATCH_DEBOUNCE_MS)
-
-/* Who a directory is, apart from its name. */
-struct identity {
-    dev_t dev;
-    ino_t ino;
-};
-
-struct watch {
-    uint32_t magic;
-    struct loop *loop;
-    void (*fn)(void *arg);
-    void *arg;
-    char *dir;
-    struct list handles; /* of struct watch_handle */
-    struct timer debounce;
-    struct timer poll;
-    uint64_t first_event_ms; /* of those that wait for the debounce timer */
-    struct identity root;
-    uint64_t stamps; /* sum over the tree, while has_blind_spots */
-    bool is_stale;   /* the tree may have another shape */
-    /* Part of the tree has no events: look at the time stamps. */
-    bool has_blind_spots;
-};
 
 /* Memory of its own: libuv lets go of it later than the watch does. */
 struct watch_handle {
@@ -241,13 +218,10 @@ static uint64_t look(struct watch *w, bool opens_handles)
     return k.stamps;
 }
 
-static struct identity find_root(const struct watch *w)
+static bool is_link(const char *path)
 {
     struct stat st;
-    if (stat(w->dir, &st) != 0) {
-        return (struct identity){0};
-    }
-    return (struct identity){.dev = st.st_dev, .ino = st.st_ino};
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
 }
 
 /* Watches the tree as it is now. The old handles go last: the kernel's watch
@@ -259,11 +233,16 @@ static void open_anew(struct watch *w)
     list_append_all(&old, &w->handles);
     w->is_stale = false;
     w->has_blind_spots = false;
-    w->root = find_root(w);
+    w->root = watch_identify(w->dir);
     w->stamps = look(w, true);
     if (w->has_blind_spots) {
         /* Part of the first walk did not know yet that files count. */
         w->stamps = look(w, false);
+    }
+    if (w->has_blind_spots || w->root.ino == 0 || is_link(w->dir)) {
+        timer_start(w->loop, &w->poll, WATCH_POLL_MS);
+    } else {
+        timer_stop(&w->poll);
     }
     close_handles(&old);
 }
@@ -285,11 +264,20 @@ static void on_poll(struct timer *t)
 {
     struct watch *w = container_of(t, struct watch, poll);
     timer_start(w->loop, &w->poll, WATCH_POLL_MS);
-    struct identity root = find_root(w);
-    if (root.dev != w->root.dev || root.ino != w->root.ino ||
+    struct watch_identity root = watch_identify(w->dir);
+    if (!watch_is_same(&root, &w->root) ||
         (w->has_blind_spots && look(w, false) != w->stamps)) {
         w->is_stale = true;
         wait_for_silence(w);
+    }
+}
+
+void watch_doubt(struct watch *w, uint64_t ms)
+{
+    w->is_stale = true;
+    if (!timer_is_started(&w->debounce)) {
+        w->first_event_ms = loop_now_ms(w->loop);
+        timer_start(w->loop, &w->debounce, ms);
     }
 }
 
@@ -314,7 +302,7 @@ struct watch *watch_new(
     list_init(&w->handles);
     timer_init(&w->debounce, on_silence);
     timer_init(&w->poll, on_poll);
-    timer_start(l, &w->poll, WATCH_POLL_MS);
+    watch_ground_join(w);
     open_anew(w);
     return w;
 }
@@ -323,6 +311,7 @@ void watch_free(struct watch *w)
 {
     CHECK(w, WATCH_MAGIC);
     close_handles(&w->handles);
+    watch_ground_leave(w);
     timer_stop(&w->debounce);
     timer_stop(&w->poll);
     w->magic = 0;

@@ -31,6 +31,7 @@
 #include <sys/mman.h>
 
 #define SMALL_MAX     4096
+#define LARGE_CLASS   32 /* the first one above 512 bytes */
 #define RUN_MAX_PAGES 4
 /* Below so many pages runs are kept short: with a cap of 256 KiB a long run
  * of every class would not even fit. */
@@ -227,25 +228,57 @@ static inline void give_to_nook(struct arena *a, void *p, unsigned class)
     a->loose[class] = p;
 }
 
-/* Makes a nook block smaller where it is; what is cut off becomes blocks of
- * whatever classes it fills. */
+/* Makes [p, p + bytes) of the nook into blocks of whatever classes it fills. */
+static void give_pieces(struct arena *a, char *p, size_t bytes)
+{
+    unsigned c = ARENA_CLASSES - 1;
+    while (bytes > 0) {
+        while (class_bytes[c] > bytes) {
+            c--;
+        }
+        give_to_nook(a, p, c);
+        p += class_bytes[c];
+        bytes -= class_bytes[c];
+    }
+}
+
+/* Makes a nook block smaller where it is. */
 static void split_nook(struct arena *a, char *p, size_t old, size_t new_size)
 {
     size_t at = class_bytes[class_of(new_size)];
-    size_t end = class_bytes[class_of(old)];
-    unsigned c = ARENA_CLASSES - 1;
-    while (at < end) {
-        while (class_bytes[c] > end - at) {
-            c--;
+    give_pieces(a, p + at, class_bytes[class_of(old)] - at);
+}
+
+/* Small blocks are cut from large ones that came back before the nook's rest
+ * is touched: a state that was loaded has some that it never needs again. */
+static void *cut_scrap(struct arena *a, size_t bytes)
+{
+    for (unsigned c = LARGE_CLASS; a->scrap_bytes < bytes; c++) {
+        if (c == ARENA_CLASSES) {
+            return NULL;
         }
-        give_to_nook(a, p + at, c);
-        at += class_bytes[c];
+        if (a->loose[c] != NULL) {
+            give_pieces(a, a->scrap, a->scrap_bytes);
+            a->scrap = (char *)a->loose[c];
+            a->scrap_bytes = class_bytes[c];
+            a->loose[c] = next_of(a->loose[c]);
+        }
     }
+    void *p = a->scrap;
+    a->scrap += bytes;
+    a->scrap_bytes -= bytes;
+    return p;
 }
 
 static void *take_slowly(struct arena *a, unsigned class)
 {
-    void *p = cut_nook(a, class_bytes[class]);
+    void *p = NULL;
+    if (class < LARGE_CLASS) {
+        p = cut_scrap(a, class_bytes[class]);
+    }
+    if (p == NULL) {
+        p = cut_nook(a, class_bytes[class]);
+    }
     if (p != NULL) {
         sanitize_poison(p, class_bytes[class]);
         return p;

@@ -59,6 +59,8 @@ struct arena {
     size_t cap_pages;
     char *nook_at; /* its unused rest */
     char *nook_end;
+    char *scrap; /* a block that is cut into smaller ones: what is left */
+    size_t scrap_bytes;
     char *pages;        /* page 0, which does not exist: 0 means none */
     struct span *table; /* table[0] likewise unused */
     uint32_t top;       /* pages from here on were never used */

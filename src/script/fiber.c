@@ -60,6 +60,7 @@ static void begin(void *arg)
 {
     struct fiber *f = arg;
     fiber_after_entering(f);
+    f->state = FIBER_USED;
     f->entry(f->arg);
     ASSERT(false, "a fiber's entry never returns");
 }
@@ -140,15 +141,26 @@ struct fiber *fiber_new(void (*entry)(void *arg), void *arg)
     return f;
 }
 
+/* Are we on its stack? */
+static bool is_inside(struct fiber *f)
+{
+    const char *here = __builtin_frame_address(0);
+    return here >= stack_low(f) && here < (const char *)f;
+}
+
 void fiber_enter(struct fiber *f)
 {
+    CHECK(f, FIBER_MAGIC);
     ASSERT(f->home == &pool, "a fiber stays on its thread");
+    ASSERT(f->state != FIBER_LOST, "who is lost stays so");
+    ASSERT(!is_inside(f), "a fiber is entered from outside");
     fiber_enter_inline(f);
 }
 
 void fiber_leave(struct fiber *f)
 {
     CHECK(f, FIBER_MAGIC);
+    ASSERT(is_inside(f), "a fiber is left from inside");
     fiber_leave_inline(f);
 }
 
@@ -204,9 +216,9 @@ void fiber_free(struct fiber *f)
 {
     CHECK(f, FIBER_MAGIC);
     ASSERT(f->home == &pool, "a fiber stays on its thread");
-    ASSERT(f->state != FIBER_INSIDE, "a fiber is freed from outside");
+    ASSERT(!is_inside(f), "a fiber is freed from outside");
 #if SANITIZE_ASAN
-    if (f->state == FIBER_WAITING) {
+    if (f->state == FIBER_USED) {
         f->is_dying = true;
         fiber_enter(f);
     }

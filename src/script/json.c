@@ -10,9 +10,27 @@
 static char null_tag;
 static const char mark_key; /* in the registry: the mark */
 
+static int null_tostring(lua_State *L)
+{
+    lua_pushliteral(L, "null");
+    return 1;
+}
+
 void json_push_null(lua_State *L)
 {
     lua_pushlightuserdata(L, &null_tag);
+    if (LIKELY(lua_getmetatable(L, -1))) {
+        lua_pop(L, 1);
+        return;
+    }
+    /* The one metatable of all light userdata: null is the only one that a
+     * script ever sees. */
+    lua_createtable(L, 0, 2);
+    lua_pushcfunction(L, null_tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_setmetatable(L, -2);
 }
 
 bool json_is_null(lua_State *L, int idx)
@@ -121,12 +139,6 @@ static int array(lua_State *L)
     return 1;
 }
 
-static int null_tostring(lua_State *L)
-{
-    lua_pushliteral(L, "null");
-    return 1;
-}
-
 int json_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -138,14 +150,6 @@ int json_open(lua_State *L)
     };
     luaL_newlib(L, functions);
     json_push_null(L);
-    /* The one metatable of all light userdata: null is the only one that a
-     * script ever sees. */
-    lua_createtable(L, 0, 2);
-    lua_pushcfunction(L, null_tostring);
-    lua_setfield(L, -2, "__tostring");
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_setmetatable(L, -2);
     lua_setfield(L, -2, "null");
     return 1;
 }

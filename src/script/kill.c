@@ -48,16 +48,8 @@ static const char kill_key;
 void kill_vm(struct vm *vm, enum vm_end end, const char *why)
 {
     vm->end = end;
+    vm->config.max_tasks = 0;
     (void)snprintf(vm->why, sizeof(vm->why), "%s", why);
-}
-
-void kill_begin(struct task *t)
-{
-    t->is_arming = false;
-    t->cpu_ms = t->job->cpu_ms != 0 ? t->job->cpu_ms : t->vm->config.cpu_ms;
-    t->cpu_ns = 0;
-    t->marked_ns = 0;
-    t->memory_errors = 0;
 }
 
 bool kill_judge(struct task *t)
@@ -161,6 +153,7 @@ void kill_end(struct task *t)
 {
     t->killing = LUA_OK;
     t->running = NULL;
+    t->memory_errors = 0; /* task_caught() sets both */
     kill_prepare(t->T);
 }
 

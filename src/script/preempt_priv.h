@@ -31,7 +31,8 @@ struct preempt {
     volatile sig_atomic_t hold;
     volatile sig_atomic_t is_armed;
     volatile sig_atomic_t idle_ticks;
-    volatile sig_atomic_t stop;   /* enum preempt_stop */
+    volatile sig_atomic_t stop; /* enum preempt_stop, of a fiber on its way
+                                   back */
     struct fiber *volatile fiber; /* that is entered; NULL: none */
     /* What the fiber has to do before it goes on, and can be stopped in; NULL:
      * nothing. For one that was stopped. */
@@ -85,7 +86,6 @@ static inline __attribute__((always_inline)) enum preempt_stop preempt_enter(
 {
     struct preempt *p = &preempt_self;
     p->fiber = f;
-    p->stop = PREEMPT_NOT;
     preempt_pending = 0;
     preempt_fence();
     if (UNLIKELY(!p->is_armed)) {
@@ -102,10 +102,15 @@ static inline __attribute__((always_inline)) enum preempt_stop preempt_enter(
     if (UNLIKELY(preempt_pending != 0)) {
         preempt_measure(); /* it came back by itself, from within a section */
     }
-    if (UNLIKELY(p->stop == PREEMPT_SIGNAL || p->stop == PREEMPT_FAULT)) {
+    int stop = p->stop;
+    if (LIKELY(stop == PREEMPT_NOT)) {
+        return PREEMPT_NOT;
+    }
+    p->stop = PREEMPT_NOT;
+    if (stop == PREEMPT_SIGNAL || stop == PREEMPT_FAULT) {
         preempt_unblock();
     }
-    return (enum preempt_stop)p->stop;
+    return (enum preempt_stop)stop;
 }
 
 #endif

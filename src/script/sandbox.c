@@ -1,290 +1,265 @@
 /* sandbox.c -- what a script may see, in one table.
  *
- * The stock libraries are opened into a table that nobody else sees, and only
- * the names of the allowlist below cross over: as they are, wrapped in a
- * function of ours, or replaced by one. What is not in the list does not
- * exist for a script. Names that Lua programs expect and that are left out on
- * purpose are in the list too, as functions that say so; for `io` and
- * `package`, whose fields are used before they are called, looking is enough.
+ * Only the names of the allowlist below come into a state: with the stock
+ * value (sandbox_stock.c), wrapped in a function of ours, or with one of
+ * ours. What is not in the list does not exist for a script; calling what
+ * Lua programs expect and that is left out on purpose says so
+ * (sandbox_absent.c).
  *
  * The string metatable is ours to guard: strings find their methods in the
  * `string` table that the script sees (and may change: the server never
  * calls through it), and getmetatable("") gives nothing away.
+ *
+ * What is made here is made for each of ten thousand apps. So tables are as
+ * long as they will be, functions are no closures where they need not be, and
+ * nothing is made that is not kept.
  *
  * Not here: print, require, env and everything else that knows what an app
  * is (app/api*.c); budgets and kills (kill.c), for whose sake pcall and
  * the coroutine library are our own. */
 #include "script/sandbox.h"
 #include "base/digest.h"
+#include "script/preempt.h"
 #include "script/sandbox_priv.h"
 #include <lauxlib.h>
-#include <lualib.h>
+#include <pthread.h>
 #include <string.h>
 
-enum how {
-    KEEP, /* the stock function or value */
-    WRAP, /* ours, with the stock one as its first upvalue */
-    OURS
-};
-
 struct entry {
-    const char *name; /* "lib.name", or a global's name alone */
-    enum how how;
-    lua_CFunction function; /* of WRAP and OURS */
+    const char *name;       /* "lib.name", or a global's name alone */
+    bool is_stock;          /* the stock value, or ours needs it */
+    bool has_dice;          /* a closure over the state's random generator */
+    lua_CFunction function; /* ours; NULL: the stock one as it is */
+    lua_CFunction *stock;   /* where ours finds the stock one */
 };
 
-/* X(C identifier, name as a script writes it) */
-#define ABSENT_LIST(X)                                                         \
-    X(dofile, "dofile")                                                        \
-    X(loadfile, "loadfile")                                                    \
-    X(require, "require")                                                      \
-    X(warn, "warn")                                                            \
-    X(string_dump, "string.dump")                                              \
-    X(os_difftime, "os.difftime")                                              \
-    X(os_execute, "os.execute")                                                \
-    X(os_exit, "os.exit")                                                      \
-    X(os_getenv, "os.getenv")                                                  \
-    X(os_remove, "os.remove")                                                  \
-    X(os_rename, "os.rename")                                                  \
-    X(os_setlocale, "os.setlocale")                                            \
-    X(os_tmpname, "os.tmpname")                                                \
-    X(debug_debug, "debug.debug")                                              \
-    X(debug_gethook, "debug.gethook")                                          \
-    X(debug_getinfo, "debug.getinfo")                                          \
-    X(debug_getlocal, "debug.getlocal")                                        \
-    X(debug_getmetatable, "debug.getmetatable")                                \
-    X(debug_getregistry, "debug.getregistry")                                  \
-    X(debug_getupvalue, "debug.getupvalue")                                    \
-    X(debug_getuservalue, "debug.getuservalue")                                \
-    X(debug_sethook, "debug.sethook")                                          \
-    X(debug_setlocal, "debug.setlocal")                                        \
-    X(debug_setmetatable, "debug.setmetatable")                                \
-    X(debug_setupvalue, "debug.setupvalue")                                    \
-    X(debug_setuservalue, "debug.setuservalue")                                \
-    X(debug_upvalueid, "debug.upvalueid")                                      \
-    X(debug_upvaluejoin, "debug.upvaluejoin")
+struct sandbox_stock sandbox_stock;
 
-/* A function each, not a closure over the name: a function costs a state
- * nothing, and there are many states. */
-#define X(id, name)                                                            \
-    static int no_##id(lua_State *L)                                           \
+/* The entries of a library stand together. */
+#define STOCK(name)                                                            \
     {                                                                          \
-        return luaL_error(L, name " is not available to apps");                \
+        name, true, false, NULL, NULL                                          \
     }
-ABSENT_LIST(X)
-#undef X
+#define OURS(name, f)                                                          \
+    {                                                                          \
+        name, false, false, f, NULL                                            \
+    }
+#define WRAP(name, f, slot)                                                    \
+    {                                                                          \
+        name, true, false, f, &sandbox_stock.slot                              \
+    }
 
-/* Globals that are tables of nothing but errors. */
-static const char *const absent_modules[] = {"io", "package"};
+static const struct entry allowlist[] = {STOCK("_VERSION"), STOCK("assert"),
+    OURS("collectgarbage", sandbox_base_collectgarbage), STOCK("error"),
+    STOCK("getmetatable"), STOCK("ipairs"), OURS("load", sandbox_base_load),
+    STOCK("next"), STOCK("pairs"), OURS("pcall", sandbox_base_pcall),
+    STOCK("rawequal"), STOCK("rawget"), STOCK("rawlen"), STOCK("rawset"),
+    STOCK("select"), OURS("setmetatable", sandbox_base_setmetatable),
+    STOCK("tonumber"), OURS("tostring", sandbox_text_tostring), STOCK("type"),
+    OURS("xpcall", sandbox_coroutine_xpcall),
 
-static const struct entry allowlist[] = {
-    {"_VERSION", KEEP, NULL}, {"assert", KEEP, NULL},
-    {"collectgarbage", OURS, sandbox_base_collectgarbage},
-    {"error", KEEP, NULL}, {"getmetatable", KEEP, NULL}, {"ipairs", KEEP, NULL},
-    {"load", OURS, sandbox_base_load}, {"next", KEEP, NULL},
-    {"pairs", KEEP, NULL}, {"pcall", OURS, sandbox_base_pcall},
-    {"rawequal", KEEP, NULL}, {"rawget", KEEP, NULL}, {"rawlen", KEEP, NULL},
-    {"rawset", KEEP, NULL}, {"select", KEEP, NULL},
-    {"setmetatable", OURS, sandbox_base_setmetatable}, {"tonumber", KEEP, NULL},
-    {"tostring", OURS, sandbox_text_tostring}, {"type", KEEP, NULL},
-    {"xpcall", OURS, sandbox_coroutine_xpcall},
+    OURS("coroutine.close", sandbox_coroutine_close),
+    OURS("coroutine.create", sandbox_coroutine_create),
+    OURS("coroutine.isyieldable", sandbox_coroutine_isyieldable),
+    OURS("coroutine.resume", sandbox_coroutine_resume),
+    OURS("coroutine.running", sandbox_coroutine_running),
+    OURS("coroutine.status", sandbox_coroutine_status),
+    OURS("coroutine.wrap", sandbox_coroutine_wrap),
+    OURS("coroutine.yield", sandbox_coroutine_yield),
 
-    {"coroutine.close", OURS, sandbox_coroutine_close},
-    {"coroutine.create", OURS, sandbox_coroutine_create},
-    {"coroutine.isyieldable", OURS, sandbox_coroutine_isyieldable},
-    {"coroutine.resume", OURS, sandbox_coroutine_resume},
-    {"coroutine.running", OURS, sandbox_coroutine_running},
-    {"coroutine.status", OURS, sandbox_coroutine_status},
-    {"coroutine.wrap", OURS, sandbox_coroutine_wrap},
-    {"coroutine.yield", OURS, sandbox_coroutine_yield},
+    STOCK("debug.traceback"),
 
-    {"debug.traceback", KEEP, NULL},
-
-    {"math.abs", KEEP, NULL}, {"math.acos", KEEP, NULL},
-    {"math.asin", KEEP, NULL}, {"math.atan", KEEP, NULL},
-    {"math.ceil", KEEP, NULL}, {"math.cos", KEEP, NULL},
-    {"math.deg", KEEP, NULL}, {"math.exp", KEEP, NULL},
-    {"math.floor", KEEP, NULL}, {"math.fmod", KEEP, NULL},
-    {"math.huge", KEEP, NULL}, {"math.log", KEEP, NULL},
-    {"math.max", KEEP, NULL}, {"math.maxinteger", KEEP, NULL},
-    {"math.min", KEEP, NULL}, {"math.mininteger", KEEP, NULL},
-    {"math.modf", KEEP, NULL}, {"math.pi", KEEP, NULL},
-    {"math.rad", KEEP, NULL}, {"math.random", KEEP, NULL},
+    STOCK("math.abs"), STOCK("math.acos"), STOCK("math.asin"),
+    STOCK("math.atan"), STOCK("math.ceil"), STOCK("math.cos"),
+    STOCK("math.deg"), STOCK("math.exp"), STOCK("math.floor"),
+    STOCK("math.fmod"), STOCK("math.huge"), STOCK("math.log"),
+    STOCK("math.max"), STOCK("math.maxinteger"), STOCK("math.min"),
+    STOCK("math.mininteger"), STOCK("math.modf"), STOCK("math.pi"),
+    STOCK("math.rad"), {"math.random", true, true, NULL, NULL},
     /* Without arguments the stock one returns the state's address. */
-    {"math.randomseed", WRAP, sandbox_math_randomseed},
-    {"math.sin", KEEP, NULL}, {"math.sqrt", KEEP, NULL},
-    {"math.tan", KEEP, NULL}, {"math.tointeger", KEEP, NULL},
-    {"math.type", KEEP, NULL}, {"math.ult", KEEP, NULL},
+    {"math.randomseed", true, true, sandbox_math_randomseed,
+        &sandbox_stock.randomseed},
+    STOCK("math.sin"), STOCK("math.sqrt"), STOCK("math.tan"),
+    STOCK("math.tointeger"), STOCK("math.type"), STOCK("math.ult"),
 
-    {"os.clock", OURS, sandbox_os_clock}, {"os.date", OURS, sandbox_os_date},
-    {"os.time", OURS, sandbox_os_time},
+    OURS("os.clock", sandbox_os_clock), OURS("os.date", sandbox_os_date),
+    OURS("os.time", sandbox_os_time),
 
-    {"string.byte", KEEP, NULL}, {"string.char", KEEP, NULL},
-    {"string.find", KEEP, NULL}, {"string.format", WRAP, sandbox_text_format},
-    {"string.gmatch", KEEP, NULL}, {"string.gsub", KEEP, NULL},
-    {"string.len", KEEP, NULL}, {"string.lower", KEEP, NULL},
-    {"string.match", KEEP, NULL}, {"string.pack", KEEP, NULL},
-    {"string.packsize", KEEP, NULL}, {"string.rep", WRAP, sandbox_text_rep},
-    {"string.reverse", KEEP, NULL}, {"string.sub", KEEP, NULL},
-    {"string.unpack", KEEP, NULL}, {"string.upper", KEEP, NULL},
+    STOCK("string.byte"), STOCK("string.char"), STOCK("string.find"),
+    WRAP("string.format", sandbox_text_format, format), STOCK("string.gmatch"),
+    STOCK("string.gsub"), STOCK("string.len"), STOCK("string.lower"),
+    STOCK("string.match"), STOCK("string.pack"), STOCK("string.packsize"),
+    WRAP("string.rep", sandbox_text_rep, rep), STOCK("string.reverse"),
+    STOCK("string.sub"), STOCK("string.unpack"), STOCK("string.upper"),
 
-    {"table.concat", WRAP, sandbox_table_concat},
-    {"table.insert", WRAP, sandbox_table_insert},
-    {"table.move", WRAP, sandbox_table_move}, {"table.pack", KEEP, NULL},
-    {"table.remove", WRAP, sandbox_table_remove},
-    {"table.sort", WRAP, sandbox_table_sort}, {"table.unpack", KEEP, NULL},
+    WRAP("table.concat", sandbox_table_concat, concat),
+    WRAP("table.insert", sandbox_table_insert, insert),
+    WRAP("table.move", sandbox_table_move, move), STOCK("table.pack"),
+    WRAP("table.remove", sandbox_table_remove, remove),
+    WRAP("table.sort", sandbox_table_sort, sort), STOCK("table.unpack"),
 
-    {"utf8.char", KEEP, NULL}, {"utf8.charpattern", KEEP, NULL},
-    {"utf8.codepoint", KEEP, NULL}, {"utf8.codes", KEEP, NULL},
-    {"utf8.len", KEEP, NULL}, {"utf8.offset", KEEP, NULL},
+    STOCK("utf8.char"), STOCK("utf8.charpattern"), STOCK("utf8.codepoint"),
+    STOCK("utf8.codes"), STOCK("utf8.len"), STOCK("utf8.offset"),
 
-#define X(id, name) {name, OURS, no_##id},
-    ABSENT_LIST(X)
-#undef X
-};
+    /* The strings' metatable: arithmetic on texts that are numbers. */
+    STOCK("strings.__add"), STOCK("strings.__div"), STOCK("strings.__idiv"),
+    STOCK("strings.__mod"), STOCK("strings.__mul"), STOCK("strings.__pow"),
+    STOCK("strings.__sub"), STOCK("strings.__unm")};
 
-void sandbox_push_weak_table(lua_State *L)
-{
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-}
+/* Their parts of the allowlist, where name[0] is '\0' for the globals and the
+ * last is no library of a script's. */
+static struct library {
+    const char *name;
+    size_t first;
+    size_t count;
+} libraries[] = {{"", 0, 0}, {"coroutine", 0, 0}, {"debug", 0, 0},
+    {"math", 0, 0}, {"os", 0, 0}, {"string", 0, 0}, {"table", 0, 0},
+    {"utf8", 0, 0}, {"strings", 0, 0}};
 
-static const luaL_Reg stock[] = {
-    {"debug", luaopen_debug},
-    {"math", luaopen_math},
-    {"string", luaopen_string},
-    {"table", luaopen_table},
-    {"utf8", luaopen_utf8},
-};
+enum { GLOBALS = 0, STRINGS = ARRAY_LEN(libraries) - 1 };
 
-/* Pushes a table with the stock base library's names and, in fields, those of
- * the other libraries. */
-static void open_stock(lua_State *L)
-{
-    lua_newtable(L);
-    /* luaopen_base fills what the registry calls the globals. */
-    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
-    lua_pushvalue(L, -2);
-    lua_rawseti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
-    lua_pushcfunction(L, luaopen_base);
-    lua_call(L, 0, 0);
-    lua_rawseti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
-    for (size_t i = 0; i < ARRAY_LEN(stock); i++) {
-        lua_pushcfunction(L, stock[i].func);
-        lua_call(L, 0, 1);
-        lua_setfield(L, -2, stock[i].name);
-    }
-}
+static struct sandbox_value values[ARRAY_LEN(allowlist)];
+static size_t dice_bytes;
+static pthread_once_t looked_up = PTHREAD_ONCE_INIT;
 
-/* Pushes field `name` of the table at idx; where there is none and `make`
- * says so, a new table that becomes that field. */
-static void push_library(
-    lua_State *L, int idx, const char *name, size_t len, bool make)
-{
-    lua_pushlstring(L, name, len);
-    lua_pushvalue(L, -1);
-    if (lua_rawget(L, idx) == LUA_TNIL && make) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushvalue(L, -2);
-        lua_pushvalue(L, -2);
-        lua_rawset(L, idx);
-    }
-    lua_remove(L, -2);
-}
-
-/* Copies what entry `e` allows from the table at `from` to the one at `to`. */
-static void install(lua_State *L, const struct entry *e, int from, int to)
+static bool is_of(const struct entry *e, const struct library *lib)
 {
     const char *dot = strchr(e->name, '.');
-    const char *name = e->name;
-    if (dot != NULL) {
-        size_t len = (size_t)(dot - e->name);
-        name = dot + 1;
-        push_library(L, from, e->name, len, false);
-        push_library(L, to, e->name, len, true);
-    } else {
-        lua_pushvalue(L, from);
-        lua_pushvalue(L, to);
-    }
-    if (e->how != OURS) {
-        /* A name that this Lua does not have stays nil. */
-        lua_getfield(L, -2, name);
-    }
-    if (e->how != KEEP) {
-        lua_pushcclosure(L, e->function, e->how == WRAP ? 1 : 0);
-    }
-    lua_setfield(L, -2, name);
-    lua_pop(L, 2);
+    size_t len = dot != NULL ? (size_t)(dot - e->name) : 0;
+    return strlen(lib->name) == len && memcmp(e->name, lib->name, len) == 0;
 }
 
-static int refuse_field(lua_State *L)
+static void find_libraries(void)
 {
-    const char *module = lua_tostring(L, lua_upvalueindex(1));
-    if (lua_type(L, 2) != LUA_TSTRING) {
-        return luaL_error(L, "%s is not available to apps", module);
+    struct library *lib = libraries;
+    for (size_t i = 0; i < ARRAY_LEN(allowlist); i++) {
+        if (!is_of(&allowlist[i], lib)) {
+            lib++;
+            lib->first = i;
+        }
+        ASSERT(is_of(&allowlist[i], lib), "both are in the same order");
+        lib->count++;
     }
-    return luaL_error(
-        L, "%s.%s is not available to apps", module, lua_tostring(L, 2));
 }
 
-/* Sets global `module` of the table at the top to a table of errors. */
-static void install_absent_module(lua_State *L, const char *module)
+static void look_up(void)
 {
-    lua_newtable(L);
-    lua_createtable(L, 0, 2);
-    lua_pushstring(L, module);
-    lua_pushcclosure(L, refuse_field, 1);
+    find_libraries();
+    lua_State *S = sandbox_stock_open();
+    for (size_t i = 0; i < ARRAY_LEN(allowlist); i++) {
+        const struct entry *e = &allowlist[i];
+        if (e->is_stock) {
+            sandbox_stock_read(S, e->name, &values[i]);
+        }
+        if (e->stock != NULL) {
+            *e->stock = values[i].function;
+        }
+        if (e->has_dice) {
+            dice_bytes = values[i].len;
+        }
+    }
+    lua_close(S);
+}
+
+/* Sets the library's fields in the table on top; of the globals those that are
+ * named. `dice` is the stack index of what the random generator keeps. */
+static void fill(
+    lua_State *L, const struct library *lib, int dice, const struct words *w)
+{
+    size_t skip = lib->name[0] != '\0' ? strlen(lib->name) + 1 : 0;
+    for (size_t i = lib->first; i < lib->first + lib->count; i++) {
+        const struct entry *e = &allowlist[i];
+        if (skip == 0 && !words_has(w, e->name)) {
+            continue;
+        }
+        if (e->has_dice) {
+            lua_pushvalue(L, dice);
+            lua_pushcclosure(
+                L, e->function != NULL ? e->function : values[i].function, 1);
+        } else if (e->function != NULL) {
+            lua_pushcfunction(L, e->function);
+        } else {
+            sandbox_stock_push(L, &values[i]);
+        }
+        lua_setfield(L, -2, e->name + skip);
+    }
+}
+
+/* Strings find their methods in the script's `string`, which is on top. */
+static void guard_strings(lua_State *L)
+{
+    lua_pushliteral(L, "");
+    lua_createtable(L, 0, (int)libraries[STRINGS].count + 2);
+    fill(L, &libraries[STRINGS], 0, NULL);
+    lua_pushvalue(L, -3);
     lua_setfield(L, -2, "__index");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
     lua_setmetatable(L, -2);
-    lua_setfield(L, -2, module);
-}
-
-/* luaopen_string() left the strings a metatable that leads to the stock
- * library: turn it to the script's `string` and lock it. */
-static void guard_strings(lua_State *L, int globals)
-{
-    lua_pushliteral(L, "");
-    lua_getmetatable(L, -1);
-    lua_getfield(L, globals, "string");
-    lua_setfield(L, -2, "__index");
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_pop(L, 2);
-}
-
-/* Two states must not roll the same dice, nor dice that can be guessed from
- * the clock. */
-static void seed_random(lua_State *L, int globals)
-{
-    lua_Integer seed[2];
-    digest_random(seed, sizeof(seed));
-    lua_getfield(L, globals, "math");
-    lua_getfield(L, -1, "randomseed");
-    lua_pushinteger(L, seed[0]);
-    lua_pushinteger(L, seed[1]);
-    lua_call(L, 2, 0);
     lua_pop(L, 1);
 }
 
-/* Lua looks here for the names of functions in tracebacks and in "bad
- * argument" errors ("string.rep", not "?"). No script can reach it. */
-static void name_functions(lua_State *L, int globals)
+/* Two states must not roll the same dice, nor dice that can be guessed from
+ * the clock. On top is `math`. */
+static void seed_random(lua_State *L)
 {
-    static const char *const libraries[] = {
-        "coroutine", "math", "os", "string", "table", "utf8"};
-    lua_createtable(L, 0, (int)ARRAY_LEN(libraries) + 1);
-    for (size_t i = 0; i < ARRAY_LEN(libraries); i++) {
-        lua_getfield(L, globals, libraries[i]);
-        lua_setfield(L, -2, libraries[i]);
+    lua_getfield(L, -1, "randomseed");
+    lua_call(L, 0, 0);
+}
+
+/* Of each string, whatever its script says. */
+static bool is_string(const struct library *lib)
+{
+    return strcmp(lib->name, "string") == 0;
+}
+
+/* Leaves its table on top. */
+static void open_library(
+    lua_State *L, const struct library *lib, const struct words *w)
+{
+    lua_createtable(L, 0, (int)lib->count);
+    int table = lua_gettop(L);
+    if (strcmp(lib->name, "math") == 0) {
+        (void)lua_newuserdatauv(L, dice_bytes, 0);
+        lua_pushvalue(L, table);
+        fill(L, lib, table + 1, w);
+        seed_random(L);
+        lua_settop(L, table);
+        return;
     }
+    fill(L, lib, 0, w);
+    if (is_string(lib)) {
+        guard_strings(L);
+    }
+}
+
+/* Globals and libraries. Names of functions in tracebacks and in "bad
+ * argument" errors ("string.rep", not "?") are looked for in a table of the
+ * registry, which no script can reach. The globals are on top. */
+static void open_libraries(lua_State *L, const struct words *w)
+{
+    int globals = lua_gettop(L);
+    fill(L, &libraries[GLOBALS], 0, w);
+    lua_newtable(L);
     lua_pushvalue(L, globals);
     lua_setfield(L, -2, LUA_GNAME);
+    if (words_has(w, LUA_GNAME)) {
+        lua_pushvalue(L, globals);
+        lua_setfield(L, globals, LUA_GNAME);
+    }
+    for (size_t i = GLOBALS + 1; i < STRINGS; i++) {
+        const struct library *lib = &libraries[i];
+        bool is_named = words_has(w, lib->name);
+        if (!is_named && !is_string(lib)) {
+            continue;
+        }
+        open_library(L, lib, w);
+        if (is_named) {
+            lua_pushvalue(L, -1);
+            lua_setfield(L, globals, lib->name);
+        }
+        lua_setfield(L, globals + 1, lib->name);
+    }
     lua_setfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
 }
 
@@ -302,26 +277,17 @@ static void make_buffer_metatable(lua_State *L)
 
 int sandbox_open(lua_State *L)
 {
+    const struct words *w = lua_touserdata(L, 1);
+    preempt_hold();
+    (void)pthread_once(&looked_up, look_up);
+    preempt_release();
     luaL_checkstack(L, LUA_MINSTACK, NULL);
+    int top = lua_gettop(L);
     make_buffer_metatable(L);
-    sandbox_text_open(L);
-    sandbox_coroutine_open(L);
     lua_pushglobaltable(L);
-    int globals = lua_gettop(L);
-    open_stock(L);
-    for (size_t i = 0; i < ARRAY_LEN(allowlist); i++) {
-        install(L, &allowlist[i], globals + 1, globals);
-    }
-    lua_settop(L, globals);
-    for (size_t i = 0; i < ARRAY_LEN(absent_modules); i++) {
-        install_absent_module(L, absent_modules[i]);
-    }
-    lua_pushvalue(L, globals);
-    lua_setfield(L, globals, LUA_GNAME);
-    guard_strings(L, globals);
-    seed_random(L, globals);
-    name_functions(L, globals);
-    lua_settop(L, globals - 1);
+    open_libraries(L, w);
+    sandbox_absent_open(L, w);
+    lua_settop(L, top);
     sandbox_guard_lua(L);
     return 0;
 }

@@ -10,8 +10,10 @@
 
 #include <lua.h>
 
-/* Fills the state's globals. A Lua C function body: call it inside a job
- * (raises on memory); takes and returns nothing. */
+/* Fills the state's globals, with those that are named in the words of all
+ * that will run there (words.h): its one argument is a light userdata of them,
+ * without it all are there. A Lua C function body: call it inside a job
+ * (raises on memory); returns nothing. */
 int sandbox_open(lua_State *L);
 /* Compiles Lua source (text only) under the given chunk name ("main.lua",
  * without "@"); pushes the function or the error text. LUA_OK or a status. */

@@ -40,20 +40,17 @@ struct co {
     uintptr_t close_base;
 };
 
-/* In the registry: thread -> struct co. */
+/* In the registry, from the first coroutine on: thread -> struct co. */
 static const char coroutines_key;
-
-void sandbox_coroutine_open(lua_State *L)
-{
-    sandbox_push_weak_table(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &coroutines_key);
-}
 
 /* Pops a thread and returns what is kept about it; NULL: not the script's.
  * The userdata lives as long as the thread, which the caller keeps alive. */
 static struct co *pop_co(lua_State *L)
 {
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &coroutines_key);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &coroutines_key) != LUA_TTABLE) {
+        lua_pop(L, 2);
+        return NULL;
+    }
     lua_insert(L, -2);
     lua_rawget(L, -2);
     struct co *co = lua_touserdata(L, -1);
@@ -81,11 +78,22 @@ static lua_State *check_thread(lua_State *L, int idx)
     return thread;
 }
 
+static void push_coroutines(lua_State *L)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &coroutines_key) == LUA_TTABLE) {
+        return;
+    }
+    lua_pop(L, 1);
+    sandbox_push_weak_table(L);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &coroutines_key);
+}
+
 /* Pushes a new coroutine for the function at index 1. */
 static struct co *push_co(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &coroutines_key);
+    push_coroutines(L);
     lua_State *thread = lua_newthread(L);
     lua_pushvalue(L, -1);
     struct co *co = lua_newuserdatauv(L, sizeof(*co), 0);

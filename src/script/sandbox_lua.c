@@ -78,6 +78,13 @@ void sandbox_guard_lua(lua_State *L)
     }
 }
 
+void sandbox_push_weak_table(lua_State *L)
+{
+    lua_newtable(L);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &weak_keys_key);
+    lua_setmetatable(L, -2);
+}
+
 static bool has_other_fields(lua_State *L, int idx)
 {
     lua_pushnil(L);

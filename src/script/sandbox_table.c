@@ -6,17 +6,14 @@
  * into an ordinary error. What is honest is known: an array of n items takes
  * 16 n bytes, so a state that holds less than that has no such table. A
  * `__len` that lies differently the second time gets past this: that is what
- * the hard kill is for. */
+ * the hard kill is for.
+ *
+ * The stock functions run on our own frames, so that their errors name the
+ * script's line. */
 #include "base/base.h"
 #include "base/digest.h"
 #include "script/sandbox_priv.h"
 #include <lauxlib.h>
-
-static int call_stock(lua_State *L)
-{
-    /* On our own frame, so that errors name the script's line. */
-    return lua_tocfunction(L, lua_upvalueindex(1))(L);
-}
 
 #define ITEM_BYTES 16
 /* So many are walked in a few milliseconds, and nobody asks: a table may make
@@ -57,19 +54,19 @@ static void check_range(lua_State *L, lua_Integer first, lua_Integer last)
 int sandbox_table_insert(lua_State *L)
 {
     check_length(L);
-    return call_stock(L);
+    return sandbox_stock.insert(L);
 }
 
 int sandbox_table_remove(lua_State *L)
 {
     check_length(L);
-    return call_stock(L);
+    return sandbox_stock.remove(L);
 }
 
 int sandbox_table_sort(lua_State *L)
 {
     check_length(L);
-    return call_stock(L);
+    return sandbox_stock.sort(L);
 }
 
 int sandbox_table_move(lua_State *L)
@@ -77,7 +74,7 @@ int sandbox_table_move(lua_State *L)
     lua_Integer first = luaL_checkinteger(L, 2);
     lua_Integer last = luaL_checkinteger(L, 3);
     check_range(L, first, last);
-    return call_stock(L);
+    return sandbox_stock.move(L);
 }
 
 int sandbox_table_concat(lua_State *L)
@@ -88,11 +85,11 @@ int sandbox_table_concat(lua_State *L)
     } else if (lua_type(L, 1) == LUA_TTABLE) {
         check_range(L, first, luaL_len(L, 1));
     }
-    return call_stock(L);
+    return sandbox_stock.concat(L);
 }
 
 /* Not of the table library, but of the same kind: one look at the arguments.
- * The generator lives in the stock function's own upvalue, so it is called. */
+ * The stock one takes the generator from its first upvalue, which is ours. */
 int sandbox_math_randomseed(lua_State *L)
 {
     if (lua_isnone(L, 1)) {
@@ -101,8 +98,6 @@ int sandbox_math_randomseed(lua_State *L)
         lua_pushinteger(L, seed[0]);
         lua_pushinteger(L, seed[1]);
     }
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, lua_gettop(L) - 1, 0);
+    (void)sandbox_stock.randomseed(L);
     return 0;
 }

@@ -15,23 +15,29 @@
 #include <stdio.h>
 #include <string.h>
 
-/* In the registry: object -> number; [COUNT] is the last number given. */
+/* In the registry, once it is needed: object -> number; [COUNT] is the last
+ * number given. */
 static const char identities_key;
 #define COUNT 1
 
-void sandbox_text_open(lua_State *L)
+static void push_identities(lua_State *L)
 {
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &identities_key) == LUA_TTABLE) {
+        return;
+    }
+    lua_pop(L, 1);
     sandbox_push_weak_table(L);
     lua_pushinteger(L, 0);
     lua_rawseti(L, -2, COUNT);
+    lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &identities_key);
 }
 
 static lua_Integer identity_of(lua_State *L, int idx)
 {
     idx = lua_absindex(L, idx);
-    luaL_checkstack(L, 4, NULL);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &identities_key);
+    luaL_checkstack(L, 6, NULL);
+    push_identities(L);
     lua_pushvalue(L, idx);
     lua_Integer id;
     if (lua_rawget(L, -2) == LUA_TNUMBER) {
@@ -180,7 +186,7 @@ int sandbox_text_format(lua_State *L)
         rewrite_pointers(L);
     }
     /* On our own frame: errors name the caller's line and "format". */
-    return lua_tocfunction(L, lua_upvalueindex(1))(L);
+    return sandbox_stock.format(L);
 }
 
 int sandbox_text_rep(lua_State *L)
@@ -195,5 +201,5 @@ int sandbox_text_rep(lua_State *L)
         lua_pushliteral(L, "");
         return 1;
     }
-    return lua_tocfunction(L, lua_upvalueindex(1))(L);
+    return sandbox_stock.rep(L);
 }

@@ -91,19 +91,21 @@ static void report(struct task *t, lua_State *T, int status, int n)
 {
     preempt_set_hold(1);
     t->step = STEP_DONE;
-    if (UNLIKELY(t->killing != LUA_OK)) {
-        /* If it came to its end all the same, that is fine. */
-        status = status != LUA_OK ? t->killing : LUA_OK;
-    }
     if (UNLIKELY(t->killing != LUA_OK || t->running != NULL)) {
+        if (t->killing != LUA_OK && status != LUA_OK) {
+            /* If it came to its end all the same, that is fine. */
+            status = t->killing;
+        }
         kill_end(t);
     }
-    if (t->job->done != NULL) {
-        t->job->done(t->job, T, status, n);
+    const struct job *j = t->job;
+    if ((status != LUA_OK || j->results != 0) && j->done != NULL) {
+        j->done(t->job, T, status, n);
     }
 }
 
-static void run_job(struct task *t, lua_State *T)
+static inline __attribute__((always_inline)) void run_job(
+    struct task *t, lua_State *T)
 {
     struct job *j = t->job;
     t->step = STEP_PUSH;
@@ -116,12 +118,17 @@ static void run_job(struct task *t, lua_State *T)
         return;
     }
     t->step = STEP_CALL;
-    int status = lua_pcall(T, n, LUA_MULTRET, 1);
+    int status = lua_pcall(T, n, j->results, 1);
+    if (LIKELY(status == LUA_OK && j->results == 0)) {
+        report(t, T, LUA_OK, 0);
+        return;
+    }
     n = lua_gettop(T) - 1;
     if (n > FEW_RESULTS) {
         luaL_checkstack(T, LUA_MINSTACK, "too many results");
     }
     report(t, T, status, n);
+    lua_settop(T, 1);
 }
 
 /* The outer call came back with an error, and is open again. */
@@ -147,12 +154,12 @@ static int serve(lua_State *T)
     lua_insert(T, 1);
     if (t->failed != LUA_OK) {
         report_failure(t, T);
+        lua_settop(T, 1);
     } else {
         luaL_checkstack(T, LUA_MINSTACK + FEW_RESULTS, NULL);
         run_job(t, T);
     }
     for (;;) {
-        lua_settop(T, 1);
         t->state = STATE_IDLE;
         fiber_leave_inline(t->fiber);
         if (t->is_leaving) {
@@ -218,18 +225,19 @@ static void live(void *arg)
 }
 
 /* From the loop's stack: until the task waits, is idle, has ended, or was
- * stopped. */
-static void enter(struct task *t)
+ * stopped. `was` is how it came back the last time. Inline, like all that a
+ * job passes through when nothing is the matter: each few instructions are a
+ * percent of it. */
+static inline __attribute__((always_inline)) enum preempt_stop enter(
+    struct task *t, enum preempt_stop was)
 {
     struct vm *vm = t->vm;
     ASSERT(vm->current == NULL && vm->stopped == NULL, "I7");
     vm->current = t;
     t->state = STATE_RUNNING;
-    if (UNLIKELY(t->killing != LUA_OK)) {
-        kill_arm(t);
-    }
-    t->stop = preempt_enter(t->fiber, t->stop);
+    enum preempt_stop stop = preempt_enter(t->fiber, was);
     vm->current = NULL;
+    return stop;
 }
 
 static void free_task(struct task *t)
@@ -266,7 +274,7 @@ static void strip(struct task *t)
 {
     unlink_idle(t);
     t->is_leaving = true;
-    enter(t);
+    (void)enter(t, PREEMPT_NOT);
     t->is_leaving = false;
     ASSERT(t->state == STATE_BARE, "an idle task ends when it is told");
     fiber_free(t->fiber);
@@ -293,10 +301,6 @@ static struct task *longest_resting(void)
 
 static void make_idle(struct task *t)
 {
-    if (LIKELY(!list_is_empty(&t->node))) {
-        t->is_used = true; /* and never was out of the lists */
-        return;
-    }
     if (UNLIKELY(resting.list.next == NULL)) {
         list_init(&resting.list);
     }
@@ -352,38 +356,58 @@ static struct task *take_task(struct vm *vm)
 }
 
 /* In the middle of it. */
-static int stop(struct task *t)
+static int stop(struct task *t, enum preempt_stop how)
 {
     struct vm *vm = t->vm;
     unlink_idle(t);
     t->state = STATE_STOPPED;
+    t->stop = how;
     vm->stopped = t;
     return kill_judge(t) ? TASK_STOPPED : TASK_DEAD;
 }
 
-/* The vm may be gone when this returns: finished() may drop it. */
-static int go_on(struct task *t)
+static int park(struct task *t)
 {
-    enter(t);
-    if (UNLIKELY(t->stop != PREEMPT_NOT)) {
-        return stop(t);
+    unlink_idle(t);
+    t->marked_ns = 0;
+    return TASK_PARKED;
+}
+
+/* It could not even make its thread. */
+static int give_up(struct task *t)
+{
+    t->vm->busy_count--;
+    fiber_free(t->fiber);
+    free_task(t);
+    return ERR_QUOTA;
+}
+
+/* The vm may be gone when this returns: finished() may drop it. `begins`: it
+ * has just got its job. */
+static inline __attribute__((always_inline)) int go_on(
+    struct task *t, enum preempt_stop was, bool begins)
+{
+    if (!begins && UNLIKELY(t->killing != LUA_OK)) {
+        kill_arm(t);
     }
-    if (t->state == STATE_WAITING) {
-        unlink_idle(t);
-        t->marked_ns = 0;
-        return TASK_PARKED;
+    enum preempt_stop how = enter(t, was);
+    if (UNLIKELY(how != PREEMPT_NOT)) {
+        return stop(t, how);
+    }
+    if (UNLIKELY(t->state != STATE_IDLE)) {
+        return t->state == STATE_WAITING ? park(t) : give_up(t);
     }
     struct job *j = t->job;
-    struct vm *vm = t->vm;
     t->job = NULL;
-    vm->busy_count--;
-    if (UNLIKELY(t->state == STATE_BARE)) {
-        /* It could not even make its thread. */
-        fiber_free(t->fiber);
-        free_task(t);
-        return ERR_QUOTA;
+    t->vm->busy_count--;
+    if (!begins) {
+        kill_forget(t);
     }
-    make_idle(t);
+    if (LIKELY(!list_is_empty(&t->node))) {
+        t->is_used = true; /* and never was out of the lists */
+    } else {
+        make_idle(t);
+    }
     if (j->finished != NULL) {
         j->finished(j);
     }
@@ -393,11 +417,11 @@ static int go_on(struct task *t)
 int task_run(struct vm *vm, struct job *j)
 {
     CHECK(vm, VM_MAGIC);
-    if (vm->busy_count >= vm->config.max_tasks) {
+    if (UNLIKELY(vm->busy_count >= vm->config.max_tasks)) {
+        /* Of one that is dead it is 0. */
+        ASSERT(vm->end == VM_ALIVE, "a dead vm is not entered");
         return ERR_QUOTA;
     }
-    ASSERT(vm->current == NULL && vm->stopped == NULL, "I7");
-    ASSERT(vm->end == VM_ALIVE, "a dead vm is not entered");
     struct task *t = take_task(vm);
     if (t == NULL) {
         return ERR_QUOTA;
@@ -405,7 +429,7 @@ int task_run(struct vm *vm, struct job *j)
     t->job = j;
     vm->busy_count++;
     kill_begin(t);
-    return go_on(t);
+    return go_on(t, PREEMPT_NOT, true);
 }
 
 int task_resume(struct vm *vm)
@@ -417,13 +441,14 @@ int task_resume(struct vm *vm)
         struct task *t = vm->stopped;
         vm->stopped = NULL;
         t->marked_ns = preempt_cpu_ns();
-        return go_on(t);
+        return go_on(t, t->stop, false);
     }
     struct list *node = list_pop_head(&vm->ready);
     if (node == NULL) {
         return TASK_IDLE;
     }
-    return go_on(container_of(node, struct task, node));
+    struct task *t = container_of(node, struct task, node);
+    return go_on(t, PREEMPT_NOT, false);
 }
 
 int task_settle(struct vm *vm, int rc)

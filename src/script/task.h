@@ -14,16 +14,18 @@ struct task;
 
 struct job {
     /* On the fiber: pushes a function and its arguments, returns how many
-     * arguments; -1: nothing to call after all (done() is then called with
-     * LUA_OK). May raise Lua errors; must not wait. */
+     * arguments; -1: nothing to call after all, which counts as a call that
+     * ended well. May raise Lua errors; must not wait. */
     int (*push)(struct job *j, lua_State *T);
-    /* On the fiber: the call ended; its `n` results, or the error's text with
-     * a traceback (always a string), are on top of T. Raw reads only: must
-     * not raise. May be NULL. */
+    /* On the fiber: the call ended; its `n` results (as many as `results`
+     * says), or the error's text with a traceback (always a string), are on
+     * top of T. Not told of a call that ended well if no results are wanted.
+     * Raw reads only: must not raise. May be NULL. */
     void (*done)(struct job *j, lua_State *T, int status, int n);
     /* On the loop's stack, last: the job may be freed. May be NULL. */
     void (*finished)(struct job *j);
     uint32_t cpu_ms; /* may be used; 0: what the vm's config says */
+    int results;     /* wanted of the call; LUA_MULTRET: all */
 };
 
 /* Besides Lua's, what done() may be told: the job was ended, because it used

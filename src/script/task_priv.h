@@ -30,7 +30,7 @@ struct task {
     struct wait *wait; /* borrowed, while WAITING */
     enum task_state state;
     enum task_step step;
-    enum preempt_stop stop; /* how it came back the last time */
+    enum preempt_stop stop; /* STOPPED: how */
     int failed;             /* status that the outer call ended with */
     bool is_leaving;        /* serve() is to return */
     bool is_used;           /* IDLE: since longest_resting() looked */
@@ -40,7 +40,8 @@ struct task {
     struct list node;    /* ready, idle or bare */
     struct list resting; /* IDLE: in its thread's list */
 
-    /* Of the job. A status of task.h once it has to end; LUA_OK: not so. */
+    /* Of the job, and as here while there is none: LUA_OK, 0, NULL. `killing`
+     * is a status of task.h once it has to end. */
     volatile int killing;
     bool is_arming;         /* its fiber is about to hear of that */
     uint32_t memory_errors; /* caught */
@@ -54,7 +55,19 @@ struct task {
 /* ---- kill.c ---- */
 
 /* On the loop's stack. A job begins. */
-void kill_begin(struct task *t);
+static inline void kill_begin(struct task *t)
+{
+    t->cpu_ms = t->job->cpu_ms != 0 ? t->job->cpu_ms : t->vm->config.cpu_ms;
+}
+
+/* A job ends that was stopped, or has waited. */
+static inline void kill_forget(struct task *t)
+{
+    t->is_arming = false;
+    t->cpu_ns = 0;
+    t->marked_ns = 0;
+}
+
 /* The fiber has been stopped: counts what it used, and says when that is too
  * much. False: the vm is dead. */
 bool kill_judge(struct task *t);

@@ -65,7 +65,8 @@ static inline struct test_job test_job_of(const char *source)
 {
     return (struct test_job){.job = {.push = test_job_push,
                                  .done = test_job_done,
-                                 .finished = test_job_finished},
+                                 .finished = test_job_finished,
+                                 .results = LUA_MULTRET},
         .source = source,
         .status = -1};
 }

@@ -46,6 +46,37 @@ static void an_app_that_does_not_load_says_where_and_why(void **state)
     stage_fini(&st);
 }
 
+/* An app gets the globals that its files name: whichever way it looks at one,
+ * it must be what an app sees that can look at all of them. */
+static void a_global_that_is_named_is_there(void **state)
+{
+    (void)state;
+    struct stage st;
+    char all[APP_ERROR_BYTES];
+    char source[128];
+    int count = 0;
+    stage_init(&st);
+    snprintf(all, sizeof(all), "%s",
+        error_of(&st, "local t = '' for k, v in pairs(_G) do\n"
+                      "t = t .. k .. ' ' .. type(v) .. ' ' end\n"
+                      "error(t .. '.', 0)"));
+    assert_contains(all, " .\n");
+    for (char *p = all; *p != '.'; count++) {
+        size_t name = strcspn(p, " ");
+        size_t type = strcspn(p + name + 1, " ");
+        snprintf(source, sizeof(source), "error(type(%.*s), 0)", (int)name, p);
+        const char *why = error_of(&st, source);
+        assert_memory_equal(why, p + name + 1, type);
+        stage_write(&st, "lib/a.lua", source);
+        why = error_of(&st, "require 'lib.a'");
+        assert_memory_equal(why, p + name + 1, type);
+        stage_remove(&st, "lib/a.lua");
+        p += name + 1 + type + 1;
+    }
+    assert_true(count > 45);
+    stage_fini(&st);
+}
+
 static void handlers_may_be_globals_or_fields_of_what_main_returns(void **state)
 {
     (void)state;
@@ -400,6 +431,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_app_that_does_not_load_says_where_and_why),
+        cmocka_unit_test(a_global_that_is_named_is_there),
         cmocka_unit_test(
             handlers_may_be_globals_or_fields_of_what_main_returns),
         cmocka_unit_test(a_check_loads_and_starts_nothing),

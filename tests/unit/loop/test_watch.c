@@ -2,6 +2,7 @@
  * people and their editors have. */
 #include "loop/loop_priv.h"
 #include "loop/watch.h"
+#include "loop/watch_priv.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -267,6 +268,47 @@ static void a_root_that_is_a_link_may_be_pointed_elsewhere(void **state)
     assert_int_equal(reports, 0);
 }
 
+static void what_lies_above_the_root_may_be_replaced(void **state)
+{
+    (void)state;
+    make_dir("v1");
+    make_dir("v1/app");
+    make_dir("v2");
+    make_dir("v2/app");
+    put("v2/app/main.lua", "return 22\n");
+    assert_int_equal(symlink("v1", at("current")), 0);
+    watch_free(watch);
+    watch = watch_new(loop, at("current/app"), on_change, base);
+    assert_non_null(watch);
+    assert_int_equal(symlink("v2", at("current.new")), 0);
+    assert_int_equal(rename(at("current.new"), at("current")), 0);
+    assert_true(is_told());
+    put("v2/app/main.lua", "return 23\n");
+    assert_true(is_told());
+    put("v1/app/main.lua", "return 24\n");
+    run_ms(300);
+    assert_int_equal(reports, 0);
+}
+
+/* Thousands of apps lie side by side and do not change. */
+static void a_root_that_has_events_is_not_looked_at(void **state)
+{
+    (void)state;
+    make_dir("next");
+    struct watch *next = watch_new(loop, at("next"), on_change, base);
+    assert_non_null(next);
+    assert_false(timer_is_started(&watch->poll));
+    assert_false(timer_is_started(&next->poll));
+    assert_ptr_equal(watch->ground, next->ground);
+    watch_free(next);
+    remove_tree(at("app"));
+    assert_true(is_told());
+    assert_true(timer_is_started(&watch->poll));
+    make_dir("app");
+    assert_true(is_told());
+    assert_false(timer_is_started(&watch->poll));
+}
+
 static void hidden_directories_are_left_out(void **state)
 {
     (void)state;
@@ -378,6 +420,8 @@ int main(void)
         ON_TREE(a_root_deleted_and_made_again_is_found),
         ON_TREE(a_root_replaced_by_another_directory_is_noticed),
         ON_TREE(a_root_that_is_a_link_may_be_pointed_elsewhere),
+        ON_TREE(what_lies_above_the_root_may_be_replaced),
+        ON_TREE(a_root_that_has_events_is_not_looked_at),
         ON_TREE(hidden_directories_are_left_out),
         ON_TREE(a_root_with_a_hidden_name_works_as_any),
         ON_TREE(without_events_time_stamps_tell),

@@ -98,8 +98,9 @@ static void note_result(struct job *j, lua_State *T, int status, int n)
 
 static void spec_passes(void **state)
 {
-    struct spec s = {
-        .name = *state, .job = {.push = push_spec, .done = note_result}};
+    struct spec s = {.name = *state,
+        .job = {
+            .push = push_spec, .done = note_result, .results = LUA_MULTRET}};
     struct vm_config config = {.memory_bytes = MEMORY_BYTES, .max_tasks = 4};
     struct vm *vm = vm_new(&config);
     assert_non_null(vm);

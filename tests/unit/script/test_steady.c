@@ -77,8 +77,10 @@ static void make_vm(struct runner *r)
     open.job.push = push_open;
     assert_int_equal(task_settle(r->vm, task_run(r->vm, &open.job)), TASK_DONE);
     assert_int_equal(open.status, LUA_OK);
-    r->job = (struct job){
-        .push = push_program, .done = keep_text, .finished = end_run};
+    r->job = (struct job){.push = push_program,
+        .done = keep_text,
+        .finished = end_run,
+        .results = 1};
     r->is_over = true;
 }
 
