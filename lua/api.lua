@@ -37,7 +37,7 @@ An error in a handler is logged with its traceback and ends that event only.]],
         },
         text = [[Asked before the handshake is answered. `user` (string, up to 128 bytes) is who the client is, for `clients.of` and `broadcast`;
 `data` becomes `client.data`; `rooms` are joined at once; `protocol` must be one of `request.protocols`; `headers` go into the response.
-An error refuses with 500. If the connection dies meanwhile, neither `on_open` nor `on_close` runs.]],
+An error refuses with 500, a decision that takes longer than the setting `answer` (30 s) with 504. If the connection dies meanwhile, neither `on_open` nor `on_close` runs.]],
       },
       { name = "on_open", kind = "event", params = { { "client", "client", "who" } }, text = "A client is connected and can be addressed." },
       {
@@ -65,7 +65,7 @@ An error refuses with 500. If the connection dies meanwhile, neither `on_open` n
         params = { { "request", "request", "what is asked for, with its body" } },
         returns = { { "response|string|nil", "a table with any of `status` (200), `headers` (values are strings, or lists of them) and `body` (a string, or a table that is sent as JSON); a string is a body of plain text; nil is a 404" } },
         text = [[A plain HTTP request came, of any method, that is no file of `public/`. The body has come whole before the handler is called
-(the operator's `--max-body` bounds it). The body of an answer has up to 16 MB. HEAD is answered like GET, without the body. An error answers with 500.]],
+(the operator's `--max-body` bounds it). The body of an answer has up to 16 MB. HEAD is answered like GET, without the body. An error answers with 500; who takes longer than the setting `answer` (30 s), waits included, has the client answered with 504.]],
       },
       {
         name = "on_stop", kind = "event",
@@ -130,7 +130,7 @@ once its client has gone, `closed` is true and every call says `nil, "closed"`.]
       },
       {
         name = "client:join", kind = "method", params = { { "room", "string", "1 to 128 bytes" } },
-        returns = { { "true?", "in, also if it was already" }, { "string?", "\"closed\", \"full\" (the room's max_clients) or \"quota\" (128 rooms a client)" } },
+        returns = { { "true?", "in, also if it was already" }, { "string?", "\"closed\", \"full\" (the room's max_clients) or \"quota\"" }, { "string?", "which setting that was: limits.rooms_per_client (128), limits.rooms (100,000)" } },
         text = "Enters a room; a room exists while somebody is in it.",
       },
       { name = "client:leave", kind = "method", params = { { "room", "string", "" } }, returns = { { "boolean", "it was in" } }, text = "Leaves a room." },

@@ -42,7 +42,7 @@
 --- The app has been loaded and serves. Not called at a reload.
 function on_start() end
 
---- Asked before the handshake is answered. `user` (string, up to 128 bytes) is who the client is, for `clients.of` and `broadcast`; `data` becomes `client.data`; `rooms` are joined at once; `protocol` must be one of `request.protocols`; `headers` go into the response. An error refuses with 500. If the connection dies meanwhile, neither `on_open` nor `on_close` runs.
+--- Asked before the handshake is answered. `user` (string, up to 128 bytes) is who the client is, for `clients.of` and `broadcast`; `data` becomes `client.data`; `rooms` are joined at once; `protocol` must be one of `request.protocols`; `headers` go into the response. An error refuses with 500, a decision that takes longer than the setting `answer` (30 s) with 504. If the connection dies meanwhile, neither `on_open` nor `on_close` runs.
 ---@param request request what the client asks with
 ---@return connection|boolean|nil # a table with any of `user`, `data`, `rooms`, `protocol`, `headers` (or `true`) lets the client in; nil or false refuses it
 ---@return integer? # the HTTP status of a refusal, 400 to 599; 403 if left out
@@ -75,7 +75,7 @@ function on_slow(client, queue) end
 ---@param queue queue what waits for it
 function on_drain(client, queue) end
 
---- A plain HTTP request came, of any method, that is no file of `public/`. The body has come whole before the handler is called (the operator's `--max-body` bounds it). The body of an answer has up to 16 MB. HEAD is answered like GET, without the body. An error answers with 500.
+--- A plain HTTP request came, of any method, that is no file of `public/`. The body has come whole before the handler is called (the operator's `--max-body` bounds it). The body of an answer has up to 16 MB. HEAD is answered like GET, without the body. An error answers with 500; who takes longer than the setting `answer` (30 s), waits included, has the client answered with 504.
 ---@param request request what is asked for, with its body
 ---@return response|string|nil # a table with any of `status` (200), `headers` (values are strings, or lists of them) and `body` (a string, or a table that is sent as JSON); a string is a body of plain text; nil is a 404
 function on_request(request) end
@@ -145,7 +145,8 @@ function client_class:close(code, reason) end
 --- Enters a room; a room exists while somebody is in it.
 ---@param room string 1 to 128 bytes
 ---@return true? # in, also if it was already
----@return string? # "closed", "full" (the room's max_clients) or "quota" (128 rooms a client)
+---@return string? # "closed", "full" (the room's max_clients) or "quota"
+---@return string? # which setting that was: limits.rooms_per_client (128), limits.rooms (100,000)
 function client_class:join(room) end
 
 --- Leaves a room.

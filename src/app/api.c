@@ -82,15 +82,15 @@ void api_refuse_loading(lua_State *L, const char *function)
     }
 }
 
-/* The key on top but one is in none of the lists. */
-static int refuse_option(
-    lua_State *L, const char *function, const char *const *known, size_t n)
+/* The key on top but one is none of the known. */
+static int refuse_key(lua_State *L, const char *function, const char *what,
+    const char *const *known, size_t n)
 {
     const char *key =
         lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
     const char *near = key == NULL ? NULL : units_suggest(key, known, n);
 
-    return luaL_error(L, "%s: unknown option '%s'%s%s%s", function,
+    return luaL_error(L, "%s: unknown %s '%s'%s%s%s", function, what,
         key != NULL ? key : luaL_typename(L, -2),
         near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
         near != NULL ? "'?" : "");
@@ -106,6 +106,19 @@ static bool is_one_of(const char *key, const char *const *words, size_t n)
     return false;
 }
 
+void api_check_keys(lua_State *L, int idx, const char *function,
+    const char *what, const char *const *known, size_t n)
+{
+    lua_pushnil(L);
+    while (lua_next(L, idx) != 0) {
+        if (lua_type(L, -2) != LUA_TSTRING ||
+            !is_one_of(lua_tostring(L, -2), known, n)) {
+            (void)refuse_key(L, function, what, known, n);
+        }
+        lua_pop(L, 1);
+    }
+}
+
 void api_check_options(lua_State *L, int idx, const char *function,
     const char *const *known, size_t n)
 {
@@ -115,14 +128,7 @@ void api_check_options(lua_State *L, int idx, const char *function,
     if (!lua_istable(L, idx)) {
         (void)api_bad_argument(L, idx, "options", "table");
     }
-    lua_pushnil(L);
-    while (lua_next(L, idx) != 0) {
-        if (lua_type(L, -2) != LUA_TSTRING ||
-            !is_one_of(lua_tostring(L, -2), known, n)) {
-            (void)refuse_option(L, function, known, n);
-        }
-        lua_pop(L, 1);
-    }
+    api_check_keys(L, idx, function, "option", known, n);
 }
 
 void api_message_options(lua_State *L, int idx, const char *function,
@@ -158,7 +164,7 @@ void api_message_options(lua_State *L, int idx, const char *function,
             lua_pushvalue(L, -1);
             lua_replace(L, anchor);
         } else if (!is_one_of(key, known, n)) {
-            (void)refuse_option(L, function, known, n);
+            (void)refuse_key(L, function, "option", known, n);
         }
         lua_pop(L, 1);
     }

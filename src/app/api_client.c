@@ -167,8 +167,12 @@ static int client_send(lua_State *L)
         preempt_release();
         return send_long(L, ref, &msg);
     }
-    return push_outcome(
-        L, cl == NULL ? ERR_CLOSED : hub_send(&cl->member, &msg));
+    int rc = ERR_CLOSED;
+    if (cl != NULL) {
+        rc = hub_send(&cl->member, &msg);
+        api_note_refusal(cl->app);
+    }
+    return push_outcome(L, rc);
 }
 
 /* ---- the end ---- */
@@ -225,6 +229,27 @@ static int client_close(lua_State *L)
 
 /* ---- rooms ---- */
 
+/* A join was refused: says by which limit, in the log and to Lua. */
+static int refuse_join(lua_State *L, struct app *a, const struct client *cl)
+{
+    const struct settings *s = &a->live->settings;
+    bool is_client = cl->member.room_count > s->rooms_per_client;
+    char text[64];
+    struct log_fields f;
+
+    (void)snprintf(text, sizeof(text), "%s is %u",
+        is_client ? "limits.rooms_per_client" : "limits.rooms",
+        is_client ? s->rooms_per_client : s->rooms);
+    if (app_is_due(loop_now_ms(a->loop), &a->rooms_logged_ms)) {
+        app_log_fields(a, a->live, &f);
+        f.client = client_id(cl);
+        f.event = "join";
+        log_event(LOG_WARN, &f, "a client cannot join another room: %s", text);
+    }
+    preempt_release();
+    return api_fail(L, ERR_QUOTA, text);
+}
+
 static int client_join(lua_State *L)
 {
     const struct client_ref *ref = api_check_client(L, 1);
@@ -234,8 +259,11 @@ static int client_join(lua_State *L)
 
     preempt_hold();
     struct client *cl = find_open(L, ref);
-    return push_outcome(
-        L, cl == NULL ? ERR_CLOSED : hub_join(&cl->member, name, len));
+    int rc = cl == NULL ? ERR_CLOSED : hub_join(&cl->member, name, len);
+    if (rc == ERR_QUOTA) {
+        return refuse_join(L, cl->app, cl);
+    }
+    return push_outcome(L, rc);
 }
 
 static int client_leave(lua_State *L)

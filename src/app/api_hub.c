@@ -1,8 +1,9 @@
 /* api_hub.c -- broadcast and clients: everybody an app can address.
  *
  * A broadcast is put together here (who, except whom) and done by the hub in
- * one go. `where` runs over a snapshot of ids, before anything is queued, and
- * may not wait: so a broadcast is one moment, whatever the function does.
+ * steps, between which the script can be stopped, as of one moment. `where`
+ * runs over a snapshot of ids, before anything is queued, and may not wait: so
+ * a broadcast is one moment, whatever the function does.
  *
  * It may do much: also to the options, whose names the hub is lent. So what
  * is used after it has run is read after it, or held by the stack (I10). */
@@ -238,6 +239,25 @@ static void apply_where(
 
 /* ---- broadcast ---- */
 
+void api_note_refusal(struct app *a)
+{
+    struct log_fields f;
+
+    if (LIKELY(hub_refused(a->hub) == a->refused_seen)) {
+        return;
+    }
+    a->refused_seen = hub_refused(a->hub);
+    if (a->meter != NULL &&
+        app_is_due(loop_now_ms(a->loop), &a->outbox_logged_ms)) {
+        app_log_fields(a, a->live, &f);
+        f.event = "send";
+        log_event(LOG_WARN, &f,
+            "messages are dropped: all outboxes together hold %zu bytes, "
+            "outbox.total is %zu",
+            meter_used(a->meter), meter_cap(a->meter));
+    }
+}
+
 void api_cast(struct app *a, const struct hub_target *to,
     const struct hub_message *msg, uint32_t *queued, uint32_t *dropped)
 {
@@ -247,6 +267,7 @@ void api_cast(struct app *a, const struct hub_target *to,
         preempt_breathe();
     }
     hub_cast_end(a->hub, queued, dropped);
+    api_note_refusal(a);
     preempt_release();
 }
 

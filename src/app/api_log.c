@@ -5,26 +5,10 @@
 #include "script/sandbox.h"
 #include <string.h>
 
-/* False: this second's lines are used up; the first one over says so. */
 static bool may_log(struct state *s)
 {
     preempt_hold();
-    uint64_t second = loop_now_ms(s->app->loop) / 1000;
-
-    if (second != s->log_second) {
-        s->log_second = second;
-        s->log_lines = 0;
-    }
-    s->log_lines++;
-    if (s->log_lines == LIMIT_APP_LOG_LINES_PER_S + 1) {
-        struct log_fields f;
-        app_log_fields(s->app, s, &f);
-        f.event = "log";
-        log_event(LOG_WARN, &f,
-            "more than %d lines a second: the rest of this second is dropped",
-            LIMIT_APP_LOG_LINES_PER_S);
-    }
-    bool may = s->log_lines <= LIMIT_APP_LOG_LINES_PER_S;
+    bool may = lines_take(&s->app->own_lines);
     preempt_release();
     return may;
 }

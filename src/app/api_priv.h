@@ -74,6 +74,10 @@ int api_bad_self(lua_State *L, int idx, const char *what);
 /* A string of 1 to `max` bytes; raises otherwise. */
 const char *api_check_string(
     lua_State *L, int idx, const char *name, size_t max, size_t *len);
+/* Raises "FUNCTION: unknown WHAT 'KEY'; did you mean ...?" if the table at idx
+ * (absolute) has other keys than the known. */
+void api_check_keys(lua_State *L, int idx, const char *function,
+    const char *what, const char *const *known, size_t n);
 /* nil/none, or a table with none but the known keys; raises otherwise. */
 void api_check_options(lua_State *L, int idx, const char *function,
     const char *const *known, size_t n);
@@ -94,6 +98,9 @@ void api_check_close(lua_State *L, int idx, uint16_t *code, const char **reason,
  * least opts), `to` with rooms and users set. Pushes queued, dropped. */
 int api_broadcast(lua_State *L, int message, int opts,
     const struct hub_message *parsed, struct hub_target *to);
+/* After something was sent: says in the log if the bound over all outboxes had
+ * no room for it. In a section. */
+void api_note_refusal(struct app *a);
 /* Sends the message, whatever its size and to however many; takes sections of
  * its own. Does not raise. */
 void api_cast(struct app *a, const struct hub_target *to,

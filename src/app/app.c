@@ -19,7 +19,6 @@ struct opening {
 };
 
 #define CLOSE_STEP_MS 10
-#define REST_LOG_MS   10000
 
 void app_log_fields(
     const struct app *a, const struct state *s, struct log_fields *f)
@@ -27,6 +26,18 @@ void app_log_fields(
     memset(f, 0, sizeof(*f));
     f->app = a->name;
     f->gen = s != NULL ? s->generation : 0;
+}
+
+void app_note_late(const struct app *a, const char *ip, const char *handler)
+{
+    struct log_fields f;
+
+    metric_add(loop_metrics(a->loop), METRIC_ANSWER_TIMEOUTS, 1);
+    app_log_fields(a, a->live, &f);
+    f.event = handler;
+    log_event(LOG_WARN, &f,
+        "%s answered with 504: %s took longer than answer (%u ms)", ip, handler,
+        a->live->settings.answer_ms);
 }
 
 const char *app_name(const struct app *a)
@@ -79,17 +90,14 @@ static void on_reload_timer(struct timer *t)
     }
 }
 
-/* It lives on many short slices: said now and then. */
 static void on_rest(struct sched_unit *u, uint32_t ms)
 {
     struct app *a = container_of(u, struct app, unit);
-    uint64_t now = loop_now_ms(a->loop);
     struct log_fields f;
 
-    if (a->rest_logged_ms != 0 && now - a->rest_logged_ms < REST_LOG_MS) {
+    if (!app_is_due(loop_now_ms(a->loop), &a->rest_logged_ms)) {
         return;
     }
-    a->rest_logged_ms = now;
     app_log_fields(a, a->live, &f);
     f.event = "schedule";
     f.kind = "cpu";
@@ -107,6 +115,7 @@ static struct app *new_app(const struct app_config *config)
     a->loop = config->loop;
     a->net = config->net;
     a->sched = config->sched;
+    a->ceilings = config->ceilings;
     a->next_id = 1;
     a->drain_old_ms = LIMIT_DRAIN_OLD_MS;
     sched_unit_init(&a->unit, inbox_run);
@@ -116,6 +125,8 @@ static struct app *new_app(const struct app_config *config)
     list_init(&a->client_list);
     slots_init(&a->clients);
     inbox_init(&a->inbox);
+    lines_init(&a->own_lines, a, LIMIT_APP_LOG_LINES_PER_S, "of its own");
+    lines_init(&a->failure_lines, a, LIMIT_FAILURE_LINES_PER_S, "of failures");
     restart_init(a);
     timer_init(&a->reload_timer, on_reload_timer);
     a->unit.on_rest = on_rest;
@@ -126,8 +137,8 @@ static struct app *new_app(const struct app_config *config)
         .net = a->net,
         .meter = a->meter,
         .policy = OUTBOX_CLOSE,
-        .rooms_max = LIMIT_ROOMS_PER_APP,
-        .rooms_per_client = LIMIT_ROOMS_PER_CLIENT,
+        .rooms_max = LIMIT_DEFAULT_ROOMS,
+        .rooms_per_client = LIMIT_DEFAULT_ROOMS_PER_CLIENT,
     };
     a->hub = hub_new(&hub);
     return a;
@@ -149,6 +160,8 @@ static void free_app(struct app *a)
      * parked jobs as finished. */
     a->is_closing = true;
     restart_fini(a);
+    lines_fini(&a->own_lines);
+    lines_fini(&a->failure_lines);
     timer_stop(&a->reload_timer);
     drop_opening(a);
     inbox_drop(a, NULL);

@@ -15,6 +15,7 @@
 struct app;
 struct sched;
 struct sched_stats;
+struct ceilings;
 
 #define APP_ERROR_BYTES 4096
 
@@ -24,8 +25,9 @@ struct app_config {
     struct sched *sched;
     const char *name; /* [A-Za-z0-9_-]{1,64}, for logs and app.name */
     const char *dir;
-    bool watch; /* reload by itself when files change */
-    bool quiet; /* a check: nothing runs but the load */
+    const struct ceilings *ceilings; /* outlive it; NULL: the built-in ones */
+    bool watch;                      /* reload by itself when files change */
+    bool quiet;                      /* a check: nothing runs but the load */
 };
 
 /* Reads, compiles and runs the app at `dir`, slice by slice. `on_opened` is

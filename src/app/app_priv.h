@@ -78,8 +78,6 @@ struct state {
     bool is_draining;   /* an old generation: no new timers, no new rules */
     bool is_ending;     /* and its time is over */
     struct timer drain_timer;
-    uint32_t log_lines; /* of the present second */
-    uint64_t log_second;
 };
 
 /* Without a vm, and loading: state_start() ends that. load.c does what is in
@@ -297,6 +295,26 @@ void restart_report(struct app *a);
 /* Somebody else's load came to nothing: it tries by itself. */
 void restart_go_on(struct app *a);
 
+/* ---- lines.c ---- */
+
+/* So many a second in the log. */
+struct lines {
+    struct app *app;
+    const char *about; /* for the log: "of its own" */
+    uint32_t per_s;
+    uint32_t count; /* since then */
+    uint64_t since_ms;
+    uint32_t dropped; /* not told of yet */
+    struct timer timer;
+};
+
+void lines_init(
+    struct lines *l, struct app *a, uint32_t per_s, const char *about);
+void lines_fini(struct lines *l);
+/* May one more be written? If not it counts as dropped. In a section, or on
+ * the loop's stack. */
+bool lines_take(struct lines *l);
+
 /* ---- app.c ---- */
 
 struct branch;
@@ -323,6 +341,7 @@ struct app {
     struct word takes_requests; /* the live state has on_request; any thread
                                    reads it */
     struct word placement;      /* enum placement; any thread reads it */
+    const struct ceilings *ceilings;
     struct hub *hub;
     struct meter *meter; /* ref: bounds all outboxes together */
     struct files *files;
@@ -354,6 +373,12 @@ struct app {
     struct restart restart;
     uint32_t error_events; /* on_error, queued or under way */
     uint64_t rest_logged_ms;
+    struct lines own_lines;
+    struct lines failure_lines;
+    uint64_t full_logged_ms; /* the inbox */
+    uint64_t rooms_logged_ms;
+    uint64_t outbox_logged_ms;
+    uint64_t refused_seen; /* of hub_refused() */
     _Atomic uint64_t kills;
     uint8_t lent[APP_LENT_BYTES];
     struct conn_settings conn_settings; /* of the live state, at one address
@@ -380,5 +405,19 @@ void app_stop_finished(struct app *a);
 /* Log fields for this app. */
 void app_log_fields(
     const struct app *a, const struct state *s, struct log_fields *f);
+/* A handler took longer than `answer`: a line in the log, and the count. */
+#define APP_LATE_TEXT "the app took too long"
+void app_note_late(const struct app *a, const char *ip, const char *handler);
+/* What may go on and on is said in the log every ten seconds. True, with *last
+ * set to now: it is time to say it. */
+#define APP_NOTE_MS 10000
+static inline bool app_is_due(uint64_t now_ms, uint64_t *last_ms)
+{
+    if (*last_ms != 0 && now_ms - *last_ms < APP_NOTE_MS) {
+        return false;
+    }
+    *last_ms = now_ms;
+    return true;
+}
 
 #endif

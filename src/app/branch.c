@@ -98,10 +98,28 @@ void branch_on_refusal(struct letter *l, struct loop *here)
 
 /* ---- what a connection tells ---- */
 
+#define SHARES 4 /* a branch has one such part of the app's inbox */
+
 static bool is_below(const struct branch *b, unsigned quarters)
 {
-    return b->events < LIMIT_FAR_EVENTS / 4 * quarters &&
-           b->bytes < (size_t)LIMIT_FAR_BYTES / 4 * quarters;
+    return b->events < b->inbox.events / SHARES / 4 * quarters &&
+           b->bytes < b->inbox.bytes / SHARES / 4 * quarters;
+}
+
+/* As at home (inbox.c). */
+static void note_full(struct branch *b, const struct guest *g)
+{
+    struct log_fields f = {.app = b->app->name, .event = "inbox"};
+
+    if (!app_is_due(loop_now_ms(b->net->loop), &b->full_logged_ms)) {
+        return;
+    }
+    log_event(LOG_INFO, &f,
+        "reading rests until the app has caught up: %u events of a client "
+        "wait (inbox.client is %u), %u with those of others (of this loop "
+        "%u: a quarter of inbox.events), %zu bytes (%zu: of inbox.bytes)",
+        g->sent, b->inbox.client_events, b->events, b->inbox.events / SHARES,
+        b->bytes, b->inbox.bytes / SHARES);
 }
 
 /* As is_idle() at home: its next message would have its turn soon. */
@@ -124,9 +142,10 @@ static bool can_take(void *user)
     struct guest *g = user;
     bool has_room = is_idle(g) ? is_below(g->branch, 8)
                                : is_below(g->branch, 4) &&
-                                     g->sent < LIMIT_INBOX_CLIENT_EVENTS;
+                                     g->sent < g->branch->inbox.client_events;
 
     if (!has_room) {
+        note_full(g->branch, g);
         pause_guest(g);
     }
     return has_room;
@@ -261,6 +280,7 @@ void branch_on_invite(struct letter *l, struct loop *here)
     b->knocks--;
     if (!b->has_settings) {
         b->settings = in->settings;
+        b->inbox = in->inbox;
         b->has_settings = true;
     }
     in->is_open = open_guest(b, in);
@@ -285,6 +305,7 @@ void branch_on_settings(struct letter *l, struct loop *here)
     struct branch *b = s->app->branches[loop_index(here)];
 
     b->settings = s->settings;
+    b->inbox = s->inbox;
     list_each (node, &b->guests) {
         struct guest *g = container_of(node, struct guest, node);
         struct conn *c = net_find(b->net, g->conn);
@@ -326,7 +347,7 @@ static void note_receipt(struct branch *b, const struct receipt *r)
     if (is_idle(g)) {
         pause_guest(g);
     } else if (g->is_waiting ||
-               (g->sent <= LIMIT_INBOX_CLIENT_EVENTS / 2 && is_below(b, 3))) {
+               (g->sent <= b->inbox.client_events / 2 && is_below(b, 3))) {
         /* It awaits: the peer's Close may rest, and is not to wait for it. */
         read_again(g);
     }

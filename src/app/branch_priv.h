@@ -30,10 +30,12 @@
 /* The app on a loop that is not its home. Everything but `app` and `net` is
  * that loop's alone. */
 struct branch {
-    struct app *app; /* a token, but for its immutable net and home loop */
+    struct app *app; /* a token, but for its immutable name, net, home loop */
     struct net *net; /* here */
     struct conn_settings settings; /* as of the last letter about them */
+    struct inbox_limits inbox;     /* the app's; a quarter of it is ours */
     bool has_settings;
+    uint64_t full_logged_ms;
     struct list guests;
     struct list waiting; /* paused guests that have nothing under way */
     uint32_t events;     /* messages sent and not receipted */
@@ -106,6 +108,7 @@ struct invite {
     struct client *client;
     struct conn_id conn;
     struct conn_settings settings;
+    struct inbox_limits inbox;
     bool is_open;     /* on its way home */
     bool has_deflate; /* compression was agreed on */
     struct deflate_params deflate;
@@ -150,6 +153,7 @@ struct settings_letter {
     struct letter letter;
     struct app *app;
     struct conn_settings settings;
+    struct inbox_limits inbox;
 };
 
 struct receipt {

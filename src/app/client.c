@@ -244,7 +244,7 @@ void client_level(struct client *cl, bool is_slow)
     /* Each crossing took real traffic, so these are few; a client whose
      * handler never ends must not pile them up all the same (I2). */
     if (!has_handler(cl, handler) ||
-        cl->event_count >= 2 * LIMIT_INBOX_CLIENT_EVENTS) {
+        cl->event_count >= 2 * cl->app->live->settings.inbox.client_events) {
         return;
     }
     struct event *ev = event_new(cl->app, is_slow ? EVENT_SLOW : EVENT_DRAIN);

@@ -39,6 +39,9 @@ static void log_refusal(
 {
     struct log_fields f;
 
+    if (!lines_take(&a->failure_lines)) {
+        return;
+    }
     app_log_fields(a, a->live, &f);
     f.event = "connect";
     log_event(LOG_WARN, &f, "refused %s with %d: %s", ip, status, text);
@@ -102,6 +105,7 @@ static bool check_limits(struct app *a, struct conn_id conn, const char *ip)
 
 static void free_connect(struct connect *cn)
 {
+    timer_stop(&cn->answer_timer);
     quota_free(cn->path);
     quota_free(cn->protocols);
     quota_free(cn->user);
@@ -241,15 +245,28 @@ static bool has_gone(struct app *a, struct conn_id conn)
     return c == NULL;
 }
 
+/* The handler has had its time. It may be in the midst of writing into `cn`
+ * (I10), so nothing is touched there that it knows of. */
+static void on_answer_due(struct timer *t)
+{
+    struct connect *cn = container_of(t, struct connect, answer_timer);
+    struct app *a = cn->app;
+
+    cn->is_late = true;
+    a->connecting--;
+    app_note_late(a, cn->ip, "on_connect");
+    refuse(a, cn->conn, 504, APP_LATE_TEXT);
+}
+
 void connect_finished(struct event *ev)
 {
     struct app *a = ev->app;
     struct connect *cn = ev->extra;
     bool is_taken = false;
 
-    a->connecting--;
-    if (has_gone(a, cn->conn)) {
-        /* Neither on_open nor on_close. */
+    a->connecting -= !cn->is_late;
+    if (cn->is_late || has_gone(a, cn->conn)) {
+        /* Refused long since, or gone: neither on_open nor on_close. */
     } else if (a->is_stopping || a->is_closing) {
         refuse(a, cn->conn, 503, "the server is stopping");
     } else if (ev->has_failed) {
@@ -299,6 +316,8 @@ static struct connect *new_connect(struct app *a, struct conn_id conn,
     struct buf offers;
 
     buf_init(&offers, LIMIT_MAX_HEAD_BYTES);
+    timer_init(&cn->answer_timer, on_answer_due);
+    cn->app = a;
     cn->conn = conn;
     (void)snprintf(cn->ip, sizeof(cn->ip), "%s", ip);
     cn->id = a->next_id++;
@@ -306,8 +325,8 @@ static struct connect *new_connect(struct app *a, struct conn_id conn,
     cn->has_deflate =
         deflate_choose(r, &a->live->settings.compress.policy, &cn->deflate);
     buf_init(&cn->headers, LIMIT_RESPONSE_HEADER_BYTES);
-    buf_init(&cn->rooms,
-        (size_t)LIMIT_ROOMS_PER_CLIENT * (LIMIT_ROOM_NAME_BYTES + 4));
+    buf_init(&cn->rooms, (size_t)a->live->settings.rooms_per_client *
+                             (LIMIT_ROOM_NAME_BYTES + 4));
     cn->path = copy_text(r->path);
     int rc = join_offers(&offers, r);
     cn->protocols = (char *)offers.p;
@@ -367,5 +386,6 @@ void connect_begin(struct app *a, struct conn_id conn, const char *ip,
     ev->len = flat.len;
     ev->owns_data = true;
     a->connecting++;
+    timer_start(a->loop, &cn->answer_timer, a->live->settings.answer_ms);
     inbox_take(a, ev);
 }

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/limits.h"
+#include "loop/timers.h"
 #include "net/conn.h"
 #include "proto/deflate.h"
 #include "proto/handshake.h"
@@ -12,6 +13,9 @@
 #define REASON_BYTES 256
 
 struct connect {
+    struct app *app;
+    struct timer answer_timer;
+    bool is_late; /* has been refused with 504 */
     struct conn_id conn;
     char ip[CONN_IP_BYTES];
     uint64_t id; /* the client's, if it becomes one */

@@ -1,5 +1,5 @@
-/* failure.c -- what is said of an event that failed: a line in the log, a
- * count, and a call of the app's own on_error.
+/* failure.c -- what is said of an event that failed: a line in the log (of so
+ * many a second), a count, and a call of the app's own on_error.
  *
  * Called where an event ends (event.c), and where a whole state does
  * (restart.c). on_error(message, context) is an event like others and runs
@@ -58,6 +58,10 @@ void failure_report(
     (void)snprintf(copy, sizeof(copy), "%s", text);
     state_trim_traceback(copy);
     tell_app(a, ev, name, kind, copy);
+    count(a, kind);
+    if (!lines_take(&a->failure_lines)) {
+        return;
+    }
     char *eol = strchr(copy, '\n');
     if (eol != NULL) {
         *eol = '\0';
@@ -68,7 +72,6 @@ void failure_report(
     f.kind = kind;
     f.err = eol != NULL ? eol + 1 : NULL;
     log_event(LOG_ERROR, &f, "%s", copy);
-    count(a, kind);
 }
 
 /* (message, { event, kind, client? }) */

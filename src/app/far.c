@@ -117,6 +117,7 @@ int far_invite(struct app *a, struct client *cl,
     in->client = cl;
     in->conn = conn;
     in->settings = a->conn_settings;
+    in->inbox = a->live->settings.inbox;
     in->has_deflate = deflate != NULL;
     if (deflate != NULL) {
         in->deflate = *deflate;
@@ -249,6 +250,7 @@ void far_settings_changed(struct app *a)
         struct settings_letter *s = mem_alloc(sizeof(*s));
         s->app = a;
         s->settings = a->conn_settings;
+        s->inbox = a->live->settings.inbox;
         post_to(a, i, &s->letter, branch_on_settings);
     }
 }

@@ -68,10 +68,12 @@ static void lose_message(struct app *a, struct event *ev)
     struct conn *c = net_find(a->net, ev->client->member.conn);
     struct log_fields f;
 
-    app_log_fields(a, a->live, &f);
-    f.client = client_id(ev->client);
-    f.kind = "memory";
-    log_event(LOG_ERROR, &f, "no memory to queue a message");
+    if (lines_take(&a->failure_lines)) {
+        app_log_fields(a, a->live, &f);
+        f.client = client_id(ev->client);
+        f.kind = "memory";
+        log_event(LOG_ERROR, &f, "no memory to queue a message");
+    }
     if (c != NULL) {
         conn_fail(c, 1013, "overloaded", false);
     }
@@ -144,10 +146,33 @@ void inbox_receipt(struct event *ev)
 
 /* ---- back-pressure ---- */
 
-static bool is_below(const struct inbox *in, unsigned quarters)
+static bool is_below(const struct app *a, unsigned quarters)
 {
-    return in->events < LIMIT_INBOX_EVENTS / 4 * quarters &&
-           in->bytes < (size_t)LIMIT_INBOX_BYTES / 4 * quarters;
+    const struct inbox_limits *most = &a->live->settings.inbox;
+
+    return a->inbox.events < most->events / 4 * quarters &&
+           a->inbox.bytes < most->bytes / 4 * quarters;
+}
+
+/* Back-pressure is no error, and may come and go all the time: it is said now
+ * and then. */
+static void note_full(struct app *a, const struct client *cl)
+{
+    const struct inbox_limits *most = &a->live->settings.inbox;
+    struct log_fields f;
+
+    if (!app_is_due(loop_now_ms(a->loop), &a->full_logged_ms)) {
+        return;
+    }
+    app_log_fields(a, a->live, &f);
+    f.event = "inbox";
+    f.client = client_id(cl);
+    log_event(LOG_INFO, &f,
+        "reading rests until the app has caught up: %u of its events wait "
+        "(inbox.client is %u), %u with those of others (inbox.events is %u), "
+        "%zu bytes (inbox.bytes is %zu)",
+        cl->event_count, most->client_events, a->inbox.events, most->events,
+        a->inbox.bytes, most->bytes);
 }
 
 /* Nothing of it but its turn keeps its next message from being run. */
@@ -171,13 +196,12 @@ static void pause_reader(struct app *a, struct client *cl)
  * idle: these have their turn soon, whatever the others do. */
 bool inbox_has_room(struct app *a, struct client *cl)
 {
-    const struct inbox *in = &a->inbox;
+    uint32_t most = a->live->settings.inbox.client_events;
     bool has_room =
-        is_idle(cl)
-            ? is_below(in, 8)
-            : is_below(in, 4) && cl->event_count < LIMIT_INBOX_CLIENT_EVENTS;
+        is_idle(cl) ? is_below(a, 8) : is_below(a, 4) && cl->event_count < most;
 
     if (!has_room) {
+        note_full(a, cl);
         pause_reader(a, cl);
     }
     return has_room;
@@ -217,12 +241,13 @@ void inbox_resume_readers(struct app *a, struct client *cl)
     if (cl != NULL && cl->is_paused) {
         if (is_idle(cl)) {
             pause_reader(a, cl);
-        } else if (cl->event_count <= LIMIT_INBOX_CLIENT_EVENTS / 2 &&
-                   is_below(in, 3)) {
+        } else if (cl->event_count <=
+                       a->live->settings.inbox.client_events / 2 &&
+                   is_below(a, 3)) {
             read_again(cl);
         }
     }
-    while (!list_is_empty(&in->paused) && is_below(in, 7)) {
+    while (!list_is_empty(&in->paused) && is_below(a, 7)) {
         read_again(container_of(in->paused.next, struct client, pause_node));
     }
 }

@@ -33,7 +33,8 @@ static int read_settings(struct load *l)
     struct state *s = l->state;
     int rc = l->is_stopped ? manifest_go_on(&l->manifest)
                            : manifest_begin(&l->manifest, s->snapshot,
-                                 &s->settings, l->why, sizeof(l->why));
+                                 ceilings_most(l->app->ceilings), &s->settings,
+                                 l->why, sizeof(l->why));
 
     if (rc == MANIFEST_STOPPED) {
         return SERVICE_STOPPED;

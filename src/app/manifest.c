@@ -2,7 +2,8 @@
  *
  * The file is run in a vm of its own without any library, so all it can do is
  * build a table; a bound on its instructions ends a loop. Then a table of keys
- * drives everything: each key has a reader, anything else is unknown.
+ * drives everything: each key has a reader, anything else is unknown. The
+ * operator's file of ceilings is read the same way (ceilings.c).
  *
  * These are two jobs. The file's own code can be stopped anywhere, and has a
  * budget (I9). Reading what it has built allocates outside of the vm, so it is
@@ -22,132 +23,6 @@
 #define ORIGINS_MAX      64
 
 /* ---- the keys ---- */
-
-static void read_message_max(
-    lua_State *L, struct manifest_parse *p, const char *path)
-{
-    p->settings->conn.message_bytes =
-        (uint32_t)manifest_read_bytes(L, p, path, 1, LIMIT_MAX_MESSAGE_BYTES);
-}
-
-static void read_message(
-    lua_State *L, struct manifest_parse *p, const char *path)
-{
-    static const struct manifest_key keys[] = {{"max", read_message_max}};
-
-    manifest_read_keys(L, p, path, keys, ARRAY_LEN(keys));
-}
-
-static void read_policy(
-    lua_State *L, struct manifest_parse *p, const char *path)
-{
-    static const char *const words[] = {
-        [OUTBOX_CLOSE] = "close",
-        [OUTBOX_DROP_OLDEST] = "drop_oldest",
-        [OUTBOX_DROP_NEWEST] = "drop_newest",
-    };
-
-    p->settings->conn.policy = (enum outbox_policy)manifest_read_word(
-        L, p, path, words, ARRAY_LEN(words));
-}
-
-static void read_hard(lua_State *L, struct manifest_parse *p, const char *path)
-{
-    p->settings->conn.outbox.hard_bytes = (uint32_t)manifest_read_bytes(
-        L, p, path, 1024, LIMIT_MAX_OUTBOX_HARD_BYTES);
-}
-
-static void read_soft(lua_State *L, struct manifest_parse *p, const char *path)
-{
-    p->settings->conn.outbox.soft_messages = (uint32_t)manifest_read_count(
-        L, p, path, 1, LIMIT_MAX_OUTBOX_SOFT_MESSAGES);
-}
-
-static void read_soft_for(
-    lua_State *L, struct manifest_parse *p, const char *path)
-{
-    p->settings->conn.outbox.soft_ms =
-        (uint32_t)manifest_read_ms(L, p, path, 0, 3600 * 1000);
-}
-
-static void read_outbox(
-    lua_State *L, struct manifest_parse *p, const char *path)
-{
-    static const struct manifest_key keys[] = {{"policy", read_policy},
-        {"hard", read_hard}, {"soft", read_soft}, {"soft_for", read_soft_for}};
-
-    manifest_read_keys(L, p, path, keys, ARRAY_LEN(keys));
-}
-
-static void read_cpu(lua_State *L, struct manifest_parse *p, const char *path)
-{
-    p->settings->cpu_ms =
-        (uint32_t)manifest_read_ms(L, p, path, 1, LIMIT_MAX_CPU_MS);
-}
-
-static void read_memory(
-    lua_State *L, struct manifest_parse *p, const char *path)
-{
-    p->settings->memory_bytes = (size_t)manifest_read_bytes(
-        L, p, path, LIMIT_MIN_MEMORY_BYTES, LIMIT_MAX_MEMORY_BYTES);
-}
-
-static void read_clients(
-    lua_State *L, struct manifest_parse *p, const char *path)
-{
-    p->settings->clients =
-        (uint32_t)manifest_read_count(L, p, path, 1, LIMIT_MAX_CLIENTS);
-}
-
-static void read_share(lua_State *L, struct manifest_parse *p, const char *path)
-{
-    p->settings->share = (uint32_t)manifest_read_count(L, p, path, 1, 100);
-}
-
-static void read_limits(
-    lua_State *L, struct manifest_parse *p, const char *path)
-{
-    static const struct manifest_key keys[] = {{"cpu", read_cpu},
-        {"memory", read_memory}, {"clients", read_clients},
-        {"share", read_share}};
-
-    manifest_read_keys(L, p, path, keys, ARRAY_LEN(keys));
-}
-
-static void read_rate_messages(
-    lua_State *L, struct manifest_parse *p, const char *path)
-{
-    p->settings->conn.rate_messages.per_s =
-        (uint32_t)manifest_read_count(L, p, path, 0, LIMIT_MAX_RATE);
-}
-
-static void read_rate_burst(
-    lua_State *L, struct manifest_parse *p, const char *path)
-{
-    p->settings->conn.rate_messages.burst =
-        (uint32_t)manifest_read_count(L, p, path, 1, LIMIT_MAX_RATE);
-}
-
-static void read_rate_bytes(
-    lua_State *L, struct manifest_parse *p, const char *path)
-{
-    p->settings->conn.rate_bytes.per_s =
-        (uint32_t)manifest_read_bytes(L, p, path, 0, LIMIT_MAX_RATE);
-}
-
-/* A burst is two seconds' worth, if nothing else is said. */
-static void read_rate(lua_State *L, struct manifest_parse *p, const char *path)
-{
-    static const struct manifest_key keys[] = {{"messages", read_rate_messages},
-        {"burst", read_rate_burst}, {"bytes", read_rate_bytes}};
-    struct conn_settings *s = &p->settings->conn;
-
-    manifest_read_keys(L, p, path, keys, ARRAY_LEN(keys));
-    if (s->rate_messages.burst == 0) {
-        s->rate_messages.burst = 2 * s->rate_messages.per_s;
-    }
-    s->rate_bytes.burst = 2 * s->rate_bytes.per_s;
-}
 
 static void read_ping(lua_State *L, struct manifest_parse *p, const char *path)
 {
@@ -299,10 +174,12 @@ static void read_env(lua_State *L, struct manifest_parse *p, const char *path)
 }
 
 static const struct manifest_key top_keys[] = {
-    {"message", read_message},
-    {"outbox", read_outbox},
-    {"limits", read_limits},
-    {"rate", read_rate},
+    {"message", manifest_read_message},
+    {"inbox", manifest_read_inbox},
+    {"outbox", manifest_read_outbox},
+    {"limits", manifest_read_limits},
+    {"rate", manifest_read_rate},
+    {"answer", manifest_read_answer},
     {"ping", read_ping},
     {"pong", read_pong},
     {"closing", read_closing},
@@ -317,9 +194,9 @@ static const struct manifest_key top_keys[] = {
 
 static void on_count(lua_State *L, lua_Debug *ar)
 {
-    (void)ar;
+    (void)lua_getinfo(L, "S", ar);
     luaL_error(
-        L, "%s: takes too long; it should just return a table", MANIFEST_FILE);
+        L, "%s: takes too long; it should just return a table", ar->short_src);
 }
 
 /* (light userdata parse): what the file returns is left in the registry. */
@@ -327,7 +204,7 @@ static int run_file(lua_State *L)
 {
     struct manifest_parse *p = lua_touserdata(L, 1);
 
-    if (sandbox_load(L, p->file->data, p->file->len, MANIFEST_FILE) != LUA_OK) {
+    if (sandbox_load(L, p->file->data, p->file->len, p->file->name) != LUA_OK) {
         return lua_error(L);
     }
     lua_sethook(L, on_count, LUA_MASKCOUNT, INSTRUCTIONS_MAX);
@@ -343,7 +220,11 @@ static int read_table(lua_State *L)
     struct manifest_parse *p = lua_touserdata(L, 1);
 
     lua_rawgetp(L, LUA_REGISTRYINDEX, p);
-    manifest_read_keys(L, p, "", top_keys, ARRAY_LEN(top_keys));
+    if (p->is_ceilings) {
+        manifest_read_ceilings(L, p);
+    } else {
+        manifest_read_keys(L, p, "", top_keys, ARRAY_LEN(top_keys));
+    }
     return 0;
 }
 
@@ -366,8 +247,9 @@ static void run_done(struct job *j, lua_State *T, int status, int n)
         /* The first line: a traceback through this file helps nobody. */
         const char *text = lua_tostring(T, -1);
         text = text != NULL ? text : "error";
-        (void)snprintf(p->why, p->why_bytes, "%s%.*s",
-            status == LUA_ERRMEM ? MANIFEST_FILE ": " : "",
+        bool is_bare = status == LUA_ERRMEM;
+        (void)snprintf(p->why, p->why_bytes, "%s%s%.*s",
+            is_bare ? p->file->name : "", is_bare ? ": " : "",
             (int)strcspn(text, "\n"), text);
     }
 }
@@ -385,7 +267,7 @@ static int judge(struct manifest_parse *p, int rc)
     }
     if (rc == TASK_DEAD) {
         (void)snprintf(
-            p->why, p->why_bytes, "%s: %s", MANIFEST_FILE, vm_why(p->vm));
+            p->why, p->why_bytes, "%s: %s", p->file->name, vm_why(p->vm));
         return ERR_CLOSED;
     }
     if (rc < 0) {
@@ -411,10 +293,19 @@ void settings_init(struct settings *s)
     s->conn.outbox.soft_ms = LIMIT_DEFAULT_OUTBOX_SOFT_MS;
     s->conn.policy = OUTBOX_CLOSE;
     compress_settings_init(&s->compress);
+    s->conn.fragments = LIMIT_DEFAULT_FRAGMENTS;
+    s->inbox.events = LIMIT_DEFAULT_INBOX_EVENTS;
+    s->inbox.bytes = LIMIT_DEFAULT_INBOX_BYTES;
+    s->inbox.client_events = LIMIT_DEFAULT_INBOX_CLIENT_EVENTS;
+    s->outbox_bytes = LIMIT_DEFAULT_APP_OUTBOX_BYTES;
     s->cpu_ms = LIMIT_DEFAULT_CPU_MS;
+    s->load_cpu_ms = LIMIT_DEFAULT_LOAD_CPU_MS;
     s->share = 100;
     s->memory_bytes = LIMIT_DEFAULT_MEMORY_BYTES;
     s->clients = LIMIT_DEFAULT_CLIENTS;
+    s->rooms = LIMIT_DEFAULT_ROOMS;
+    s->rooms_per_client = LIMIT_DEFAULT_ROOMS_PER_CLIENT;
+    s->answer_ms = LIMIT_DEFAULT_ANSWER_MS;
     s->placement = PLACEMENT_UNSET;
 }
 
@@ -432,35 +323,40 @@ void settings_fini(struct settings *s)
     memset(s, 0, sizeof(*s));
 }
 
-int manifest_begin(struct manifest_parse *p, const struct snapshot *snap,
-    struct settings *s, char *why, size_t why_bytes)
+int manifest_begin_file(struct manifest_parse *p)
 {
     const struct vm_config config = {
         .memory_bytes = MEMORY_BYTES, .max_tasks = 1};
 
-    *p = (struct manifest_parse){
-        .job = {.push = push_run,
-            .done = run_done,
-            .cpu_ms = LIMIT_LOAD_CPU_MS},
-        .file = snapshot_find(snap, MANIFEST_FILE),
-        .settings = s,
-        .why = why,
-        .why_bytes = why_bytes,
-    };
-    if (p->file == NULL) {
-        return 0;
-    }
+    p->job = (struct job){.push = push_run,
+        .done = run_done,
+        .cpu_ms = LIMIT_DEFAULT_LOAD_CPU_MS};
     if (p->file->len > LIMIT_CONF_BYTES) {
-        (void)snprintf(why, why_bytes, "%s is over %d bytes", MANIFEST_FILE,
-            LIMIT_CONF_BYTES);
+        (void)snprintf(p->why, p->why_bytes, "%s is over %d bytes",
+            p->file->name, LIMIT_CONF_BYTES);
         return ERR_TOO_BIG;
     }
     p->vm = vm_new(&config);
     if (p->vm == NULL) {
-        (void)snprintf(why, why_bytes, "no memory");
+        (void)snprintf(p->why, p->why_bytes, "no memory");
         return ERR_NOMEM;
     }
     return judge(p, task_run(p->vm, &p->job));
+}
+
+int manifest_begin(struct manifest_parse *p, const struct snapshot *snap,
+    const struct settings *most, struct settings *s, char *why,
+    size_t why_bytes)
+{
+    *p = (struct manifest_parse){
+        .file = snapshot_find(snap, MANIFEST_FILE),
+        .settings = s,
+        .most = most,
+        .why_bytes = why_bytes,
+    };
+    p->why = why;
+    ceilings_bend(most, s);
+    return p->file != NULL ? manifest_begin_file(p) : 0;
 }
 
 int manifest_go_on(struct manifest_parse *p)

@@ -1,5 +1,6 @@
 /* manifest_priv.h -- how the settings of app.conf.lua are read: the file and
- * its keys are in manifest.c, what a value may look like in manifest_read.c. */
+ * its keys are in manifest.c, limits in manifest_limits.c, what a value may
+ * look like in manifest_read.c. */
 #ifndef APP_MANIFEST_PRIV_H
 #define APP_MANIFEST_PRIV_H
 
@@ -16,6 +17,28 @@ struct manifest_key {
  * "" is the whole). Returns an int for the compiler's sake. */
 int manifest_complain(lua_State *L, const struct manifest_parse *p,
     const char *path, const char *what);
+
+/* manifest.c: as manifest_begin(), with all that *p names there. */
+int manifest_begin_file(struct manifest_parse *p) NODISCARD;
+
+/* manifest_limits.c: the keys that limit something. */
+void manifest_read_message(
+    lua_State *L, struct manifest_parse *p, const char *path);
+void manifest_read_inbox(
+    lua_State *L, struct manifest_parse *p, const char *path);
+void manifest_read_outbox(
+    lua_State *L, struct manifest_parse *p, const char *path);
+void manifest_read_limits(
+    lua_State *L, struct manifest_parse *p, const char *path);
+void manifest_read_rate(
+    lua_State *L, struct manifest_parse *p, const char *path);
+void manifest_read_answer(
+    lua_State *L, struct manifest_parse *p, const char *path);
+/* The whole of a file of ceilings. */
+void manifest_read_ceilings(lua_State *L, struct manifest_parse *p);
+
+/* ceilings.c: what is over a ceiling comes down to it. */
+void ceilings_bend(const struct settings *most, struct settings *s);
 
 /* manifest_compress.c */
 void compress_settings_init(struct compress_settings *c);

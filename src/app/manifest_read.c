@@ -77,9 +77,9 @@ int manifest_complain(lua_State *L, const struct manifest_parse *p,
     int line = find_line(p->file, path);
 
     if (line > 0) {
-        return luaL_error(L, "%s:%d: %s", MANIFEST_FILE, line, what);
+        return luaL_error(L, "%s:%d: %s", p->file->name, line, what);
     }
-    return luaL_error(L, "%s: %s", MANIFEST_FILE, what);
+    return luaL_error(L, "%s: %s", p->file->name, what);
 }
 
 /* ---- readers: the value is on top of the stack ---- */
@@ -208,6 +208,7 @@ void manifest_read_keys(lua_State *L, struct manifest_parse *p,
     const char *names[16];
     int table = lua_gettop(L);
 
+    ASSERT(n <= ARRAY_LEN(names), "the tables of keys are ours");
     if (!lua_istable(L, table)) {
         (void)manifest_complain(L, p, path,
             path[0] == '\0'

@@ -60,7 +60,9 @@ static void on_moved(
 {
     a->is_held = false;
     if (rc != 0) {
-        log_failure(a, cl, rc, "client.data is lost", why);
+        if (lines_take(&a->failure_lines)) {
+            log_failure(a, cl, rc, "client.data is lost", why);
+        }
         cl->has_data = false;
     }
     moved(cl, to);

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "net/reply.h"
+#include <stdio.h>
 #include <string.h>
 
 /* Answers up to this size are sent as one piece. */
@@ -139,13 +140,31 @@ static struct answer *take_answer(struct exchange *x, size_t content)
     return w;
 }
 
+static void address(
+    struct app *a, const struct exchange *x, struct answer *w, bool keep_alive)
+{
+    bool is_here = x->conn.loop == loop_index(a->loop);
+
+    w->conn = x->conn;
+    w->keep_alive = keep_alive;
+    w->net = is_here ? a->net : a->net->peers[x->conn.loop];
+}
+
+static void post_answer(struct app *a, struct answer *w)
+{
+    if (w->net == a->net) {
+        send_answer(w);
+    } else {
+        mailbox_post(a->loop, w->net->loop, &w->letter, on_answer);
+    }
+}
+
 static void answer(struct app *a, struct exchange *x)
 {
     bool has_content = !x->is_head && x->status != 204 && x->status != 304;
     size_t content = has_content ? x->content_len : 0;
     struct answer *w = take_answer(x, content);
     char extra[LIMIT_RESPONSE_HEADER_BYTES + 1] = "";
-    uint32_t here = loop_index(a->loop);
 
     if (w == NULL) {
         x->status = 503;
@@ -156,9 +175,7 @@ static void answer(struct app *a, struct exchange *x)
     if (x->headers.len > 0) {
         memcpy(extra, x->headers.p, x->headers.len);
     }
-    w->conn = x->conn;
-    w->keep_alive = x->keep_alive;
-    w->net = x->conn.loop == here ? a->net : a->net->peers[x->conn.loop];
+    address(a, x, w, x->keep_alive);
     w->len = reply_head(w->bytes, HEAD_BYTES, x->status, default_type(x),
         x->content_len, extra, x->keep_alive);
     ASSERT(w->len > 0, "I6: a head fits");
@@ -166,11 +183,29 @@ static void answer(struct app *a, struct exchange *x)
         memcpy(w->bytes + w->len, x->content, content);
         w->len += content;
     }
-    if (x->conn.loop == here) {
-        send_answer(w);
-    } else {
-        mailbox_post(a->loop, w->net->loop, &w->letter, on_answer);
+    post_answer(a, w);
+}
+
+/* The handler has had its time. It may be in the midst of writing into `x`
+ * (I10), so nothing is touched there that it knows of. */
+static void on_answer_due(struct timer *t)
+{
+    static const char text[] = APP_LATE_TEXT "\n";
+    struct exchange *x = container_of(t, struct exchange, answer_timer);
+    struct answer *w = x->spare;
+    struct app *a = x->app;
+
+    x->is_late = true;
+    x->spare = NULL;
+    app_note_late(a, x->ip, "on_request");
+    address(a, x, w, false);
+    w->len = reply_head(w->bytes, HEAD_BYTES, 504, "text/plain; charset=utf-8",
+        sizeof(text) - 1, NULL, false);
+    if (!x->is_head) {
+        memcpy(w->bytes + w->len, text, sizeof(text) - 1);
+        w->len += sizeof(text) - 1;
     }
+    post_answer(a, w);
 }
 
 /* Instead of what the app may have said. */
@@ -195,11 +230,14 @@ static void refuse(
 
 /* ---- an exchange, on the home loop ---- */
 
-static struct exchange *new_exchange(
-    struct conn_id conn, const struct http_request *r)
+static struct exchange *new_exchange(struct app *a, struct conn_id conn,
+    const char *ip, const struct http_request *r)
 {
     struct exchange *x = mem_zalloc(sizeof(*x));
 
+    timer_init(&x->answer_timer, on_answer_due);
+    x->app = a;
+    (void)snprintf(x->ip, sizeof(x->ip), "%s", ip);
     x->conn = conn;
     x->is_head = strcmp(r->method, "HEAD") == 0;
     x->keep_alive = r->keep_alive;
@@ -210,6 +248,7 @@ static struct exchange *new_exchange(
 
 static void free_exchange(struct exchange *x)
 {
+    timer_stop(&x->answer_timer);
     buf_fini(&x->headers);
     quota_free(x->body);
     quota_free(x->content);
@@ -224,8 +263,8 @@ void request_finished(struct event *ev)
 
     a->requests--;
     a->request_bytes -= x->body_len;
-    if (a->is_closing) {
-        /* Its connections have gone. */
+    if (a->is_closing || x->is_late) {
+        /* Its connections have gone, or it has been answered with 504. */
     } else if (ev->has_failed) {
         refuse(a, x, 500, "the app failed to answer");
     } else if (x->status == 0) {
@@ -267,7 +306,7 @@ static void begin(struct app *a, struct conn_id conn, const char *ip,
     const struct http_request *request, const uint8_t *body, size_t len)
 {
     struct http_request r = *request;
-    struct exchange *x = new_exchange(conn, request);
+    struct exchange *x = new_exchange(a, conn, ip, request);
 
     if (r.path[0] == '\0') {
         r.path = "/"; /* "/NAME" of an app that is served below a name */
@@ -293,6 +332,7 @@ static void begin(struct app *a, struct conn_id conn, const char *ip,
     ev->extra = x;
     a->requests++;
     a->request_bytes += len;
+    timer_start(a->loop, &x->answer_timer, a->live->settings.answer_ms);
     inbox_take(a, ev);
 }
 

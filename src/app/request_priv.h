@@ -8,7 +8,11 @@
 #include "loop/mailbox.h"
 
 struct exchange {
+    struct app *app;
     struct conn_id conn;
+    struct timer answer_timer;
+    bool is_late; /* has been answered with 504 */
+    char ip[CONN_IP_BYTES];
     bool is_head;
     bool keep_alive;
     uint8_t *body; /* of the request, own copy; NULL: none */

@@ -8,35 +8,11 @@
 #include "app/api_priv.h"
 #include "app/request_priv.h"
 #include "base/mem.h"
-#include "base/units.h"
 #include "script/json.h"
 #include "script/preempt.h"
 #include <string.h>
 
 static const char *const response_keys[] = {"status", "headers", "body"};
-
-static void check_keys(lua_State *L, int idx)
-{
-    lua_pushnil(L);
-    while (lua_next(L, idx) != 0) {
-        bool is_known = false;
-        const char *key =
-            lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
-        for (size_t i = 0; key != NULL && i < ARRAY_LEN(response_keys); i++) {
-            is_known = is_known || strcmp(key, response_keys[i]) == 0;
-        }
-        if (!is_known) {
-            const char *near = key == NULL ? NULL
-                                           : units_suggest(key, response_keys,
-                                                 ARRAY_LEN(response_keys));
-            luaL_error(L, "on_request: unknown field '%s'%s%s%s",
-                key != NULL ? key : luaL_typename(L, -2),
-                near != NULL ? "; did you mean '" : "",
-                near != NULL ? near : "", near != NULL ? "'?" : "");
-        }
-        lua_pop(L, 1);
-    }
-}
 
 static void read_status(lua_State *L, int idx, struct exchange *x)
 {
@@ -87,7 +63,8 @@ static void read_content(lua_State *L, struct exchange *x)
 
 static void read_response(lua_State *L, int idx, struct exchange *x)
 {
-    check_keys(L, idx);
+    api_check_keys(
+        L, idx, "on_request", "field", response_keys, ARRAY_LEN(response_keys));
     read_status(L, idx, x);
     headers_read(L, idx, "on_request", &x->headers, &x->has_type);
     lua_pushliteral(L, "body");
@@ -121,8 +98,8 @@ int response_push(struct event *ev, lua_State *T)
     struct exchange *x = ev->extra;
     int ref = ev->state->handlers[HANDLER_ON_REQUEST];
 
-    if (ref == LUA_NOREF) {
-        return -1; /* a reload has taken it away */
+    if (ref == LUA_NOREF || x->is_late) {
+        return -1; /* a reload has taken it away; nobody waits any more */
     }
     lua_pushcfunction(T, ask);
     lua_pushlightuserdata(T, ev);

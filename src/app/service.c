@@ -88,7 +88,7 @@ int service_begin(struct service *v, struct state *s, lua_CFunction fn,
     void *arg, char *why, size_t why_bytes)
 {
     *v = (struct service){
-        .job = {.push = push, .done = done, .cpu_ms = LIMIT_LOAD_CPU_MS},
+        .job = {.push = push, .done = done, .cpu_ms = s->settings.load_cpu_ms},
         .state = s,
         .fn = fn,
         .arg = arg,

@@ -205,6 +205,11 @@ void state_start(struct state *s)
         &s->app->takes_requests, s->handlers[HANDLER_ON_REQUEST] != LUA_NOREF);
     s->app->unit.share = s->settings.share;
     hub_set_policy(s->app->hub, s->settings.conn.policy);
+    hub_set_limits(
+        s->app->hub, s->settings.rooms, s->settings.rooms_per_client);
+    if (s->app->meter != NULL) {
+        meter_set_cap(s->app->meter, s->settings.outbox_bytes);
+    }
     const struct compress_settings *c = &s->settings.compress;
     const struct pack_settings how = {
         .level = c->policy.is_on ? c->level : 0, .bits = c->policy.server_bits};

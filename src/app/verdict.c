@@ -9,35 +9,11 @@
 #include "app/connect_priv.h"
 #include "app/request_priv.h"
 #include "base/mem.h"
-#include "base/units.h"
 #include <stdio.h>
 #include <string.h>
 
 static const char *const verdict_keys[] = {
     "user", "data", "rooms", "protocol", "headers"};
-
-static void check_keys(lua_State *L, int idx)
-{
-    lua_pushnil(L);
-    while (lua_next(L, idx) != 0) {
-        bool is_known = false;
-        const char *key =
-            lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
-        for (size_t i = 0; key != NULL && i < ARRAY_LEN(verdict_keys); i++) {
-            is_known = is_known || strcmp(key, verdict_keys[i]) == 0;
-        }
-        if (!is_known) {
-            const char *near = key == NULL ? NULL
-                                           : units_suggest(key, verdict_keys,
-                                                 ARRAY_LEN(verdict_keys));
-            luaL_error(L, "on_connect: unknown field '%s'%s%s%s",
-                key != NULL ? key : luaL_typename(L, -2),
-                near != NULL ? "; did you mean '" : "",
-                near != NULL ? near : "", near != NULL ? "'?" : "");
-        }
-        lua_pop(L, 1);
-    }
-}
 
 static const char *get_string(
     lua_State *L, int idx, const char *field, size_t max, size_t *len)
@@ -82,9 +58,11 @@ static void read_rooms(lua_State *L, int idx, struct connect *cn)
         luaL_error(L, "on_connect: 'rooms' must be a table of names");
     }
     lua_Unsigned n = lua_rawlen(L, -1);
-    if (n > LIMIT_ROOMS_PER_CLIENT - 1) {
-        luaL_error(
-            L, "on_connect: more than %d rooms", LIMIT_ROOMS_PER_CLIENT - 1);
+    uint32_t most = state_from(L)->settings.rooms_per_client;
+    if (n > most) {
+        luaL_error(L,
+            "on_connect: more rooms than limits.rooms_per_client (%d) allows",
+            (int)most);
     }
     for (lua_Unsigned i = 1; i <= n; i++) {
         size_t len;
@@ -146,7 +124,8 @@ static void read_verdict(lua_State *L, int idx, struct connect *cn)
 {
     size_t len;
 
-    check_keys(L, idx);
+    api_check_keys(
+        L, idx, "on_connect", "field", verdict_keys, ARRAY_LEN(verdict_keys));
     const char *user = get_string(L, idx, "user", LIMIT_USER_BYTES, &len);
     if (user != NULL) {
         preempt_hold();
@@ -200,6 +179,11 @@ static int ask(lua_State *L)
 
 int verdict_push(struct event *ev, lua_State *T)
 {
+    const struct connect *cn = ev->extra;
+
+    if (cn->is_late) {
+        return -1;
+    }
     lua_pushcfunction(T, ask);
     lua_pushlightuserdata(T, ev);
     lua_rawgeti(T, LUA_REGISTRYINDEX, ev->state->handlers[HANDLER_ON_CONNECT]);

@@ -39,7 +39,7 @@ struct meter *meter_new(size_t cap_bytes)
         return NULL;
     }
     atomic_init(&m->used, 0);
-    m->cap = cap_bytes;
+    atomic_init(&m->cap, cap_bytes);
     atomic_init(&m->refs, 1);
     return m;
 }
@@ -62,11 +62,22 @@ size_t meter_used(const struct meter *m)
     return atomic_load_explicit(&m->used, memory_order_relaxed);
 }
 
+void meter_set_cap(struct meter *m, size_t cap_bytes)
+{
+    atomic_store_explicit(&m->cap, cap_bytes, memory_order_relaxed);
+}
+
+size_t meter_cap(const struct meter *m)
+{
+    return atomic_load_explicit(&m->cap, memory_order_relaxed);
+}
+
 bool meter_charge(struct meter *m, size_t n)
 {
+    size_t cap = meter_cap(m);
     size_t used = atomic_load_explicit(&m->used, memory_order_relaxed);
     do {
-        if (used > m->cap || n > m->cap - used) {
+        if (used > cap || n > cap - used) {
             return false;
         }
     } while (!atomic_compare_exchange_weak_explicit(

@@ -15,7 +15,7 @@
 
 struct meter {
     atomic_size_t used; /* bytes, headers of the blobs included */
-    size_t cap;
+    atomic_size_t cap;
     atomic_uint refs;
 };
 
@@ -23,6 +23,9 @@ struct meter *meter_new(size_t cap_bytes) NODISCARD;
 struct meter *meter_ref(struct meter *m);
 void meter_unref(struct meter *m);
 size_t meter_used(const struct meter *m);
+/* What is charged beyond a lower cap stays until it is given back. */
+void meter_set_cap(struct meter *m, size_t cap_bytes);
+size_t meter_cap(const struct meter *m);
 /* Charges n bytes for something that is no blob; false: over the cap, nothing
  * is charged. Given back with meter_release(). */
 bool meter_charge(struct meter *m, size_t n) NODISCARD;

@@ -36,8 +36,9 @@
 /* Messages from clients. */
 #define LIMIT_DEFAULT_MESSAGE_BYTES (1024 * 1024)
 #define LIMIT_MAX_MESSAGE_BYTES     (64 * 1024 * 1024)
-#define LIMIT_FRAGMENTS             1024 /* per message, or any number... */
-#define LIMIT_FRAGMENT_BYTES        32   /* ...that bring this on average */
+#define LIMIT_DEFAULT_FRAGMENTS     1024 /* per message, or any number... */
+#define LIMIT_MAX_FRAGMENTS         65535
+#define LIMIT_FRAGMENT_BYTES        32 /* ...that bring this on average */
 
 /* Compression (RFC 7692). A longer message goes out as it is: to compress it
  * would hold up everybody else. */
@@ -54,24 +55,28 @@
 #define LIMIT_MAX_OUTBOX_SOFT_MESSAGES     65536
 #define LIMIT_DEFAULT_OUTBOX_SOFT_MS       2000
 #define LIMIT_DEFAULT_APP_OUTBOX_BYTES     (64 * 1024 * 1024)
+#define LIMIT_MIN_APP_OUTBOX_BYTES         (256 * 1024)
+#define LIMIT_MAX_APP_OUTBOX_BYTES         (1024 * 1024 * 1024)
 #define LIMIT_FRAME_OVERHEAD_BYTES         64
 #define LIMIT_KEY_BYTES                    64
 #define LIMIT_NOTSENT_BYTES                (16 * 1024)
 #define LIMIT_FLUSH_SLICE                  256 /* clients between polls */
 
 /* Inbox: events waiting for Lua. Twice as many, and as many bytes, with those
- * of clients that have no other. */
-#define LIMIT_INBOX_EVENTS        4096
-#define LIMIT_INBOX_BYTES         (8 * 1024 * 1024)
-#define LIMIT_INBOX_CLIENT_EVENTS 64
+ * of clients that have no other. A quarter of it is what each loop may have on
+ * its way to an app that lives on another one. */
+#define LIMIT_DEFAULT_INBOX_EVENTS        4096
+#define LIMIT_MIN_INBOX_EVENTS            16
+#define LIMIT_MAX_INBOX_EVENTS            65536
+#define LIMIT_DEFAULT_INBOX_BYTES         (8 * 1024 * 1024)
+#define LIMIT_MIN_INBOX_BYTES             (64 * 1024)
+#define LIMIT_MAX_INBOX_BYTES             (256 * 1024 * 1024)
+#define LIMIT_DEFAULT_INBOX_CLIENT_EVENTS 64
+#define LIMIT_MAX_INBOX_CLIENT_EVENTS     4096
 
-/* Many loops. What a loop may have on its way to an app that lives on another
- * one, for each such app (twice as much with what comes from clients that have
- * nothing else there); and what an app may have on its way to a loop. */
+/* Many loops, and what an app may have on its way to one. */
 #define LIMIT_LOOPS           64
-#define LIMIT_LOOP_FILES      16 /* descriptors for each, and some to begin */
-#define LIMIT_FAR_EVENTS      1024
-#define LIMIT_FAR_BYTES       (2 * 1024 * 1024)
+#define LIMIT_LOOP_FILES      16   /* descriptors for each, and some to begin */
 #define LIMIT_KNOCKS          1024 /* handshakes under way to an app */
 #define LIMIT_WINDOW_BYTES    (16 * 1024 * 1024)
 #define LIMIT_MAILBOX_LETTERS 16384 /* then newcomers are refused */
@@ -83,7 +88,8 @@
 #define LIMIT_MAX_MEMORY_BYTES      (1024 * 1024 * 1024)
 #define LIMIT_DEFAULT_CPU_MS        100
 #define LIMIT_MAX_CPU_MS            10000
-#define LIMIT_LOAD_CPU_MS           500 /* main.lua, a reload's hand-over */
+#define LIMIT_DEFAULT_LOAD_CPU_MS   500 /* main.lua, a reload's hand-over */
+#define LIMIT_MAX_LOAD_CPU_MS       10000
 #define LIMIT_MEMORY_ERRORS         20  /* caught in one event: it ends */
 #define LIMIT_CLIENT_HANDLERS       64  /* at once, where settings allow it */
 #define LIMIT_ERROR_EVENTS          16  /* on_error, queued at once */
@@ -94,8 +100,6 @@
 #define LIMIT_PARK_MS               30000
 #define LIMIT_DEFAULT_CLIENTS       100000
 #define LIMIT_MAX_CLIENTS           1000000
-#define LIMIT_ROOMS_PER_CLIENT      128
-#define LIMIT_ROOMS_PER_APP         100000
 #define LIMIT_ROOM_NAME_BYTES       128
 #define LIMIT_ROOM_RULES            64
 #define LIMIT_USER_BYTES            128
@@ -115,15 +119,23 @@
 #define LIMIT_VALUE_DEPTH           100
 #define LIMIT_JSON_DEPTH            100
 #define LIMIT_DRAIN_OLD_MS          5000 /* awaiting handlers of an old gen */
-#define LIMIT_APP_LOG_LINES_PER_S   100
+#define LIMIT_APP_LOG_LINES_PER_S   100  /* of its own, and ... */
+#define LIMIT_FAILURE_LINES_PER_S   20   /* ... of what fails in it */
+
+/* Rooms. Those of one client are looked through one by one. */
+#define LIMIT_DEFAULT_ROOMS            100000
+#define LIMIT_MAX_ROOMS                1000000
+#define LIMIT_DEFAULT_ROOMS_PER_CLIENT 128
+#define LIMIT_MAX_ROOMS_PER_CLIENT     1024
 
 /* A connection's clock. */
-#define LIMIT_DEFAULT_PING_MS 30000
-#define LIMIT_PONG_MS         10000
-#define LIMIT_CLOSE_MS        5000
-#define LIMIT_MAX_CLOSE_MS    60000
-#define LIMIT_CLOSE_REASON    123 /* RFC 6455 5.5.1: 125 less the code */
-#define LIMIT_CONTROL_BYTES   125 /* RFC 6455 5.5 */
+#define LIMIT_DEFAULT_ANSWER_MS 30000 /* for on_connect, on_request */
+#define LIMIT_DEFAULT_PING_MS   30000
+#define LIMIT_PONG_MS           10000
+#define LIMIT_CLOSE_MS          5000
+#define LIMIT_MAX_CLOSE_MS      60000
+#define LIMIT_CLOSE_REASON      123 /* RFC 6455 5.5.1: 125 less the code */
+#define LIMIT_CONTROL_BYTES     125 /* RFC 6455 5.5 */
 
 /* A turn of the loop. */
 #define LIMIT_READ_BUFFER_BYTES (64 * 1024)

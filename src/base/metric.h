@@ -58,6 +58,8 @@
         "clients closed because they kept exceeding a rate")                   \
     X(SLOW_INPUT, "slow_input_closed_total", "counter",                        \
         "clients closed because a message or a body took too long")            \
+    X(ANSWER_TIMEOUTS, "answer_timeouts_total", "counter",                     \
+        "requests that their app did not answer in time")                      \
     X(TURNED_AWAY, "turned_away_total", "counter",                             \
         "connections refused by a limit for their address")                    \
     X(PONG_TIMEOUTS, "pong_timeouts_total", "counter", "clients gone silent")  \
@@ -69,6 +71,8 @@
     X(STOPS, "preemptions_total", "counter", "scripts stopped for others")     \
     X(HOLD_NS, "longest_hold_nanoseconds", "peak",                             \
         "the longest that a script ran on after its slice")                    \
+    X(LOG_DROPPED, "log_lines_dropped_total", "counter",                       \
+        "lines of apps, and of what failed in them, over so many a second")    \
     X(EVENTS, "events_total", "counter", "events run in Lua")                  \
     X(RELOADS, "reloads_total", "counter", "apps replaced by a newer version") \
     X(RELOADS_FAILED, "reloads_failed_total", "counter", "reloads refused")

@@ -334,23 +334,27 @@ static struct tape *choose_tape(struct hub *h, const struct hub_target *to)
     return named <= FEW ? &h->scratch : &h->everybody.tape;
 }
 
+static inline void ask_ahead(
+    const struct hub *h, const struct places *s, uint32_t i)
+{
+    if (i + AHEAD < s->len) {
+        uint32_t slot = s->slots[i + AHEAD] & ~ROOM_HIDDEN;
+        __builtin_prefetch(&s->members[i + AHEAD]->stamp, 1);
+        __builtin_prefetch(&s->members[i + AHEAD]->conn);
+        if (h->walk.part->loop == h->home) {
+            __builtin_prefetch(&h->net->lanes[slot], 1);
+        }
+    }
+}
+
 /* Of the part that the walk is in. */
 static bool walk_members(struct hub *h, enum outbox_policy policy)
 {
     struct walk *k = &h->walk;
-    const struct lane *lanes = h->net->lanes;
-    bool is_here = k->part->loop == h->home;
     struct places s;
     while (part_next(k->part, k->slot, &s)) {
         for (uint32_t i = 0; i < s.len; i++) {
-            if (i + AHEAD < s.len) {
-                uint32_t ahead = s.slots[i + AHEAD] & ~ROOM_HIDDEN;
-                __builtin_prefetch(&s.members[i + AHEAD]->stamp, 1);
-                __builtin_prefetch(&s.members[i + AHEAD]->conn);
-                if (is_here) {
-                    __builtin_prefetch(&lanes[ahead], 1);
-                }
-            }
+            ask_ahead(h, &s, i);
             if (!address(h, s.members[i], policy)) {
                 return false;
             }
@@ -373,7 +377,7 @@ static bool cast_to_rooms(struct hub *h)
         if (r == NULL && (r = hub_room(h, name->p, name->len)) != NULL) {
             walk_enter_room(h, r, false);
         }
-        while (k->part != NULL) {
+        while (r != NULL && k->part != NULL) {
             if (!walk_members(h, policy_of(h, r))) {
                 return false;
             }

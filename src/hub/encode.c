@@ -89,6 +89,7 @@ static void begin_plain(struct hub *h)
     const struct hub_message *msg = &c->msg;
     write_frame(h, &c->scribe, c->tape, false, msg->data, msg->len);
     c->is_refused = c->scribe.range.blob == NULL;
+    h->refused += c->is_refused;
     c->frame = c->is_refused ? FRAME_READY : FRAME_PLAIN;
 }
 

@@ -52,6 +52,18 @@ void hub_set_policy(struct hub *h, enum outbox_policy policy)
     h->policy = policy;
 }
 
+void hub_set_limits(
+    struct hub *h, uint32_t rooms_max, uint32_t rooms_per_client)
+{
+    h->rooms_max = rooms_max;
+    h->rooms_per_client = rooms_per_client;
+}
+
+uint64_t hub_refused(const struct hub *h)
+{
+    return h->refused;
+}
+
 void hub_set_compress(
     struct hub *h, uint32_t threshold_bytes, const struct pack_settings *how)
 {

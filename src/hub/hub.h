@@ -54,13 +54,19 @@ struct hub_config {
 struct hub *hub_new(const struct hub_config *config) NODISCARD;
 /* Every member must have left. */
 void hub_free(struct hub *h);
-/* New defaults from a reload. */
+/* New defaults from a reload. Who is in more rooms than a lower limit allows
+ * stays in them. */
 void hub_set_policy(struct hub *h, enum outbox_policy policy);
+void hub_set_limits(
+    struct hub *h, uint32_t rooms_max, uint32_t rooms_per_client);
 
 /* Messages of at least `threshold_bytes` go out compressed to those who agreed
  * to that; as a hub begins, none do. */
 void hub_set_compress(
     struct hub *h, uint32_t threshold_bytes, const struct pack_settings *how);
+
+/* Messages that the meter had no room for, so far. */
+uint64_t hub_refused(const struct hub *h);
 
 /* A client opened: it can be found and addressed from now on. `user` may be
  * NULL. 0 or ERR_NOMEM. `m->hub` must be NULL, the rest of `m` need not be

@@ -173,6 +173,7 @@ struct hub {
     struct rule *rules;         /* in the order of defining */
     uint32_t rule_count;
     uint32_t compress_bytes; /* the least that is compressed by itself */
+    uint64_t refused;        /* messages, by the meter */
     struct pack_settings compress;
     uint32_t far_packed; /* members on other loops that take compressed ones */
     uint64_t stamp;      /* of the latest walk */

@@ -5,7 +5,7 @@
  * anything changes, so a join that fails leaves no trace (not even an empty
  * room).
  *
- * A member's rooms are a short array (at most LIMIT_ROOMS_PER_CLIENT) in the
+ * A member's rooms are a short array (hub_set_limits) in the
  * order of joining, looked through from its start. The first is the room of
  * everybody; most clients are in no other, and then there is no array on the
  * heap.

@@ -74,6 +74,7 @@ int hub_send(struct member *m, const struct hub_message *msg)
                  : tape_frame(&h->scratch, n, h->meter, msg->op, false,
                        msg->data, msg->len, &r);
     if (rc != 0) {
+        h->refused += rc == ERR_FULL;
         return rc;
     }
     if (is_far) {

@@ -121,6 +121,7 @@ void conn_upgrade(struct conn *c, const char *response, size_t len,
     c->p.ws.handler = handler;
     c->p.ws.user = user;
     message_reader_init(&c->p.ws.reader, settings->message_bytes);
+    c->p.ws.reader.fragments = settings->fragments;
     metric_add(c->net->metrics, METRIC_CLIENTS, 1);
     struct lane *l = conn_lane(c);
     l->flags |= LANE_OPEN;
@@ -151,6 +152,7 @@ void conn_settings_changed(struct conn *c)
     }
     const struct conn_settings *s = c->settings;
     c->p.ws.reader.max = s->message_bytes;
+    c->p.ws.reader.fragments = s->fragments;
     conn_lane(c)->hard_bytes = s->outbox.hard_bytes;
     conn_flood_init(c);
     /* The clock finds out by itself what is due later than it was. */

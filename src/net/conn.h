@@ -37,6 +37,7 @@ enum conn_state {
  * told of a change by conn_settings_changed(). */
 struct conn_settings {
     uint32_t message_bytes;
+    uint16_t fragments; /* of a message; see proto/message.h */
     uint32_t ping_ms;
     uint32_t pong_ms;
     uint32_t close_ms;

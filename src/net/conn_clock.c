@@ -171,6 +171,20 @@ static void tick_open(struct conn *c)
     }
 }
 
+/* A client that has closed, or been closed, and does not end. */
+static void tick_closing(struct conn *c)
+{
+    if (c->flags & CONN_IS_WS) {
+        char ip[CONN_IP_BYTES];
+        conn_ip(c, ip);
+        log_event(LOG_INFO, NULL,
+            "client %s cut off: its side of the close took longer than "
+            "closing (%u ms)",
+            ip, c->settings->close_ms);
+    }
+    conn_kill(c, true);
+}
+
 void conn_on_timer(struct timer *t)
 {
     struct conn *c = container_of(t, struct conn, timer);
@@ -179,6 +193,6 @@ void conn_on_timer(struct timer *t)
     case CONN_HTTP:
     case CONN_UPGRADING: tick_http(c); break;
     case CONN_OPEN: tick_open(c); break;
-    default: conn_kill(c, true); break;
+    default: tick_closing(c); break;
     }
 }

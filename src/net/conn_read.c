@@ -30,8 +30,9 @@ static void fail_peer(struct conn *c, int rc, const char *detail)
     metric_add(c->net->metrics, METRIC_PROTOCOL_ERRORS, 1);
     uint16_t code = err_close_code(rc);
     log_event(LOG_INFO, NULL,
-        "client %s closed with %u: %s (messages may have %u bytes)", ip, code,
-        why, c->settings->message_bytes);
+        "client %s closed with %u: %s (message.max is %u, message.fragments "
+        "%u)",
+        ip, code, why, c->settings->message_bytes, c->settings->fragments);
     conn_fail(c, code != 0 ? code : 1002, why, false);
 }
 
@@ -147,7 +148,9 @@ static bool feed_open(struct conn *c, uint8_t **p, size_t *n)
     return c->state != CONN_OPEN;
 }
 
-/* Our Close is on its way: only the peer's is of interest (5.5.1). */
+/* Our Close is on its way: messages are read over, and what is of interest is
+ * the peer's Close. But a Ping is owed a Pong until that has come (5.5.2), and
+ * a Pong is no data, so it may stand behind our Close (5.5.1). */
 static bool feed_closing(struct conn *c, uint8_t **p, size_t *n)
 {
     while (*n > 0 && c->state == CONN_CLOSING) {
@@ -158,6 +161,8 @@ static bool feed_closing(struct conn *c, uint8_t **p, size_t *n)
             fail_peer(c, rc, m.detail);
         } else if (m.kind == MESSAGE_CLOSE) {
             conn_on_peer_close(c, &m);
+        } else if (m.kind == MESSAGE_PING) {
+            conn_push_control(c, FRAME_PONG, m.data, m.len);
         }
     }
     return false;

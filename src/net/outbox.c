@@ -139,9 +139,6 @@ static void set_control(
 void outbox_push_control(
     struct outbox *o, const uint8_t *frame, size_t len, bool is_pong)
 {
-    if (o->close.len != 0) {
-        return;
-    }
     for (uint32_t i = 0; i < o->control_count; i++) {
         struct outbox_control *c = &o->controls[i];
         if (c->sent == 0 && c->is_pong == is_pong) {

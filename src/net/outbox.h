@@ -47,7 +47,8 @@ int outbox_push(struct outbox *o, const struct range *r,
  * not begun to leave. A second pong replaces one that waits (5.5.3). */
 void outbox_push_control(
     struct outbox *o, const uint8_t *frame, size_t len, bool is_pong);
-/* The close frame: behind all data. Nothing can be pushed after it. */
+/* The close frame: behind all data, once. What comes after it can only be a
+ * pong: that goes ahead of it, unless it has begun to leave. */
 void outbox_push_close(struct outbox *o, const uint8_t *frame, size_t len);
 /* Drops all data that has not begun to leave; returns the frames dropped. */
 uint32_t outbox_drop_all(struct outbox *o);

@@ -72,12 +72,27 @@ static bool has_begun_control(const struct outbox *o)
     return o->control_count > 0 && o->controls[0].sent > 0;
 }
 
+/* Then it is all that was left, and what has come since stands behind it. */
+static bool has_begun_close(const struct outbox *o)
+{
+    return o->close.sent > 0;
+}
+
+static bool put_close(struct gather *g, const struct outbox *o)
+{
+    return o->close.len == 0 || put(g, o->close.bytes + o->close.sent,
+                                    (size_t)o->close.len - o->close.sent);
+}
+
 int outbox_peek(
     const struct outbox *o, struct iovec *iov, int max, size_t max_bytes)
 {
     struct gather g = {.iov = iov, .max = max, .room = max_bytes};
     uint32_t at = o->head;
     bool goes_on = true;
+    if (has_begun_close(o)) {
+        goes_on = put_close(&g, o);
+    }
     if (o->begun.blob != NULL) {
         goes_on = put(&g, o->begun.blob->data + o->begun.off, o->begun.left);
     }
@@ -90,9 +105,8 @@ int outbox_peek(
     if (goes_on) {
         goes_on = put_entries(&g, o, &at, false);
     }
-    if (goes_on && o->close.len != 0) {
-        (void)put(&g, o->close.bytes + o->close.sent,
-            (size_t)o->close.len - o->close.sent);
+    if (goes_on && !has_begun_close(o)) {
+        (void)put_close(&g, o);
     }
     return g.count;
 }
@@ -133,12 +147,14 @@ static size_t leave_control(struct outbox *o, size_t n)
 static size_t leave_close(struct outbox *o, size_t n)
 {
     struct outbox_control *c = &o->close;
-    ASSERT(n <= (size_t)c->len - c->sent, "I2: no more leaves than there is");
-    c->sent = (uint8_t)(c->sent + n);
+    size_t k = least(n, (size_t)c->len - c->sent);
+    ASSERT(k > 0, "I2: no more leaves than there is");
+    c->sent = (uint8_t)(c->sent + k);
     if (c->sent == c->len) {
         c->len = 0;
+        c->sent = 0;
     }
-    return n;
+    return k;
 }
 
 /* The first frame of an entry leaves in part: from now on it stands alone. */
@@ -202,14 +218,17 @@ void outbox_sent(struct outbox *o, size_t n)
         struct outbox_entry *e =
             o->head < o->tail ? &o->entries[o->head] : NULL;
         bool is_raw = e != NULL && e->frames == 0 && !has_begun_control(o);
-        if (o->begun.blob != NULL) {
+        bool is_close =
+            has_begun_close(o) ||
+            (o->begun.blob == NULL && o->control_count == 0 && e == NULL);
+        if (is_close) {
+            n -= leave_close(o, n);
+        } else if (o->begun.blob != NULL) {
             n -= leave_begun(o, n);
         } else if (o->control_count > 0 && !is_raw) {
             n -= leave_control(o, n);
-        } else if (e != NULL) {
-            n -= leave_entry(o, e, n);
         } else {
-            n -= leave_close(o, n);
+            n -= leave_entry(o, e, n);
         }
     }
 }

@@ -6,7 +6,7 @@
  *   raw bytes (an HTTP response: a 101 must stand before everything);
  *   control frames that wait;
  *   data frames;
- *   the Close.
+ *   the Close; once it has begun, it comes before a pong that came later.
  * A data frame that begins to leave moves out of the entries to `begun`, so
  * that entries hold whole frames only and any of them may be dropped. */
 #ifndef NET_OUTBOX_PRIV_H

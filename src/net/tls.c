@@ -337,13 +337,27 @@ static ssize_t tls_write(void *state, int fd, const struct iovec *iov, int n)
 
 /* ---- the end ---- */
 
+/* For as long as the socket takes some: a record cut short is no end. */
+static void push_pending(struct tls_conn *c, int fd)
+{
+    uint32_t before;
+    do {
+        before = c->pending_len;
+    } while (before > 0 && tls_flush(c, fd) == TRANSPORT_AGAIN &&
+             c->pending_len < before);
+}
+
+/* RFC 5246 7.2.1: also in answer to the peer's, which may have come with the
+ * last of its data. */
 static void notify(struct tls_conn *c, int fd)
 {
     struct tls *t = c->tls;
-    if (c->is_open && c->end == END_NONE && c->pending_len == 0 &&
+    if (c->is_open && c->end >= 0 && c->pending_len == 0 &&
         tls_unstow(t, &c->ssl, &c->stowed) == 0) {
         (void)mbedtls_ssl_close_notify(&c->ssl);
-        (void)send_out(c, fd);
+        if (send_out(c, fd) == 0) {
+            push_pending(c, fd);
+        }
     }
 }
 

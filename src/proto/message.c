@@ -219,9 +219,10 @@ static int read_whole(struct message_reader *r, bool inflates, uint8_t **p,
 
 /* A frame costs the same whether it brings one byte or a thousand. So those
  * that bring enough are not counted: 4 MiB in pieces of 64 bytes are fine. */
-static bool has_too_many_fragments(const struct message_part *part)
+static bool has_too_many_fragments(
+    const struct message_reader *r, const struct message_part *part)
 {
-    return part->fragments > LIMIT_FRAGMENTS &&
+    return part->fragments > r->fragments &&
            part->fragments > part->announced / LIMIT_FRAGMENT_BYTES;
 }
 
@@ -244,7 +245,7 @@ static int begin_frame(struct message_reader *r, struct message *out)
         }
         part->announced += h->length;
         part->fragments++;
-        if (has_too_many_fragments(part)) {
+        if (has_too_many_fragments(r, part)) {
             return refuse(out, ERR_TOO_BIG, "a message has too many fragments");
         }
     }
@@ -418,7 +419,8 @@ static int read_split(
 
 void message_reader_init(struct message_reader *r, uint32_t max_bytes)
 {
-    *r = (struct message_reader){.max = max_bytes};
+    *r = (struct message_reader){
+        .max = max_bytes, .fragments = LIMIT_DEFAULT_FRAGMENTS};
 }
 
 void message_reader_fini(struct message_reader *r)

@@ -27,6 +27,8 @@ struct message_part; /* what is kept of a split message or frame */
 struct message_reader {
     struct message_part *part; /* NULL between messages */
     uint32_t max;              /* bytes of one message; may be changed */
+    uint16_t fragments;        /* of one message; may be changed. More are fine
+                                  if they bring LIMIT_FRAGMENT_BYTES each */
     bool allow_rsv1;           /* permessage-deflate was negotiated */
 };
 

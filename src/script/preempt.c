@@ -29,7 +29,7 @@
  *     strings, strcoll in the C locale, vDSO clocks. errno is saved by the
  *     handler. Lua itself calls nothing else, since its allocator is ours
  *     and io, os and package are not there. A build that catches the others
- *     in the act: tests/support/unsafe_calls.h.
+ *     in the act: MOONWIRE_CHECKED, see tests/support/unsafe_calls.h.
  * In the handler: a few words of this thread, timer_settime() and
  * pthread_sigmask(), which POSIX lets a handler call, clock_gettime() of the
  * vDSO, and the switch.
@@ -120,7 +120,10 @@ void preempt_hold(void)
 void preempt_measure(void)
 {
     struct preempt *p = &preempt_self;
-    uint64_t ns = preempt_cpu_ns() - p->pending_ns;
+    /* In this order: another tick may come right now, and note itself. */
+    uint64_t since = p->pending_ns;
+    preempt_fence();
+    uint64_t ns = preempt_cpu_ns() - since;
     p->longest_ns = ns > p->longest_ns ? ns : p->longest_ns;
 }
 
@@ -135,8 +138,8 @@ void preempt_release(void)
     }
 #endif
     if (p->hold == 1 && UNLIKELY(preempt_pending)) {
+        preempt_measure(); /* first: the next tick would note its own time */
         preempt_pending = 0;
-        preempt_measure();
         p->stop = PREEMPT_RELEASE;
         preempt_stop_here();
         preempt_returned();

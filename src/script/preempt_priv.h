@@ -31,9 +31,9 @@ struct preempt {
     volatile sig_atomic_t hold;
     volatile sig_atomic_t is_armed;
     volatile sig_atomic_t idle_ticks;
-    volatile sig_atomic_t stop; /* enum preempt_stop, of a fiber on its way
-                                   back */
-    struct fiber *fiber;        /* entered last */
+    volatile sig_atomic_t stop;   /* enum preempt_stop, of a fiber on its way
+                                     back */
+    struct fiber *volatile fiber; /* that is entered; NULL: none */
     /* What the fiber has to do before it goes on, and can be stopped in; NULL:
      * nothing. For one that was stopped. */
     void (*on_return)(void *arg);
@@ -98,6 +98,7 @@ static inline __attribute__((always_inline)) enum preempt_stop preempt_enter(
         preempt_block();
     }
     fiber_enter_inline(f);
+    p->fiber = NULL;
     if (UNLIKELY(preempt_pending != 0)) {
         preempt_measure(); /* it came back by itself, from within a section */
     }

@@ -4,10 +4,12 @@
  * The timer is this thread's own (SIGEV_THREAD_ID), so that the interrupt
  * comes to the very processor that runs the script. It is started when a
  * fiber is entered and it is not running, one load otherwise, and stops itself
- * after IDLE_TICKS without work: an idle server has no timer. There is
- * no race in that: before a fiber is entered `pending` is cleared and then
- * `is_armed` looked at; a tick that finds `pending` clear has not counted as
- * idle, and one that came earlier has left `is_armed` as it says.
+ * after IDLE_TICKS without work: an idle server has no timer. There is no race
+ * in that: a tick stops the timer only while no fiber is entered, and who
+ * enters one says so before he looks whether the timer runs. (That no tick had
+ * counted as idle since then would not be enough: on a machine that takes its
+ * time many can come between that look and the moment in which the script may
+ * be stopped, and it would run on for ever.)
  *
  * A stack that runs into its guard raises SIGSEGV, taken on a stack of its own.
  * If the fiber could be stopped there, everything it left half done is the
@@ -74,6 +76,9 @@ static void note_tick(struct preempt *p)
         p->pending_ns = preempt_cpu_ns();
         p->idle_ticks = 0;
         return;
+    }
+    if (p->fiber != NULL) {
+        return; /* a long section */
     }
     p->idle_ticks = p->idle_ticks + 1;
     if (p->idle_ticks >= IDLE_TICKS) {

@@ -17,9 +17,11 @@
  * apps that never end cost an app that does little one slice, and an app
  * that does much no more than its part.
  *
- * Among the fresh, who has used least lately is first: ten apps that wake up
+ * Among the fresh, who usually takes least is first: ten apps that wake up
  * at the same moment and then take a full slice each would otherwise stand
- * before the one that only wants to answer.
+ * before the one that only wants to answer. Who is not known yet is taken to
+ * be in between. Nobody gains by seeming small for a while: what is fresh is
+ * bounded by the share.
  *
  * The reading side may run a job at once if the app is fresh, which saves the
  * way through the queue. It draws on the same time: from the first such
@@ -54,8 +56,8 @@
 #define ASK_CLOCK_MAX 16
 /* Longer than this between two looks at the clock: look more often. */
 #define ASK_SOON_NS (NS_PER_MS / 4)
-/* Half of what was used lately is forgotten after this time. */
-#define RECENT_NS (128 * NS_PER_MS)
+/* A loop is shared for so long after somebody else has used time on it. */
+#define SHARED_NS (128 * NS_PER_MS)
 /* A bank holds this much of its share: a burst. */
 #define BANK_NS (1000 * NS_PER_MS)
 /* The place among the fresh is looked for so far from the end. */
@@ -64,7 +66,7 @@
 struct sched {
     struct loop *loop; /* borrowed */
     struct loop_hook hook;
-    struct list fresh; /* units, who used least first */
+    struct list fresh; /* units, who usually takes least first */
     struct list queue; /* units, next first */
     struct list resting;
     struct timer rest_timer;
@@ -97,15 +99,6 @@ static int64_t share_of_round(const struct sched_unit *u)
 
 /* ---- what was used ---- */
 
-static void forget_slowly(struct sched_unit *u, uint64_t now)
-{
-    uint64_t halves = (now - u->recent_at_ns) / RECENT_NS;
-    if (halves > 0) {
-        u->recent_ns = halves < 64 ? u->recent_ns >> halves : 0;
-        u->recent_at_ns += halves * RECENT_NS;
-    }
-}
-
 static void fill_bank(struct sched_unit *u, uint64_t now)
 {
     int64_t most = (int64_t)(BANK_NS * u->share / 100);
@@ -125,12 +118,11 @@ static void charge(
 {
     if (s->last != u) {
         if (s->last != NULL) {
-            s->shared_until_ns = now + RECENT_NS;
+            s->shared_until_ns = now + SHARED_NS;
         }
         s->last = u;
     }
-    forget_slowly(u, now);
-    u->recent_ns += used_ns;
+    u->usual_ns = (u->usual_ns + used_ns) / 2;
     u->left_ns -= (int64_t)used_ns;
     add(&u->stats.cpu_ns, used_ns);
     if (u->share < 100) {
@@ -179,7 +171,7 @@ static void put_fresh(struct sched *s, struct sched_unit *u)
     for (int i = 0; i < LOOK_BACK && at != &s->fresh; i++) {
         const struct sched_unit *before =
             container_of(at, struct sched_unit, node);
-        if (before->recent_ns <= u->recent_ns) {
+        if (before->usual_ns <= u->usual_ns) {
             break;
         }
         at = at->prev;
@@ -224,7 +216,6 @@ static bool rest(struct sched *s, struct sched_unit *u, uint64_t now)
 static void put(struct sched *s, struct sched_unit *u)
 {
     uint64_t now = loop_clock_ns();
-    forget_slowly(u, now);
     if (rest(s, u, now)) {
         return;
     }
@@ -394,7 +385,8 @@ void sched_free(struct sched *s)
 
 void sched_unit_init(struct sched_unit *u, bool (*run)(struct sched_unit *u))
 {
-    *u = (struct sched_unit){.run = run, .weight = 100, .share = 100};
+    *u = (struct sched_unit){
+        .run = run, .weight = 100, .share = 100, .usual_ns = SLICE_NS / 2};
     list_init(&u->node);
 }
 

@@ -39,15 +39,14 @@ struct sched_unit {
     struct sched *sched; /* borrowed; NULL: never posted */
     bool *gone;          /* while it runs: what sched_remove() sets */
     enum sched_place place;
-    bool is_posted;        /* while it runs: again */
-    uint32_t weight;       /* in percent: 200 has slices of 2 ms */
-    uint32_t share;        /* of the thread's time, in percent; 100: all */
-    int64_t left_ns;       /* of its share of this round */
-    uint64_t round;        /* whose share that is */
-    uint64_t ready_ns;     /* when it was posted, CPU time */
-    uint64_t recent_ns;    /* CPU time used; halves every RECENT_NS */
-    uint64_t recent_at_ns; /* as of when */
-    int64_t bank_ns;       /* of the long-term share */
+    bool is_posted;    /* while it runs: again */
+    uint32_t weight;   /* in percent: 200 has slices of 2 ms */
+    uint32_t share;    /* of the thread's time, in percent; 100: all */
+    int64_t left_ns;   /* of its share of this round */
+    uint64_t round;    /* whose share that is */
+    uint64_t ready_ns; /* when it was posted, CPU time */
+    uint64_t usual_ns; /* CPU time that it uses at a time, on average */
+    int64_t bank_ns;   /* of the long-term share */
     uint64_t bank_at_ns;
     struct sched_stats stats;
 };

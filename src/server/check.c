@@ -5,6 +5,7 @@
  * no handler runs. */
 #include "server/check.h"
 #include "app/app.h"
+#include "app/ceilings.h"
 #include "base/log.h"
 #include "loop/loop.h"
 #include "net/net.h"
@@ -30,8 +31,14 @@ int check_app(const struct config *config)
         .name = name,
         .dir = config->operand,
         .quiet = true};
-    int rc =
-        app_check(&app_config, why, sizeof(why), handlers, sizeof(handlers));
+    struct ceilings *ceilings = NULL;
+    int rc = ceilings_read(&ceilings, config->ceilings, why, sizeof(why));
+    if (rc == 0) {
+        app_config.ceilings = ceilings;
+        rc = app_check(
+            &app_config, why, sizeof(why), handlers, sizeof(handlers));
+    }
+    ceilings_free(ceilings);
     sched_free(sched);
     net_free(net);
     loop_free(loop);

@@ -114,6 +114,12 @@ static bool set_placement(struct config *c, const char *text)
     return false;
 }
 
+static bool set_ceilings(struct config *c, const char *text)
+{
+    c->ceilings = text;
+    return text[0] != '\0';
+}
+
 static const struct option options[] = {
     {"--listen", "MOONWIRE_LISTEN", "HOST:PORT",
         "where to listen (" DEFAULT_LISTEN "); an empty HOST is every\n"
@@ -135,6 +141,10 @@ static const struct option options[] = {
         "home (that of its app), spread (dealt over all), or auto (home\n"
         "until that is busy) (auto)",
         CONFIG_FOR_RUN, set_placement, "home, spread or auto"},
+    {"--ceilings", "MOONWIRE_CEILINGS", "FILE",
+        "how far apps may set their limits: a file like app.conf.lua with\n"
+        "limits alone (as far as the server allows)",
+        CONFIG_FOR_RUN | CONFIG_FOR_CHECK, set_ceilings, "a file"},
     {"--no-reload", "MOONWIRE_NO_RELOAD", NULL,
         "do not reload the app when its files change (SIGHUP still\n"
         "does)",

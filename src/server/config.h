@@ -24,6 +24,7 @@ struct config {
     uint32_t workers;  /* loops */
     enum placement placement; /* where an app does not say */
     struct guard guard;       /* against rude peers; not started */
+    const char *ceilings;     /* a file; NULL: none */
     /* Of harden.h: */
     const char *user; /* to become; NULL: whoever suits */
     bool keep_root;

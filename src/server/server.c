@@ -9,6 +9,7 @@
  * log and exit code 1. When the loops have stopped, everything is taken down in
  * reverse, to the last byte: a leak shows under a sanitizer. */
 #include "server/server.h"
+#include "app/ceilings.h"
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -143,11 +144,24 @@ static void log_start(const struct server *s)
         listener_address(s->workers[0].listener));
 }
 
+static int read_ceilings(struct server *s)
+{
+    char why[APP_ERROR_BYTES];
+    int rc = ceilings_read(&s->ceilings, s->config->ceilings, why, sizeof(why));
+    if (rc != 0) {
+        log_event(LOG_ERROR, NULL, "cannot read the ceilings: %s", why);
+    }
+    return rc;
+}
+
 static int start(struct server *s)
 {
     struct harden harden;
     /* The keys of TLS first: who we become may not be let read them. */
     int rc = secure_load(s);
+    if (rc == 0) {
+        rc = read_ceilings(s);
+    }
     if (rc == 0) {
         rc = harden_begin(&harden, s->config, s->config->operand);
     }
@@ -198,6 +212,7 @@ static void take_down(struct server *s)
     workers_close(s);
     observe_free(s);
     tls_tickets_unref(s->tickets);
+    ceilings_free(s->ceilings);
     fiber_pool_fini();
 }
 

@@ -84,6 +84,7 @@ struct server {
     const struct conn_settings
         *settings;               /* of connections nobody has claimed */
     struct tls_tickets *tickets; /* ref; NULL: no TLS */
+    struct ceilings *ceilings;   /* of all apps; frozen */
     /* Loop 0's. */
     struct observe *observe; /* NULL: there is no operator's port */
     uv_signal_t signals[SERVER_SIGNALS];

@@ -90,6 +90,7 @@ void tenancy_load(struct worker *w, struct site *site)
         .sched = w->sched,
         .name = site->name,
         .dir = site->dir,
+        .ceilings = w->server->ceilings,
         .watch = w->server->config->reload};
     if (site->app == NULL && !w->route.is_stopping) {
         site->app = app_open(&app_config, on_opened, site);

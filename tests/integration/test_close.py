@@ -6,7 +6,7 @@ import json
 import pytest
 
 from support import wires
-from support.wire import (BINARY, CLOSE, CONT, PING, TEXT, Ended, Peer,
+from support.wire import (BINARY, CLOSE, CONT, PING, PONG, TEXT, Ended, Peer,
                           close_payload, encode, until)
 
 WIRES = wires.ALL
@@ -138,13 +138,43 @@ end
 """)
     with Peer(server.port).open() as other, Peer(server.port).open() as peer:
         peer.send(encode(TEXT, b"go") + encode(TEXT, b"more") * 1000 +
-                  encode(PING, b"p") + encode(TEXT, b"be", fin=False) +
+                  encode(PONG, b"p") + encode(TEXT, b"be", fin=False) +
                   encode(CONT, b"gun") + encode(BINARY, b"x" * 300000) +
                   encode(CLOSE, b""))
         assert peer.closed() == (4001, "")
         assert other.message() == "heard go"
         other.frame(PING)
         other.pong()    # and nothing else
+
+
+def test_a_ping_is_answered_until_their_close_has_come(serve):
+    """RFC 6455 5.5.2: a Pong is owed "unless it already received a Close"; it
+    is no data, which alone may not follow a Close (5.5.1)."""
+    server = serve("function on_message(client) client:close(4001) end\n")
+    with Peer(server.port).open() as peer:
+        peer.text("go")
+        assert peer.next_frame().payload == close_payload(4001)
+        for data in (b"", b"p", b"x" * 125):
+            peer.frame(PING, data)
+            frame = peer.next_frame()
+            assert (frame.opcode, frame.payload) == (PONG, data)
+        peer.send(encode(CLOSE, close_payload(4001)) + encode(PING, b"late"))
+        assert peer.finished() == b""
+
+
+def test_a_ping_that_comes_while_our_close_waits_is_answered(serve):
+    server = serve("""
+function on_message(client)
+  client:send(("x"):rep(900000))
+  client:close(4001)
+end
+""")
+    with Peer(server.port, rcvbuf=4096).open() as peer:
+        peer.send(encode(TEXT, b"go") + encode(PING, b"p"))
+        frames, how = peer.rest()
+        assert how == (4001, "") and not peer.was_reset
+        assert [f.payload for f in frames if f.opcode == PONG] == [b"p"]
+        assert sum(len(f.payload) for f in frames if f.opcode != PONG) == 900000
 
 
 def test_a_violation_between_our_close_and_theirs_ends_it(serve):

@@ -5,17 +5,20 @@ tests."""
 import pytest
 
 from conftest import stop_well, write_app
+from support import wires
 from support.lab import not_tiny
 from support.server import Server
 from support.wire import (BINARY, CLOSE, CONT, FACTOR, MASK, PING, PONG, TEXT,
                           Peer, close_payload, encode, masked)
 from test_conformance_frames import (ECHO, WAYS, fragments, goodbye, heard)
 
+WIRES = [wires.PLAIN, wires.TLS]
+
 KOSME = "κόσμε".encode()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, wire):
     app = write_app(tmp_path_factory.mktemp("book") / "app", ECHO,
                     'return { message = { max = "16MB" },\n'
                     '  outbox = { hard = "64MB", soft = 65536 } }')
@@ -212,6 +215,28 @@ def test_7_a_close_code_that_may_be_sent_is_echoed(server, code):
     0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535])
 def test_7_a_close_code_that_may_not_be_sent_is_1002(server, code, way):
     assert heard(server, [goodbye(code)], way) == [(CLOSE, 1002)]
+
+
+ENDS = {"a Close": (encode(CLOSE, close_payload(1000)), 1000),
+        "a wrong opcode": (encode(3), 1002),
+        "a wrong text": (encode(TEXT, b"\xff"), 1007),
+        "a message that is too big": (encode(BINARY, length=1 << 40), 1009)}
+
+
+@not_tiny
+@pytest.mark.parametrize("what", ENDS)
+def test_7_a_megabyte_behind_the_end_does_not_reset_it(server, what):
+    """Closing a socket with bytes unread sends an RST, which may overtake the
+    Close frame and the answers before it."""
+    end, code = ENDS[what]
+    with Peer(server.port).open() as peer:
+        try:
+            peer.send(encode(TEXT, b"before") + end + b"\x00" * (1 << 20))
+        except OSError:
+            pass
+        assert peer.message() == "before"
+        frames, how = peer.rest()
+        assert how[0] == code and not frames and not peer.was_reset
 
 
 # ---- 9: limits and performance

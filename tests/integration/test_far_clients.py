@@ -4,8 +4,11 @@ import json
 
 import pytest
 
+from support import wires
 from support.lab import IS_TINY, ask, counters, not_tiny, serve_many
 from support.wire import TEXT, Peer, encode, until
+
+WIRES = [wires.PLAIN, wires.TLS]
 
 LOOPS = 4
 N = 12                          # three on each loop

@@ -7,9 +7,12 @@ import time
 import pytest
 
 from conftest import stop_well, write_app
+from support import wires
 from support.lab import IS_ASAN, IS_TINY, counters, memory
 from support.server import Server
 from support.wire import TEXT, Ended, Peer, encode, until
+
+WIRES = [wires.PLAIN] if IS_TINY else [wires.PLAIN, wires.TLS]
 
 BIG = 20 * 1024 * 1024
 
@@ -60,7 +63,7 @@ def app(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(app):
+def server(app, wire):
     server = Server(app, "--drain", "0s", "--no-reload")
     yield server
     stop_well(server)

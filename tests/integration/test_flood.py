@@ -9,9 +9,12 @@ import time
 
 import pytest
 
+from support import wires
 from support.lab import (IS_ASAN, IS_TSAN, ask, counters, forget_peak, memory,
                          not_tiny, serve)
 from support.wire import BINARY, FACTOR, TEXT, Peer, encode, until
+
+WIRES = [wires.PLAIN, wires.TLS]
 
 pytestmark = not_tiny
 

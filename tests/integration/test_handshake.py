@@ -7,8 +7,11 @@ import urllib.request
 
 import pytest
 
+from support import wires
 from support.lab import counters
 from support.wire import TEXT, Ended, Peer, encode, until
+
+WIRES = [wires.PLAIN, wires.TLS]
 
 SAMPLE_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 SAMPLE_ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -545,7 +548,8 @@ def test_bad_handshakes_leave_others_alone(echo):
             assert answered(echo, data).status == status
             polite.text("here")
             assert polite.message() == "here"
-    assert urllib.request.urlopen(echo.url, timeout=20).status == 200
+    assert urllib.request.urlopen(
+        echo.url, timeout=20, context=wires.client_context()).status == 200
 
 
 def test_a_peer_that_sends_nothing_and_leaves_is_no_event(echo):

@@ -21,6 +21,26 @@ CASES = read_all()
 VICTIM = """
 function on_message(client, text) client:send(text) end
 """
+
+# TSan's builds stop scripts by a hook, which reaches no C function. These spend
+# their time in one (or are a rehash), and nothing would end them.
+IN_C = set("""
+    cfunction/insert-with-a-length-that-lies-the-second-time
+    cfunction/remove-with-a-length-that-lies-the-second-time
+    cfunction/unpack-many-times cfunction/gsub-pcall-in-c
+    api/crypto-hash-of-megabytes
+    cfunction/string-compare-of-nuls cfunction/upper-lower-reverse-forever
+    cfunction/find-plain-quadratic gc/big-string-churn
+    load_time/endless-pattern-main load_time/rehash-main
+    pattern/optional-chain pattern/optional-chain-long pattern/lazy-dots
+    pattern/greedy-dots pattern/stars pattern/gsub-lazy
+    pattern/back-references pattern/trim pattern/balance
+    pattern/gmatch-quadratic pattern/long-set pattern/negated-long-set
+    pattern/quantifier-of-class-flood rehash/colliding-integers-16
+    rehash/colliding-integers-17 rehash/colliding-integers-swallowed
+    stack/call-itself swallow/gsub-pcall-in-c swallow/c-loop-swallowed
+    swallow/rehash-swallowed
+""".split())
 PATIENCE_S = 60 if IS_ASAN or IS_TSAN or IS_TINY else 20
 
 
@@ -148,6 +168,8 @@ def place(tmp_path_factory, is_preemptive):
     if not is_preemptive:
         # What nobody would stop is not even loaded.
         CASES[:] = [c for c in CASES if not c.needs_a_kill]
+    if IS_TSAN:
+        CASES[:] = [c for c in CASES if repr(c) not in IN_C]
     place = Place(directory)
     try:
         place.begin()
@@ -160,6 +182,8 @@ def place(tmp_path_factory, is_preemptive):
 def test_what_comes_of_it_is_as_expected(place, is_preemptive, case):
     if case.needs_a_kill and not is_preemptive:
         pytest.skip("scripts are not stopped in this build")
+    if IS_TSAN and repr(case) in IN_C:
+        pytest.skip("%r: loops inside C, which the hook mode cannot stop" % case)
     is_good, outcome = run(place.server, case, PATIENCE_S)
     assert place.server.process.poll() is None, place.server._told("it died")
     assert is_good, "expected %s, got: %s" % (" or ".join(case.expected),
@@ -238,13 +262,9 @@ def test_ten_at_once_cost_the_victim_two_slices(place, is_preemptive):
     bound, total = quantile(before, after, 0.999)
     print("victim's waits in the loop's CPU time: %d, p99.9 <= %.3f ms; %s"
           % (total, 1000 * bound, beyond(before, after)))
-    # The bucket that holds two slices ends a little above them. All ten begin
-    # at one moment, with nothing known of them: the victim may then wait for
-    # each once, and on a slow machine three such moments are one in a thousand.
-    assert bound < 4.2 * SLICE_S
-    if bound > 2.1 * SLICE_S:
-        pytest.xfail("the goal of two slices at p99.9 is not reached: %.1f ms"
-                     % (1000 * bound))
+    # The bucket that holds two slices ends a little above them. Under the
+    # sanitizers what cannot be interrupted takes several times as long.
+    assert bound < (20 if IS_ASAN or IS_TSAN else 2.1) * SLICE_S
 
 
 def test_the_victim_was_served_throughout(place):
@@ -264,5 +284,6 @@ def test_the_process_is_the_one_that_was_started_and_ends_well(place):
 def test_there_are_enough_of_them():
     if not os.environ.get("HOSTILE_DIR"):
         assert len(read_all()) >= 600
+        assert IN_C <= set(map(repr, read_all()))
     names = [case.app for case in read_all()]
     assert len(set(names)) == len(names)

@@ -7,9 +7,12 @@ import time
 
 import pytest
 
+from support import wires
 from support.lab import (IS_ASAN, IS_TSAN, counters, lines, memory, serve,
                          signal_and_wait)
 from support.wire import FACTOR, Peer, until
+
+WIRES = [wires.PLAIN, wires.TLS]
 
 RELOADED = re.compile(r"^reloaded: generation (\d+), (\d+) clients stay$")
 

@@ -206,7 +206,7 @@ def test_what_clients_say_to_an_app_that_stands_still_waits(server):
     with held(server.stuck):
         push_all(floods)
         offered = sum(f.bytes for f in floods)
-        # Each loop passes on what LIMIT_FAR_* lets it, and then reads no more.
+        # Each loop passes on its quarter of the inbox lets it, and then reads no more.
         grown = memory(server.pid)[0] - before
         print("%d bytes offered, grown by %d" % (offered, grown))
         assert grown < (LOOPS - 1) * 6 * MIB * SHARE

@@ -10,13 +10,16 @@ import urllib.request
 import pytest
 import websockets
 
+from support import wires
 from support.server import Server
+
+WIRES = [wires.PLAIN, wires.TLS]
 
 ECHO = "function on_message(client, message) client:send(message) end\n"
 
 
 @pytest.fixture
-def serve(tmp_path):
+def serve(tmp_path, wire):
     """serve(source, *options) -> a running server; none may have crashed."""
     servers = []
 
@@ -35,6 +38,17 @@ def serve(tmp_path):
         assert code in (None, 0, 1), "\n".join(server.noise)
 
 
+def connect(server):
+    return websockets.connect(server.ws_url, **wires.websockets_options())
+
+
+def dial(server):
+    """A bare connection."""
+    sock = socket.create_connection(("127.0.0.1", server.port))
+    tls = wires.client_context()
+    return tls.wrap_socket(sock, server_hostname="localhost") if tls else sock
+
+
 def read_until(peer, mark):
     """What comes up to `mark`, which may come in many pieces."""
     data = b""
@@ -51,9 +65,9 @@ def wait_for(server, text):
 
 def test_a_server_says_where_it_is_in_one_line(serve):
     server = serve(ECHO)
-    (record,) = [r for r in server.log if " on http://" in r["msg"]]
+    (record,) = [r for r in server.log if " on http" in r["msg"]]
     assert re.fullmatch(
-        r"moonwire \d+\.\d+\.\d+ · app0(, \d+ loops,)? on http://127\.0\.0\.1:%d"
+        r"moonwire \d+\.\d+\.\d+ · app0(, \d+ loops,)? on https?://127\.0\.0\.1:%d"
         % server.port, record["msg"])
     assert record["level"] == "info"
 
@@ -75,7 +89,7 @@ end
 """, "--drain", "0s")
 
     async def go():
-        clients = [await websockets.connect(server.ws_url) for _ in range(20)]
+        clients = [await connect(server) for _ in range(20)]
         server.signal(signal.SIGTERM)
         for client in clients:
             assert await asyncio.wait_for(client.recv(), 10) == (
@@ -92,7 +106,7 @@ def test_closing_is_spread_over_the_drain_time(serve):
     server = serve(ECHO, "--drain", "2s")
 
     async def go():
-        clients = [await websockets.connect(server.ws_url) for _ in range(20)]
+        clients = [await connect(server) for _ in range(20)]
         begun = time.monotonic()
         server.signal(signal.SIGTERM)
 
@@ -130,8 +144,8 @@ def test_the_port_is_free_for_the_next_while_the_old_one_drains(serve):
     old = serve(ECHO, "--drain", "3s")
 
     async def go():
-        async with websockets.connect(old.ws_url) as first, \
-                websockets.connect(old.ws_url) as second:
+        async with connect(old) as first, \
+                connect(old) as second:
             old.signal(signal.SIGTERM)
             await asyncio.wait_for(first.wait_closed(), 10)
             with socket.socket() as next_one:
@@ -158,7 +172,7 @@ def test_an_on_close_that_never_ends_does_not_hold_the_server(serve):
     server = serve("function on_close() sleep(600) end\n", "--drain", "0s")
 
     async def go():
-        async with websockets.connect(server.ws_url) as client:
+        async with connect(server) as client:
             server.signal(signal.SIGTERM)
             await asyncio.wait_for(client.wait_closed(), 10)
 
@@ -168,7 +182,7 @@ def test_an_on_close_that_never_ends_does_not_hold_the_server(serve):
 
 def test_a_peer_that_never_answers_the_close_does_not_hold_the_server(serve):
     server = serve(ECHO, "--drain", "0s")
-    with socket.create_connection(("127.0.0.1", server.port)) as peer:
+    with dial(server) as peer:
         peer.sendall(
             b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
             b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -180,7 +194,7 @@ def test_a_peer_that_never_answers_the_close_does_not_hold_the_server(serve):
 
 def test_an_idle_http_connection_does_not_hold_the_server(serve):
     server = serve(ECHO, "--drain", "100ms")
-    with socket.create_connection(("127.0.0.1", server.port)) as peer:
+    with dial(server) as peer:
         peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b" 200 " in read_until(peer, b"</p>\n")
         begun = time.monotonic()
@@ -208,7 +222,7 @@ def test_hup_reloads_also_where_the_files_are_not_watched(serve):
         return await asyncio.wait_for(client.recv(), 10)
 
     async def go():
-        async with websockets.connect(server.ws_url) as client:
+        async with connect(server) as client:
             assert await ask(client) == "one"
             (server.dir / "main.lua").write_text(
                 "function on_message(c) c:send('two') end\n")
@@ -230,7 +244,7 @@ def test_usr1_logs_the_counters_in_one_line(serve):
     server = serve(ECHO)
 
     async def go():
-        async with websockets.connect(server.ws_url) as client:
+        async with connect(server) as client:
             await client.send("hello")
             assert await client.recv() == "hello"
             server.signal(signal.SIGUSR1)
@@ -247,7 +261,7 @@ def test_usr1_logs_the_counters_in_one_line(serve):
 
 def test_a_malformed_handshake_is_one_line_that_says_why(serve):
     server = serve(ECHO)
-    with socket.create_connection(("127.0.0.1", server.port)) as peer:
+    with dial(server) as peer:
         peer.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
                      b"Connection: Upgrade\r\nSec-WebSocket-Version: 12\r\n"
                      b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
@@ -266,9 +280,10 @@ def test_a_malformed_handshake_is_one_line_that_says_why(serve):
 def test_other_methods_are_refused_with_what_is_allowed(serve):
     server = serve(ECHO)
     request = urllib.request.Request(
-        "http://127.0.0.1:%d/" % server.port, data=b"x", method="POST")
+        server.url, data=b"x", method="POST")
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(
+            request, timeout=10, context=wires.client_context())
     assert refused.value.code == 405
     assert refused.value.headers["Allow"] == "GET, HEAD"
 
@@ -278,7 +293,7 @@ def test_a_sigpipe_kills_nobody(serve):
     server.signal(signal.SIGPIPE)
 
     async def go():
-        async with websockets.connect(server.ws_url) as client:
+        async with connect(server) as client:
             await client.send("alive")
             assert await client.recv() == "alive"
 

@@ -9,9 +9,12 @@ import time
 import pytest
 
 from conftest import stop_well, write_app
+from support import wires
 from support.server import Server
 from support.wire import (BINARY, CLOSE, FACTOR, PING, TEXT, Ended, Peer,
                           close_payload, encode)
+
+WIRES = [wires.PLAIN, wires.TLS]
 
 HANDSHAKE, KEEP_ALIVE, CLOSE_WAIT, PONG = 10, 10, 5, 10
 PING_EVERY = 0.5
@@ -175,7 +178,7 @@ SCENES = [silent, half_a_head, dripping_head, idle_after_an_answer,
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory):
+def stage(tmp_path_factory, wire):
     where = tmp_path_factory.mktemp("timeouts")
     files = {"index.html": "here", "big.bin": bytes(20 * 1024 * 1024)}
     server = Server(write_app(where / "plain", APP, files=files),

@@ -509,6 +509,14 @@ SPREAD = ("--workers", "3", "--placement", "spread")
 
 def test_a_connection_moves_to_another_loop_with_its_keys(serve):
     server = serve(ECHO, *SPREAD)
+    for _ in range(5):      # the kernel may have dealt them evenly by itself
+        talk_on_all_loops(server)
+        if "connections_moved_total" in counters(server):
+            return
+    raise AssertionError("none has moved")
+
+
+def talk_on_all_loops(server):
     peers = [Peer(server.port) for _ in range(12)]
     messages = [os.urandom(1 + i * 3001) for i in range(12)]
     for i, p in enumerate(peers):
@@ -521,10 +529,10 @@ def test_a_connection_moves_to_another_loop_with_its_keys(serve):
             assert p.message() == b"next"
             p.binary(messages[i])
             p.binary(b"next")
-    assert counters(server)["connections_moved_total"] > 0
     for i, p in enumerate(peers):
         assert p.messages(2) == [messages[i], b"next"]
         p.goodbye()
+        p.close()
 
 
 def test_a_record_that_is_half_there_moves_along(serve):

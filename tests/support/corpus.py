@@ -30,9 +30,7 @@ function on_message(client, text)
   end
 end
 """
-# A sanitizer makes honest scripts slower, too.
-CONF = 'return { limits = { cpu = "%s", memory = "16MB" } }\n' % (
-    "400ms" if is_sanitized() else "100ms")
+CONF = 'return { limits = { cpu = "%s", memory = "16MB" } }\n'
 RAW = {
     "--%bytes": b"\x1bLua\x54\x00\x19\x93\r\n\x1a\n" + bytes(200),
     "--%garbage": bytes(range(256)) * 16,
@@ -72,7 +70,10 @@ class Case:
             main.write_bytes(RAW[self.source.strip()])
         else:
             main.write_text(self.source, encoding="utf-8")
-        (path / "app.conf.lua").write_text(CONF)
+        # A sanitizer makes honest scripts slower, too.
+        is_slow = is_sanitized() and not self.needs_a_kill
+        (path / "app.conf.lua").write_text(
+            CONF % ("400ms" if is_slow else "100ms"))
 
 
 def read_file(path):

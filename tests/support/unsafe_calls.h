@@ -1,4 +1,4 @@
-/* unsafe_calls.h -- aborts a test program when a script that could be stopped
+/* unsafe_calls.h -- aborts the program when a script that could be stopped
  * at this point enters what keeps state for the whole process: the C
  * library's heap, its files, its locale, its time zones (I10). To be included
  * once. Not with sanitizers, which have a heap of their own. */

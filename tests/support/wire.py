@@ -24,6 +24,7 @@ import hashlib
 import os
 import re
 import socket
+import ssl
 import struct
 import time
 import weakref
@@ -170,7 +171,8 @@ class FrameReader:
         return frame
 
     def _check_first(self, b):
-        if b and self.is_closed:
+        # Only a Pong may follow: it answers a Ping that crossed the Close.
+        if b and self.is_closed and b[0] != 0x80 | PONG:
             raise Violation("%d bytes after a Close" % len(b))
         rsv1 = 0x40 if self.codec and b and b[0] & 0x0f in (1, 2) else 0
         if b and b[0] & 0x70 & ~rsv1:
@@ -236,7 +238,8 @@ class Peer:
         self.sock.settimeout(timeout)
         self.sock.connect((host, port))
         if tls:
-            self.sock = tls.wrap_socket(self.sock,
+            # An end without close_notify is none, and how a reset shows.
+            self.sock = tls.wrap_socket(self.sock, suppress_ragged_eofs=False,
                                         server_hostname="localhost")
         Peer.everybody.add(self)
         self.host = "%s:%d" % (host, port)
@@ -350,7 +353,7 @@ class Peer:
     def _fill(self):
         try:
             data = self.sock.recv(65536)
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLEOFError):
             raise Ended(reset=True) from None
         if not data:
             raise Ended()

@@ -135,6 +135,7 @@ static inline void stage_init(struct stage *st)
     settings_init(&(struct settings){0}); /* keeps the linker honest */
     st->settings = (struct conn_settings){
         .message_bytes = 1 << 20,
+        .fragments = LIMIT_DEFAULT_FRAGMENTS,
         .ping_ms = 100000,
         .pong_ms = 100000,
         .close_ms = 5000,

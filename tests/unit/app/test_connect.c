@@ -109,7 +109,7 @@ static void what_makes_no_sense_is_500_and_named_in_the_log(void **state)
         {"{ rooms = 'x' }", "'rooms' must be a table of names"},
         {"{ rooms = { 'a', 2 } }", "rooms[2] is not a string"},
         {"{ rooms = { '' } }", "rooms[1] must be 1 to 128 bytes long"},
-        {"{ rooms = many }", "more than 127 rooms"},
+        {"{ rooms = many }", "limits.rooms_per_client (128)"},
         {"{ protocol = 'p' }", "the client did not offer the protocol 'p'"},
         {"{ headers = 'x' }", "'headers' must be a table"},
         {"{ headers = { 'x' } }", "header names are strings"},
@@ -130,7 +130,7 @@ static void what_makes_no_sense_is_500_and_named_in_the_log(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char text[512];
         snprintf(text, sizeof(text),
-            "local many = {}\nfor i = 1, 128 do many[i] = 'r' .. i end\n"
+            "local many = {}\nfor i = 1, 129 do many[i] = 'r' .. i end\n"
             "function on_connect()\n  return %s\nend\n",
             cases[i].returns);
         stage_open(&st, text);

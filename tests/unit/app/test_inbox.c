@@ -140,7 +140,7 @@ static void a_client_whose_events_pile_up_is_read_no_more(void **state)
     assert_int_equal(
         send(a->fd, frames, sizeof(frames), MSG_NOSIGNAL), sizeof(frames));
     stage_pass(&st, 30);
-    assert_int_equal(stage_events(&st), LIMIT_INBOX_CLIENT_EVENTS);
+    assert_int_equal(stage_events(&st), LIMIT_DEFAULT_INBOX_CLIENT_EVENTS);
     assert_true(stage_conn_metric(&st, METRIC_PAUSES) > 0);
     peer_say(b, "go");
     UNTIL(&st, a->messages == 500);
@@ -182,8 +182,8 @@ static void the_bytes_that_wait_are_bounded_too(void **state)
                         p[i]->fd, text + at, sizeof(text) - at, MSG_NOSIGNAL);
                     at += n > 0 ? (size_t)n : 0;
                     stage_turn(&st, 0);
-                    assert_true(
-                        stage_bytes(&st) < 2 * LIMIT_INBOX_BYTES + (1 << 20));
+                    assert_true(stage_bytes(&st) <
+                                2 * LIMIT_DEFAULT_INBOX_BYTES + (1 << 20));
                     if (n < 0) {
                         break;
                     }
@@ -195,7 +195,7 @@ static void the_bytes_that_wait_are_bounded_too(void **state)
             }
         }
     }
-    UNTIL(&st, stage_bytes(&st) > LIMIT_INBOX_BYTES / 4);
+    UNTIL(&st, stage_bytes(&st) > LIMIT_DEFAULT_INBOX_BYTES / 4);
     peer_say(gate, "go");
     UNTIL(&st, stage_events(&st) == 0);
     assert_int_equal(stage_bytes(&st), 0);

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 /* clang-format on */
+#include "app/ceilings.h"
 #include "app/manifest.h"
 #include "base/limits.h"
 #include "base/mem.h"
@@ -12,18 +13,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static char why[512];
 
-static int read_settings(const struct snapshot *snap, struct settings *s)
+static int read_below(const struct ceilings *most, const struct snapshot *snap,
+    struct settings *s)
 {
     struct manifest_parse p;
-    int rc = manifest_begin(&p, snap, s, why, sizeof(why));
+    int rc = manifest_begin(&p, snap, ceilings_most(most), s, why, sizeof(why));
     while (rc == MANIFEST_STOPPED) {
         rc = manifest_go_on(&p);
     }
     manifest_end(&p);
     return rc;
+}
+
+static int read_settings(const struct snapshot *snap, struct settings *s)
+{
+    return read_below(NULL, snap, s);
 }
 
 static int read_text(const char *text, size_t len, struct settings *s)
@@ -97,16 +105,27 @@ static void every_key_sets_what_it_names(void **state)
     struct settings s = settings_of(
         "local kb = 1024\n"
         "return {\n"
-        "  message = { max = '2MB' },\n"
+        "  message = { max = '2MB', fragments = 9 },\n"
+        "  inbox = { events = 100, bytes = '1MB', client = 5 },\n"
         "  outbox = { policy = 'drop_oldest', hard = 512 * kb, soft = 100,\n"
-        "    soft_for = '1.5s' },\n"
-        "  limits = { cpu = 0.25, memory = '1MB', clients = 7,\n"
-        "    share = 20 },\n"
+        "    soft_for = '1.5s', total = '3MB' },\n"
+        "  limits = { cpu = 0.25, load_cpu = 2, memory = '1MB',\n"
+        "    clients = 7, share = 20, rooms = 11, rooms_per_client = 4 },\n"
+        "  answer = '3s',\n"
         "  ping = '1m', placement = 'spread', concurrent = true,\n"
         "  origins = { 'https://a.example', '*.b.example' },\n"
         "  env = { NAME = 'value', NUMBER = 42 },\n"
         "}\n");
     assert_int_equal(s.conn.message_bytes, 2 << 20);
+    assert_int_equal(s.conn.fragments, 9);
+    assert_int_equal(s.inbox.events, 100);
+    assert_int_equal(s.inbox.bytes, 1 << 20);
+    assert_int_equal(s.inbox.client_events, 5);
+    assert_int_equal(s.outbox_bytes, 3 << 20);
+    assert_int_equal(s.load_cpu_ms, 2000);
+    assert_int_equal(s.rooms, 11);
+    assert_int_equal(s.rooms_per_client, 4);
+    assert_int_equal(s.answer_ms, 3000);
     assert_int_equal(s.conn.policy, OUTBOX_DROP_OLDEST);
     assert_int_equal(s.conn.outbox.hard_bytes, 512 * 1024);
     assert_int_equal(s.conn.outbox.soft_messages, 100);
@@ -322,6 +341,21 @@ static void values_out_of_range_name_the_range(void **state)
         {"limits = { clients = 1000001 }",
             "limits.clients must be 1 to 1000000, got 1000001"},
         {"ping = 0.05", "ping must be 100ms to 1d, got 50ms"},
+        {"message = { fragments = 0 }",
+            "message.fragments must be 1 to 65535, got 0"},
+        {"inbox = { events = 15 }", "inbox.events must be 16 to 65536, got 15"},
+        {"inbox = { bytes = '1GB' }",
+            "inbox.bytes must be 64KB to 256MB, got 1GB"},
+        {"inbox = { client = 5000 }",
+            "inbox.client must be 1 to 4096, got 5000"},
+        {"outbox = { total = '2GB' }",
+            "outbox.total must be 256KB to 1GB, got 2GB"},
+        {"limits = { load_cpu = '11s' }",
+            "limits.load_cpu must be 10ms to 10s, got 11s"},
+        {"limits = { rooms = 0 }", "limits.rooms must be 1 to 1000000, got 0"},
+        {"limits = { rooms_per_client = 1025 }",
+            "limits.rooms_per_client must be 1 to 1024, got 1025"},
+        {"answer = '2h'", "answer must be 100ms to 1h, got 2h"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char wanted[256];
@@ -475,6 +509,131 @@ static void when_memory_fails_it_is_an_error_or_it_works(void **state)
     assert_true(failures > 0);
 }
 
+/* ---- ceilings ---- */
+
+/* A file of ceilings with these words; NULL with `why`. */
+static struct ceilings *ceilings_of(const char *text)
+{
+    char path[] = "/tmp/moonwire-ceilings-XXXXXX";
+    struct ceilings *c = NULL;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+    why[0] = '\0';
+    int rc = ceilings_read(&c, path, why, sizeof(why));
+    unlink(path);
+    assert_int_equal(rc == 0, c != NULL);
+    assert_int_equal(rc == 0, why[0] == '\0');
+    return c;
+}
+
+/* What becomes of app.conf.lua under ceilings. */
+static int read_conf_below(
+    const char *ceilings, const char *conf, struct settings *s)
+{
+    struct snapshot_file file = {.name = (char *)(uintptr_t) "app.conf.lua",
+        .data = (char *)(uintptr_t)conf,
+        .len = strlen(conf)};
+    struct snapshot snap = {.files = &file, .count = 1, .refs = 1};
+    struct ceilings *c = ceilings_of(ceilings);
+    assert_non_null(c);
+    settings_init(s);
+    int rc = read_below(c, &snap, s);
+    ceilings_free(c);
+    return rc;
+}
+
+static void a_ceiling_bounds_what_an_app_may_set(void **state)
+{
+    (void)state;
+    struct settings s;
+    assert_int_equal(read_conf_below("return { limits = { memory = '2MB' } }",
+                         "return { limits = { memory = '2MB' } }", &s),
+        0);
+    assert_int_equal(s.memory_bytes, 2 << 20);
+    assert_true(read_conf_below("return { limits = { memory = '2MB' } }",
+                    "return { limits = { memory = '3MB' } }", &s) < 0);
+    assert_string_equal(
+        why, "app.conf.lua:1: limits.memory must be 256KB to 2MB, got 3MB");
+}
+
+static void defaults_come_down_to_a_ceiling(void **state)
+{
+    (void)state;
+    struct settings s;
+    assert_int_equal(
+        read_conf_below(
+            "return { message = { max = 100, fragments = 2 },\n"
+            "  inbox = { events = 20, bytes = '64KB', client = 3 },\n"
+            "  outbox = { hard = 1024, soft = 4, soft_for = 0.1,\n"
+            "    total = '256KB' },\n"
+            "  limits = { cpu = 0.02, load_cpu = 0.05, share = 9,\n"
+            "    memory = '256KB', clients = 8, rooms = 7,\n"
+            "    rooms_per_client = 6 }, answer = 1 }",
+            "return {}", &s),
+        0);
+    assert_int_equal(s.conn.message_bytes, 100);
+    assert_int_equal(s.conn.fragments, 2);
+    assert_int_equal(s.inbox.events, 20);
+    assert_int_equal(s.inbox.bytes, 64 * 1024);
+    assert_int_equal(s.inbox.client_events, 3);
+    assert_int_equal(s.conn.outbox.hard_bytes, 1024);
+    assert_int_equal(s.conn.outbox.soft_messages, 4);
+    assert_int_equal(s.conn.outbox.soft_ms, 100);
+    assert_int_equal(s.outbox_bytes, 256 * 1024);
+    assert_int_equal(s.cpu_ms, 20);
+    assert_int_equal(s.load_cpu_ms, 50);
+    assert_int_equal(s.share, 9);
+    assert_int_equal(s.memory_bytes, 256 * 1024);
+    assert_int_equal(s.clients, 8);
+    assert_int_equal(s.rooms, 7);
+    assert_int_equal(s.rooms_per_client, 6);
+    assert_int_equal(s.answer_ms, 1000);
+    /* What has no ceiling stays. */
+    assert_int_equal(s.conn.ping_ms, LIMIT_DEFAULT_PING_MS);
+    settings_fini(&s);
+    /* A ceiling over the default raises nothing. */
+    assert_int_equal(read_conf_below("return { limits = { memory = '1GB' } }",
+                         "return {}", &s),
+        0);
+    assert_int_equal(s.memory_bytes, LIMIT_DEFAULT_MEMORY_BYTES);
+    settings_fini(&s);
+}
+
+static void a_wrong_file_of_ceilings_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *error;
+    } cases[] = {
+        {"return { limits = { mem = 1 } }", "unknown setting 'limits.mem'"},
+        {"return { ping = 1 }", "unknown setting 'ping'"},
+        {"return { env = {} }", "unknown setting 'env'"},
+        {"return { outbox = { policy = 'close' } }",
+            "unknown setting 'outbox.policy'"},
+        {"return { limits = { memory = '2GB' } }", "must be 256KB to 1GB"},
+        {"return 5", "must return a table"},
+        {"while true do end", "takes too long"},
+        {"return {", "unexpected symbol"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_null(ceilings_of(cases[i].text));
+        assert_non_null(strstr(why, cases[i].error));
+        assert_non_null(strstr(why, "/tmp/moonwire-ceilings-"));
+    }
+    struct ceilings *c = NULL;
+    assert_true(ceilings_read(&c, "/nowhere/x.lua", why, sizeof(why)) < 0);
+    assert_string_equal(why, "/nowhere/x.lua: No such file or directory");
+    assert_true(ceilings_read(&c, "/tmp", why, sizeof(why)) < 0);
+    char *text = malloc(LIMIT_CONF_BYTES + 2);
+    memset(text, ' ', LIMIT_CONF_BYTES + 1);
+    text[LIMIT_CONF_BYTES + 1] = '\0';
+    assert_null(ceilings_of(text));
+    free(text);
+}
+
 static int give_stacks_back(void **state)
 {
     (void)state;
@@ -506,6 +665,9 @@ int main(void)
         cmocka_unit_test(deep_nesting_and_odd_tables_are_errors_not_crashes),
         cmocka_unit_test(a_long_key_and_a_long_value_fit_the_text_of_the_error),
         cmocka_unit_test(when_memory_fails_it_is_an_error_or_it_works),
+        cmocka_unit_test(a_ceiling_bounds_what_an_app_may_set),
+        cmocka_unit_test(defaults_come_down_to_a_ceiling),
+        cmocka_unit_test(a_wrong_file_of_ceilings_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, give_stacks_back);
 }

@@ -6,6 +6,7 @@
 #ifndef TESTS_HUB_PEERS_H
 #define TESTS_HUB_PEERS_H
 
+#include "base/limits.h"
 #include "base/mem.h"
 #include "hub/hub_priv.h"
 #include "loop/mailbox.h"
@@ -108,6 +109,7 @@ static void world_open_at(
     w->net = net_new(w->loop);
     w->settings = (struct conn_settings){
         .message_bytes = 1 << 16,
+        .fragments = LIMIT_DEFAULT_FRAGMENTS,
         .ping_ms = 100000,
         .pong_ms = 100000,
         .close_ms = 100000,

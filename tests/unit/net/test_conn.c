@@ -194,7 +194,7 @@ static void close_without_a_code_is_1005_and_is_answered_empty(void **state)
     end(&s);
 }
 
-static void we_close_first_and_read_over_what_comes(void **state)
+static void we_close_first_and_hear_only_pings_and_their_close(void **state)
 {
     (void)state;
     struct scene s;
@@ -212,7 +212,9 @@ static void we_close_first_and_read_over_what_comes(void **state)
     client_frame(&s.c, FRAME_PING, "x", 1);
     client_settle(&s.c);
     assert_int_equal(s.c.messages, 0);
+    client_expect(&s.c, FRAME_PONG, "x", 1);
     client_close_frame(&s.c, 4000, "");
+    client_frame(&s.c, FRAME_PING, "y", 1);
     client_settle(&s.c);
     client_expect_nothing(&s.c);
     assert_true(s.c.eof);
@@ -795,7 +797,7 @@ int main(void)
         cmocka_unit_test(data_and_pongs_of_one_turn_all_leave),
         cmocka_unit_test(peer_closes_first),
         cmocka_unit_test(close_without_a_code_is_1005_and_is_answered_empty),
-        cmocka_unit_test(we_close_first_and_read_over_what_comes),
+        cmocka_unit_test(we_close_first_and_hear_only_pings_and_their_close),
         cmocka_unit_test(close_from_inside_a_message_stands_behind_the_answers),
         cmocka_unit_test(both_close_at_once),
         cmocka_unit_test(data_behind_the_peers_close_is_ignored),

@@ -227,7 +227,8 @@ static void waiting_pong_is_replaced_but_not_one_that_has_begun(void **state)
     tear_down(&b);
 }
 
-static void close_stands_behind_everything_and_nothing_behind_it(void **state)
+/* RFC 6455 5.5.2: a Ping is owed a Pong until the peer's Close has come. */
+static void close_stands_behind_everything_also_a_late_pong(void **state)
 {
     (void)state;
     for (size_t step = 1; step < 20; step++) {
@@ -237,8 +238,27 @@ static void close_stands_behind_everything_and_nothing_behind_it(void **state)
         outbox_push_close(b.outbox, (const uint8_t *)"\x88\x02\x03\xe8", 4);
         push_pong(&b, "late");
         leave_all(&b, step);
-        assert_int_equal(b.out_len, 5 + 4);
-        assert_memory_equal(b.out + 5, "\x88\x02\x03\xe8", 4);
+        assert_int_equal(b.out_len, 6 + 5 + 4);
+        assert_memory_equal(
+            b.out, "\x8a\x04late\x81\x03one\x88\x02\x03\xe8", 15);
+        tear_down(&b);
+    }
+}
+
+static void close_that_has_begun_is_not_broken_by_a_pong(void **state)
+{
+    (void)state;
+    for (size_t begun = 1; begun < 4; begun++) {
+        struct bench b;
+        set_up(&b);
+        outbox_push_close(b.outbox, (const uint8_t *)"\x88\x02\x03\xe8", 4);
+        assert_int_equal(leave(&b, begun), begun);
+        push_pong(&b, "x");
+        push_pong(&b, "y");
+        assert_false(outbox_is_empty(b.outbox));
+        leave_all(&b, 1);
+        assert_int_equal(b.out_len, 4 + 3);
+        assert_memory_equal(b.out, "\x88\x02\x03\xe8\x8a\x01y", 7);
         tear_down(&b);
     }
 }
@@ -712,7 +732,8 @@ int main(void)
         cmocka_unit_test(control_frames_go_ahead_of_data_but_not_into_a_frame),
         cmocka_unit_test(control_frames_go_ahead_at_every_split),
         cmocka_unit_test(waiting_pong_is_replaced_but_not_one_that_has_begun),
-        cmocka_unit_test(close_stands_behind_everything_and_nothing_behind_it),
+        cmocka_unit_test(close_stands_behind_everything_also_a_late_pong),
+        cmocka_unit_test(close_that_has_begun_is_not_broken_by_a_pong),
         cmocka_unit_test(raw_bytes_stand_before_controls_and_are_not_counted),
         cmocka_unit_test(hard_bound_refuses_without_changing_anything),
         cmocka_unit_test(empty_queue_takes_a_message_of_any_size),

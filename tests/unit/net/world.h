@@ -222,6 +222,7 @@ static inline void world_init_at(struct world *w, uint32_t index)
     tape_init(&w->tape, true);
     w->settings = (struct conn_settings){
         .message_bytes = 1024 * 1024,
+        .fragments = LIMIT_DEFAULT_FRAGMENTS,
         .ping_ms = 30000,
         .pong_ms = 10000,
         .close_ms = 5000,

@@ -179,10 +179,10 @@ static void memory_of_many_fragments_doubles_too(void **s)
 static void the_number_of_fragments_is_bounded(void **s)
 {
     (void)s;
-    static uint8_t b[(LIMIT_FRAGMENTS + 2) * 6];
+    static uint8_t b[(LIMIT_DEFAULT_FRAGMENTS + 2) * 6];
     for (unsigned extra = 0; extra < 2; extra++) {
         uint8_t *end = put_frame(b, 0x01, NULL, 0);
-        for (unsigned i = 2; i < LIMIT_FRAGMENTS + extra; i++) {
+        for (unsigned i = 2; i < LIMIT_DEFAULT_FRAGMENTS + extra; i++) {
             end = put_frame(end, 0x00, NULL, 0);
         }
         end = put_frame(end, 0x80, NULL, 0);
@@ -213,7 +213,7 @@ static void fragments_that_bring_enough_are_not_bounded(void **s)
         message_reader_init(&r, 1 << 20);
         struct message m;
         int rc = 0;
-        for (int i = 0; i < 4 * LIMIT_FRAGMENTS && rc == 0; i++) {
+        for (int i = 0; i < 4 * LIMIT_DEFAULT_FRAGMENTS && rc == 0; i++) {
             uint8_t b[64];
             uint8_t *p = b;
             size_t n =
@@ -235,7 +235,7 @@ static void pings_do_not_count_as_fragments(void **s)
     uint8_t *p = b;
     size_t n = (size_t)(put_frame(b, 0x01, "a", 1) - b);
     assert_int_equal(message_read(&r, &p, &n, &m), 0);
-    for (int i = 0; i < 2 * LIMIT_FRAGMENTS; i++) {
+    for (int i = 0; i < 2 * LIMIT_DEFAULT_FRAGMENTS; i++) {
         p = b;
         n = (size_t)(put_frame(b, 0x89, "x", 1) - b);
         assert_int_equal(message_read(&r, &p, &n, &m), 0);

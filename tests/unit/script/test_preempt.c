@@ -201,6 +201,32 @@ static void a_section_is_stopped_at_its_end(void **state)
     assert_string_equal(j.text, "over");
 }
 
+/* As if the machine took its time between entering a fiber and the moment in
+ * which it may be stopped: nobody looks whether a tick has come. */
+static int tarry(lua_State *L)
+{
+    preempt_set_hold(1);
+    spin_ms(50);
+    preempt_set_hold(0);
+    uint64_t before = preempt_count();
+    uint64_t end = preempt_cpu_ns() + UINT64_C(100000000);
+    while (preempt_count() == before && preempt_cpu_ns() < end) {
+    }
+    lua_pushboolean(L, preempt_count() != before);
+    return 1;
+}
+
+static void the_timer_goes_on_as_long_as_a_fiber_is_entered(void **state)
+{
+    (void)state;
+    struct vm *slow = new_vm(16 * MIB, 1000);
+    add_function(slow, "tarry", tarry);
+    if (!PREEMPT_HOOK) {
+        expect(slow, "return tostring(tarry())", "true");
+    }
+    vm_free(slow);
+}
+
 static void done_slowly(struct job *j, lua_State *T, int status, int n)
 {
     spin_ms(10);
@@ -588,6 +614,7 @@ int main(void)
         TEST(an_idle_thread_has_no_timer),
         TEST(a_vm_without_a_budget_is_not_stopped),
         TEST(a_section_is_stopped_at_its_end),
+        TEST(the_timer_goes_on_as_long_as_a_fiber_is_entered),
         TEST(what_ends_a_job_is_measured_like_a_section),
         TEST(nothing_that_is_caught_saves_a_script),
         TEST(who_has_to_end_waits_for_nothing),
