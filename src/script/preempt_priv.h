@@ -31,8 +31,8 @@ struct preempt {
     volatile sig_atomic_t hold;
     volatile sig_atomic_t is_armed;
     volatile sig_atomic_t idle_ticks;
-    volatile sig_atomic_t stop; /* enum preempt_stop, of a fiber on its way
-                                   back */
+    volatile sig_atomic_t stop;   /* enum preempt_stop, of a fiber on its way
+                                     back */
     struct fiber *volatile fiber; /* that is entered; NULL: none */
     /* What the fiber has to do before it goes on, and can be stopped in; NULL:
      * nothing. For one that was stopped. */
