@@ -348,7 +348,7 @@ log = {}
 
 --- A line in the server's log; at most 100 a second.
 ---@param text string
----@param fields? table further fields of the line
+---@param fields? table further fields of the line; names that it has already get a `_` behind them
 function log.debug(text, fields) end
 
 --- The same at level info.

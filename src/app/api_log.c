@@ -27,6 +27,51 @@ static void write_line(lua_State *L, enum log_level level, const char *text,
     preempt_release();
 }
 
+/* What each line of an app has already. A second time it would be read as
+ * the server's word: another app's name, say. */
+static const char *const taken[] = {
+    "app", "event", "gen", "level", "msg", "ts"};
+
+static bool is_taken(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(taken); i++) {
+        if (strcmp(name, taken[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_taken(lua_State *L, int fields)
+{
+    for (size_t i = 0; i < ARRAY_LEN(taken); i++) {
+        lua_pushstring(L, taken[i]);
+        int type = lua_rawget(L, fields);
+        lua_pop(L, 1);
+        if (type != LUA_TNIL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Puts a copy in place of the fields, in which such names end in "_". */
+static void rename_taken(lua_State *L, int fields)
+{
+    lua_newtable(L);
+    lua_pushnil(L);
+    while (lua_next(L, fields) != 0) {
+        lua_pushvalue(L, -2);
+        if (lua_type(L, -1) == LUA_TSTRING && is_taken(lua_tostring(L, -1))) {
+            lua_pushliteral(L, "_");
+            lua_concat(L, 2);
+        }
+        lua_insert(L, -2);
+        lua_rawset(L, -4);
+    }
+    lua_replace(L, fields);
+}
+
 /* (text, fields?) */
 static int log_at(lua_State *L, enum log_level level)
 {
@@ -44,6 +89,9 @@ static int log_at(lua_State *L, enum log_level level)
     }
     const char *text = lua_tolstring(L, 1, &len);
     if (lua_istable(L, 2)) {
+        if (has_taken(L, 2)) {
+            rename_taken(L, 2);
+        }
         if (json_encode(L, 2) != 0) {
             return luaL_error(
                 L, "bad argument 'fields' (%s)", lua_tostring(L, -1));

@@ -1,7 +1,8 @@
 /* restart.c -- an app whose vm has died begins anew, with its clients.
  *
  * A vm dies when a job could not be stopped within its budget, when its C
- * stack was full, or when Lua found itself broken (script/kill.c). Nothing of
+ * stack was full, when what it keeps leaves its events no memory, or when Lua
+ * found itself broken (script/kill.c). Nothing of
  * it can be saved; but the clients' connections, users, rooms and outboxes are
  * the server's, and stay. So:
  *
@@ -246,6 +247,11 @@ void restart_fini(struct app *a)
     timer_stop(&a->restart.sweep_timer);
 }
 
+static const char *kind_of(enum vm_end end)
+{
+    return end == VM_END_CPU ? "cpu" : end == VM_END_FULL ? "memory" : "crash";
+}
+
 void restart_after_death(struct state *s, const struct event *ev)
 {
     struct app *a = s->app;
@@ -258,6 +264,5 @@ void restart_after_death(struct state *s, const struct event *ev)
     } else {
         timer_start(a->loop, &s->drain_timer, 0);
     }
-    failure_report(
-        s, ev, vm_end(s->vm) == VM_END_CPU ? "cpu" : "crash", vm_why(s->vm));
+    failure_report(s, ev, kind_of(vm_end(s->vm)), vm_why(s->vm));
 }

@@ -411,6 +411,9 @@ static void *resize(struct arena *a, void *p, size_t old, size_t new_size)
     return NULL;
 }
 
+/* No size that is asked for: the next request may succeed. */
+#define REFUSED_AT_CAP SIZE_MAX
+
 /* Lua answers a refusal with a full collection and asks once more; a tortured
  * request must fail then too, or no error would ever come of it. */
 static bool is_refused(struct arena *a, size_t new_size)
@@ -418,6 +421,7 @@ static bool is_refused(struct arena *a, size_t new_size)
     if (UNLIKELY(a->refused != 0)) {
         bool again = a->refused == new_size;
         a->refused = 0;
+        a->least = a->live < a->least ? a->live : a->least;
         if (again) {
             return true;
         }
@@ -452,6 +456,7 @@ struct arena *arena_new(size_t cap_bytes)
     a->magic = ARENA_MAGIC;
     a->reserved = reserved;
     a->cap = cap_bytes;
+    a->least = SIZE_MAX;
     a->cap_pages = cap_pages;
     a->nook_at = base + ((sizeof(*a) + 15) & ~(size_t)15);
     a->nook_end = base + ARENA_NOOK_BYTES;
@@ -487,6 +492,8 @@ void *arena_realloc(struct arena *a, void *p, size_t old_size, size_t new_size)
         p = take(a, new_size);
         if (LIKELY(p != NULL)) {
             a->live += new_size;
+        } else {
+            a->refused = REFUSED_AT_CAP;
         }
         return p;
     }
@@ -499,8 +506,10 @@ void *arena_realloc(struct arena *a, void *p, size_t old_size, size_t new_size)
         return NULL;
     }
     p = resize(a, p, old_size, new_size);
-    if (p != NULL) {
+    if (LIKELY(p != NULL)) {
         a->live += new_size - old_size;
+    } else {
+        a->refused = REFUSED_AT_CAP;
     }
     return p;
 }
@@ -513,6 +522,13 @@ size_t arena_used(const struct arena *a)
 size_t arena_live(const struct arena *a)
 {
     return a->live;
+}
+
+size_t arena_take_least(struct arena *a)
+{
+    size_t least = a->least < a->live ? a->least : a->live;
+    a->least = SIZE_MAX;
+    return least;
 }
 
 size_t arena_cap(const struct arena *a)

@@ -20,6 +20,10 @@ void arena_free(struct arena *a);
 void *arena_realloc(struct arena *a, void *p, size_t old_size, size_t new_size);
 size_t arena_used(const struct arena *a); /* bytes taken from the system */
 size_t arena_live(const struct arena *a); /* bytes handed out */
+/* The least that was live when Lua asked again, after a refusal and the
+ * collection that follows it, since the last call; what is live now if that
+ * is less. */
+size_t arena_take_least(struct arena *a);
 size_t arena_cap(const struct arena *a);
 
 #endif

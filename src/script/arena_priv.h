@@ -54,6 +54,7 @@ struct arena {
     size_t reserved; /* bytes of the mapping, guard included */
     size_t cap;      /* bytes */
     size_t live;     /* bytes handed out */
+    size_t least;    /* live after a refusal: arena_take_least() */
     size_t taken;    /* pages: nook and table as touched, spans in use */
     size_t dirty;    /* pages: free, but not yet given back to the system */
     size_t cap_pages;

@@ -39,6 +39,9 @@
 #define LOOK_INSTRUCTIONS 1000
 /* What is live in parts of the cap, from which on a memory error is the end. */
 #define FULL_PERCENT 95
+/* The same, of what outlives an event, from which on it is the state that is
+ * full. Blocks are rounded up, and what is live does not count that. */
+#define KEPT_PERCENT 85
 
 /* Its address is the error that ends jobs. */
 static const char kill_key;
@@ -58,7 +61,9 @@ bool kill_judge(struct task *t)
     uint64_t soft = t->cpu_ms * NS_PER_MS;
 
     if (t->stop == PREEMPT_FAULT) {
-        kill_vm(t->vm, VM_END_CRASH, "the C stack is full");
+        if (t->vm->end == VM_ALIVE) { /* else it has left for good */
+            kill_vm(t->vm, VM_END_CRASH, "the C stack is full");
+        }
         return false;
     }
     t->cpu_ns += t->marked_ns != 0 ? now - t->marked_ns : preempt_slice_ns();
@@ -217,13 +222,38 @@ void task_caught(lua_State *L, int status)
     }
 }
 
-void kill_leave_for_good(struct vm *vm, const char *why)
+NORETURN static void leave_for_good(
+    struct vm *vm, enum vm_end end, const char *why)
 {
     struct preempt *p = &preempt_self;
     struct task *t = vm->current;
     preempt_set_hold(1);
-    kill_vm(vm, VM_END_CRASH, why);
+    kill_vm(vm, end, why);
     p->stop = PREEMPT_FAULT;
     fiber_leave_inline(t->fiber);
     ASSERT(false, "a dead vm is not entered");
+}
+
+/* A state that keeps nearly all of its memory to itself fails at each event,
+ * and nothing would ever change that: it begins anew. What a job has held when
+ * it failed is not counted, since the collection at its first refusal finds
+ * little but what was there before. */
+void kill_if_full(struct task *t)
+{
+    struct vm *vm = t->vm;
+    size_t least = arena_take_least(vm->arena);
+    if (least / KEPT_PERCENT <= arena_cap(vm->arena) / 100) {
+        vm->full_count = 0;
+        return;
+    }
+    vm->full_count++;
+    if (vm->full_count >= LIMIT_FULL_EVENTS && t->cpu_ms != 0) {
+        leave_for_good(vm, VM_END_FULL,
+            "what the app keeps leaves its events no memory (limits.memory)");
+    }
+}
+
+void kill_leave_for_good(struct vm *vm, const char *why)
+{
+    leave_for_good(vm, VM_END_CRASH, why);
 }

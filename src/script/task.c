@@ -98,6 +98,9 @@ static void report(struct task *t, lua_State *T, int status, int n)
         }
         kill_end(t);
     }
+    if (UNLIKELY(status == LUA_ERRMEM || status == TASK_ERRFULL)) {
+        kill_if_full(t);
+    }
     const struct job *j = t->job;
     if ((status != LUA_OK || j->results != 0) && j->done != NULL) {
         j->done(t->job, T, status, n);

@@ -81,6 +81,9 @@ void kill_prepare(lua_State *T);
 /* On the fiber, in a message handler: replaces the value at index 1 by what
  * people should read, if it is the one that ends jobs. */
 void kill_describe(lua_State *T);
+/* On the fiber: a job has failed for want of memory. Does not return if that
+ * was the last of LIMIT_FULL_EVENTS in a row, and the state is to blame. */
+void kill_if_full(struct task *t);
 /* On the fiber: for good. */
 NORETURN void kill_leave_for_good(struct vm *vm, const char *why);
 /* The vm is dead: nobody enters it any more. */

@@ -26,6 +26,7 @@ struct vm;
 enum vm_end {
     VM_ALIVE,
     VM_END_CPU,  /* a job did not end */
+    VM_END_FULL, /* what it keeps leaves no memory for its jobs */
     VM_END_CRASH /* its stack was full, or Lua found itself broken */
 };
 

@@ -24,6 +24,7 @@ struct vm {
     uint32_t idle_count;
     uint32_t bare_count;
     uint32_t busy_count; /* tasks with a job */
+    uint32_t full_count; /* jobs that failed in a row, see kill_if_full() */
 };
 
 /* Cancels all waits and frees all fibers; for vm_free(). */

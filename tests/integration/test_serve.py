@@ -309,6 +309,22 @@ def see_out(peer):
         peer.close()
 
 
+def test_an_app_cannot_write_lines_in_anothers_name(tmp_path):
+    main = """
+function on_start()
+  log.info("hear", { app = "victim", level = "error", msg = "all is lost",
+                     event = "restart", ts = "1970", gen = 7, n = 1 })
+end
+"""
+    with serve_many(tmp_path, {"liar": {"main": main}}) as server:
+        line = server.wait_log(lambda r: r.get("n") == 1)
+        assert {k: line[k] for k in ("app", "level", "msg", "event", "gen")} == {
+            "app": "liar", "level": "info", "msg": "hear", "event": "log",
+            "gen": 1}
+        assert line["app_"] == "victim" and line["gen_"] == 7
+        assert not line["ts"].startswith("1970")
+
+
 @pytest.mark.parametrize("placement", ["home", "spread", "auto"])
 def test_at_the_end_everybody_is_told_1001(tmp_path, placement):
     main = WHO + """

@@ -423,6 +423,47 @@ static void a_memory_error_or_two_may_be_caught(void **state)
         "still here");
 }
 
+static struct test_job run_to_its_end(const char *source, int end)
+{
+    struct test_job j = test_job_of(source);
+    assert_int_equal(task_settle(vm, task_run(vm, &j.job)), end);
+    return j;
+}
+
+static const char *const too_much = "local t = {}\n"
+                                    "while true do t = {t} end";
+
+static void a_state_that_stays_full_begins_anew(void **state)
+{
+    (void)state;
+    (void)run_to_its_end(
+        "kept = {} while true do kept = {kept} end", TASK_DONE);
+    for (int i = 2; i < LIMIT_FULL_EVENTS; i++) {
+        struct test_job j = run_to_its_end(too_much, TASK_DONE);
+        assert_int_equal(j.status, LUA_ERRMEM);
+    }
+    assert_int_equal(vm_end(vm), VM_ALIVE);
+    struct test_job last = run_to_its_end(too_much, TASK_DEAD);
+    assert_int_equal(last.done, 0);
+    assert_int_equal(vm_end(vm), VM_END_FULL);
+    assert_non_null(strstr(vm_why(vm), "limits.memory"));
+    task_forget_job(vm);
+    expect(other, "return 'mine'", "mine");
+}
+
+static void events_that_want_too_much_cost_no_state(void **state)
+{
+    (void)state;
+    expect(vm, "kept = 'still here' return kept", "still here");
+    for (int i = 0; i < 3 * LIMIT_FULL_EVENTS; i++) {
+        struct test_job j = run_to_its_end(too_much, TASK_DONE);
+        assert_int_equal(j.status, LUA_ERRMEM);
+        j = run_to_its_end("return string.rep('x', 1 << 30)", TASK_DONE);
+        assert_int_equal(j.status, LUA_ERRMEM);
+    }
+    expect(vm, "return kept", "still here");
+}
+
 /* ---- the hard end ---- */
 
 #if !PREEMPT_HOOK
@@ -624,6 +665,8 @@ int main(void)
         TEST(a_new_job_is_not_ended_for_an_old_one),
         TEST(who_lives_on_memory_errors_is_ended),
         TEST(a_memory_error_or_two_may_be_caught),
+        TEST(a_state_that_stays_full_begins_anew),
+        TEST(events_that_want_too_much_cost_no_state),
 #if !PREEMPT_HOOK
         TEST(what_cannot_be_told_is_dropped),
         TEST(who_gave_a_job_need_not_keep_it_for_a_dead_vm),
