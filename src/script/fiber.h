@@ -32,6 +32,10 @@ struct fiber;
 struct fiber *fiber_new(void (*entry)(void *arg), void *arg) NODISCARD;
 /* Gives the stack back to the pool as it stands: nothing on it is unwound. */
 void fiber_free(struct fiber *f);
+/* From the loop's stack, while the fiber has been left from below the frame at
+ * `frame`: gives back the pages that it touched further down, if they are
+ * more than a few. */
+void fiber_trim(struct fiber *f, uintptr_t frame);
 /* From the loop's stack: runs the fiber until it leaves. */
 void fiber_enter(struct fiber *f);
 /* From the fiber: back to where fiber_enter() was called. */

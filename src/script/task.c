@@ -373,6 +373,7 @@ static int park(struct task *t)
 {
     unlink_idle(t);
     t->marked_ns = 0;
+    fiber_trim(t->fiber, t->left_at);
     return TASK_PARKED;
 }
 
@@ -513,6 +514,7 @@ void task_park(lua_State *L, struct wait *w)
     preempt_set_hold(1);
     w->task = t;
     t->wait = w;
+    t->left_at = (uintptr_t)__builtin_frame_address(0);
     t->state = STATE_WAITING;
     fiber_leave_inline(t->fiber);
     t->wait = NULL;

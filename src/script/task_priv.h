@@ -28,6 +28,7 @@ struct task {
     struct fiber *fiber;
     struct job *job;   /* borrowed; NULL: none */
     struct wait *wait; /* borrowed, while WAITING */
+    uintptr_t left_at; /* the frame it waits in */
     enum task_state state;
     enum task_step step;
     enum preempt_stop stop; /* STOPPED: how */
