@@ -102,3 +102,117 @@ function on_message(client, text) client:send(text == "ping" and "pong" or text)
 --# every-event-endless-timer | pong
 function on_message(client, text) client:send(text == "ping" and "pong" or text) end
 timer.every(0.2, function() while true do end end)
+--# words-by-escapes | pong
+local s = "\x73\x6C\x65\x65\x70"
+on_message = function(c) c:send("pong") end
+
+--# words-json-of-a-request-unnamed | pong
+function on_request(r) local v = r["js" .. "on"](r) return type(v) end
+function on_message(c) c:send("pong") end
+
+--# words-env-as-a-table | refused connection or pong
+local e = getmetatable("").__index
+function on_message(c) c:send("pong") end
+
+--# words-glued-to-numbers | pong
+local a=0x1p4 local b=3 local c=a..b
+function on_message(c)c:send"pong"end
+
+--# words-after-utf8 | pong
+local t = "é" local type=type local x = "ü"..tostring(type)
+function on_message(c) c:send(type(tostring) == "function" and "pong" or "no") end
+
+--# words-a-name-in-a-comment-makes-it-there | pong
+-- broadcast
+function on_message(c) c:send("pong") end
+
+--# words-method-call-on-strings-unnamed | pong
+function on_message(c) c:send(("PONG"):lower():rep(1)) end
+
+--# on-error-raises-for-ever | pong
+local n = 0
+function on_error() error("again") end
+function on_open() error("x") end
+function on_message(c) c:send("pong") end
+
+--# on-error-loops | pong or refused connection
+function on_error() while true do end end
+function on_open() error("x") end
+function on_message(c) c:send("pong") end
+
+--# on-error-spawns-errors | pong
+function on_error() for i = 1, 100 do task.spawn(error, "x") end end
+function on_open() error("x") end
+function on_message(c) c:send("pong") end
+
+--# on-connect-waits-for-ever | refused connection or silence or pong
+local n = 0
+function on_connect() n = n + 1 if n == 1 then return true end sleep(1e6) end
+function on_message(c) c:send("pong") end
+
+--# on-connect-data-huge | pong or refused connection
+function on_connect() local t = {} for i = 1, 50000 do t[i] = {i} end return {data = t} end
+function on_message(c) c:send("pong") end
+
+--# on-connect-rooms-lie | pong or refused connection
+function on_connect() return {rooms = setmetatable({}, {__len = function() return 1e9 end, __index = function() return "x" end})} end
+function on_message(c) c:send("pong") end
+
+--# on-connect-rooms-hundred-thousand | pong or refused connection
+function on_connect() local t = {} for i = 1, 100000 do t[i] = "r" .. i end return {rooms = t} end
+function on_message(c) c:send("pong") end
+
+--# on-connect-headers-inject | refused connection or pong
+function on_connect() return {headers = {["X-A\r\nX-B"] = "1", ["X-C"] = "a\r\nb: c"}} end
+function on_message(c) c:send("pong") end
+
+--# on-connect-user-odd | refused connection or pong
+function on_connect() return {user = ("\0"):rep(128)} end
+function on_message(c) c:send("pong") end
+
+--# on-connect-returns-itself-proxied | refused connection or pong
+function on_connect() return setmetatable({}, {__index = function() while true do end end}) end
+function on_message(c) c:send("pong") end
+
+--# on-close-never-ends | pong
+function on_close() while true do sleep(0) end end
+function on_message(c) c:send("pong") end
+
+--# on-start-sleeps-for-ever | pong
+function on_start() while true do sleep(0) end end
+function on_message(c) c:send("pong") end
+
+--# main-fills-memory-to-the-brim | pong or refused connection
+t = {}
+pcall(function() while true do t[#t + 1] = ("x"):rep(1000) .. #t end end)
+t = nil
+function on_message(c) c:send("pong") end
+
+--# main-leaves-no-memory-at-all | pong or refused connection or closed or silence
+t = {}
+pcall(function() while true do t[#t + 1] = ("x"):rep(1000) .. #t end end)
+pcall(function() while true do t[#t + 1] = {} end end)
+function on_message(c) c:send("pong") end
+
+--# main-returns-handlers-that-are-proxies | pong or refused connection
+return setmetatable({on_message = function(c) c:send("pong") end}, {__index = error, __pairs = error, __len = error})
+
+--# main-deep-brackets | refused
+x = [[[[[[[[[[[[[[[[[[[[[[[[[[[
+
+--# main-in-a-coroutine-that-defines | pong
+coroutine.wrap(function() function on_message(c) c:send("pong") end coroutine.yield() end)()
+
+--# main-raises-a-coroutine | refused (error object is a thread value)
+error(coroutine.create(print))
+
+--# main-closes-with-an-error | refused bye
+local x <close> = setmetatable({}, {__close = function() error("bye") end})
+
+--# main-forks-tasks | pong or refused connection
+pcall(function() for i = 1, 10000 do task.spawn(function() while true do sleep(0) end end) end end)
+function on_message(c) c:send("pong") end
+
+--# main-timers-every-zero | pong or refused connection
+pcall(function() for i = 1, 10000 do timer.every(0.001, function() end) end end)
+function on_message(c) c:send("pong") end

@@ -107,3 +107,39 @@ for _ = 1, 100 do
   n = n + (ok and 0 or 1)
 end
 return n
+--# filled-in-steps | memory or killed or ok
+hog = {}
+for _, n in ipairs{1000000, 100000, 10000, 1000, 100, 10} do
+  pcall(function() while true do hog = {hog, ("x"):rep(n) .. tostring(#hog) .. math.random()} end end)
+end
+
+--# filled-by-tables | memory or killed or ok
+hog = {}
+pcall(function() while true do hog = {hog} end end)
+pcall(function() while true do hog = {hog} end end)
+pcall(function() while true do hog = {hog} end end)
+
+--# filled-by-one-at-a-time-in-timers | memory or killed or ok
+hog = {}
+local function go() for i = 1, 3000 do hog = {hog} end timer.after(0, go) end
+go()
+sleep(1)
+
+--# filled-by-client-data | memory or killed or ok
+local d = client.data
+pcall(function() while true do local t = {} d[1] = t d = t end end)
+
+--# full-message-by-message | memory
+hog = hog or {}
+for i = 1, 100000 do hog = {hog} end
+timer.every(0.001, function() for i = 1, 1000 do hog = {hog} end end)
+sleep(0.5)
+
+--# tasks-that-were-deep-and-sleep | memory or killed or ok
+local deep
+deep = function(n)
+  if n == 0 then return end
+  local s = ("x"):gsub("x", function() deep(n - 1) end)
+end
+for i = 1, 500 do if not task.spawn(function() pcall(deep, 180) sleep(1) end) then break end end
+sleep(0.3)

@@ -40,6 +40,27 @@ IN_C = set("""
     rehash/colliding-integers-17 rehash/colliding-integers-swallowed
     stack/call-itself swallow/gsub-pcall-in-c swallow/c-loop-swallowed
     swallow/rehash-swallowed
+    lookup/name-of-a-field-of-a-field-of lookup/name-of-a-field-swallowed
+    lookup/name-of-a-field-in-a-traceback
+    lookup/name-of-a-field-in-a-short-traceback
+    lookup/name-at-the-end-of-the-stack lookup/name-on-a-deep-c-stack
+    lookup/name-in-a-coroutine-in-a-traceback
+    lookup/arithmetic-on-a-field-of-a-field
+    lookup/concat-on-a-field-of-a-field
+    lookup/bad-argument-of-a-field-of-a-field
+    lookup/bad-self-of-a-field-of-a-field
+    lookup/sleep-below-a-field-of-a-field-then-raise
+    lookup/log-of-a-broken-broadcast-below-a-field
+    lookup/name-runs-off-the-stack-5000 lookup/name-runs-off-a-deep-stack-5000
+    lookup/name-runs-off-the-stack-7000 lookup/name-runs-off-a-deep-stack-7000
+    lookup/name-runs-off-the-stack-9000 lookup/name-runs-off-a-deep-stack-9000
+    lookup/name-runs-off-the-stack-12000
+    lookup/name-runs-off-a-deep-stack-12000
+    lookup/name-runs-off-the-stack-16000
+    lookup/name-runs-off-a-deep-stack-16000
+    lookup/name-runs-off-the-stack-24000
+    lookup/name-runs-off-a-deep-stack-24000 misuse/spawn-then-die-hard
+    misuse/a-task-that-waits-in-everything-then-killed
 """.split())
 PATIENCE_S = 60 if IS_ASAN or IS_TSAN or IS_TINY else 20
 
