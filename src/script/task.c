@@ -387,7 +387,8 @@ static int give_up(struct task *t)
 static inline __attribute__((always_inline)) int go_on(
     struct task *t, enum preempt_stop was, bool begins)
 {
-    if (!begins && UNLIKELY(t->killing != LUA_OK)) {
+    /* One that has waited has the hook already, from the stop before that. */
+    if (UNLIKELY(was != PREEMPT_NOT) && t->killing != LUA_OK) {
         kill_arm(t);
     }
     enum preempt_stop how = enter(t, was);
