@@ -197,7 +197,7 @@ static void on_loaded(
 /* Not while somebody else's load is under way: that will do. */
 static void begin_anew(struct app *a)
 {
-    if (!reload_has_work(a)) {
+    if (!reload_is_under_way(a)) {
         load_begin(a, a->live->snapshot, a->live->generation + 1, on_loaded);
     }
     inbox_post(a);
