@@ -38,7 +38,7 @@ static void log_failure(const struct app *a, const struct client *cl, int rc,
     app_log_fields(a, a->live, &f);
     f.client = cl != NULL ? client_id(cl) : 0;
     f.event = "reload";
-    f.kind = rc == ERR_NOMEM ? "memory" : "error";
+    f.kind = app_load_kind(rc);
     f.err = why[first] != '\0' ? why + first + 1 : NULL;
     log_event(LOG_ERROR, &f, "%s: %.*s", what, (int)first, why);
 }

@@ -188,7 +188,7 @@ static void on_loaded(
     }
     (void)snprintf(text, sizeof(text), "%s", why);
     text[strcspn(text, "\n")] = '\0';
-    log_line(a, LOG_ERROR, "error", text);
+    log_line(a, LOG_ERROR, app_load_kind(rc), text);
     count_death(a);
     timer_start(a->loop, &a->restart.timer, 0);
     reload_note_end(a, rc);

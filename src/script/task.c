@@ -466,6 +466,17 @@ bool task_has_ready(const struct vm *vm)
            (vm->stopped != NULL || !list_is_empty(&vm->ready));
 }
 
+int task_err(int status)
+{
+    switch (status) {
+    case LUA_OK: return 0;
+    case LUA_ERRMEM:
+    case TASK_ERRFULL: return ERR_NOMEM;
+    case TASK_ERRCPU: return ERR_TIMEOUT;
+    default: return ERR_SYNTAX;
+    }
+}
+
 struct job *task_stopped_job(const struct vm *vm)
 {
     return vm->stopped != NULL ? vm->stopped->job : NULL;
