@@ -52,13 +52,20 @@ static void moved(struct client *cl, struct state *to)
     cl->state = to;
     cl->is_moving = false;
     state_forget_data(from, client_id(cl));
-    inbox_client_moved(cl);
+    if (cl->is_closed && cl->app->restart.is_down) {
+        restart_client_closed(cl);
+    } else {
+        inbox_client_moved(cl);
+    }
 }
 
 static void on_moved(
     struct app *a, struct client *cl, struct state *to, int rc, const char *why)
 {
     a->is_held = false;
+    if (cl == NULL) {
+        return;
+    }
     if (rc != 0) {
         if (lines_take(&a->failure_lines)) {
             log_failure(a, cl, rc, "client.data is lost", why);

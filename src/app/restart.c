@@ -78,6 +78,9 @@ void restart_client_closed(struct client *cl)
 {
     struct app *a = cl->app;
 
+    if (cl->is_moving) {
+        return; /* when its data has been */
+    }
     list_remove(&cl->ready_node);
     list_push_tail(&a->restart.gone, &cl->ready_node);
     /* Not here: this may be the midst of a flush. */
