@@ -155,14 +155,12 @@ typedef void (*carry_ended_fn)(struct app *a, struct client *only,
     struct state *to, int rc, const char *why);
 
 /* client.data of one client, or (NULL) of all that are at rest. Until it has
- * ended it is app->carry, and nothing else of the app runs. `ended` is told of
- * that client, or of NULL if it has gone meanwhile. */
+ * ended it is app->carry, and nothing else of the app runs: so that client does
+ * not go either. */
 void carry_begin(struct app *a, struct client *only, struct state *from,
     struct state *to, carry_ended_fn ended);
 /* As load_go_on(). */
 int carry_go_on(struct app *a);
-/* The client is about to go. */
-void carry_forget(const struct client *cl);
 /* When its states have gone. */
 void carry_drop(struct app *a);
 

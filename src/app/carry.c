@@ -34,8 +34,6 @@ struct carry {
     struct state *from;
     struct state *to;
     struct client *only; /* NULL: all that are at rest */
-    uint64_t only_id;
-    bool is_for_nobody; /* `only` has gone */
     carry_ended_fn ended;
     enum carry_step step;
     bool is_stopped; /* the step has begun */
@@ -120,7 +118,7 @@ static bool collect(struct carry *c)
     c->count = 0;
     if (c->only != NULL) {
         if (c->slot == 0) {
-            c->ids[c->count++] = c->only_id;
+            c->ids[c->count++] = client_id(c->only);
         }
         c->slot = 1;
         return c->count > 0;
@@ -154,10 +152,7 @@ static void free_carry(struct carry *c)
 static void end(struct carry *c, int rc)
 {
     c->app->carry = NULL;
-    if (c->is_for_nobody && rc == 0) {
-        state_forget_data(c->to, c->only_id);
-    }
-    c->ended(c->app, c->is_for_nobody ? NULL : c->only, c->to, rc, c->why);
+    c->ended(c->app, c->only, c->to, rc, c->why);
     free_carry(c);
 }
 
@@ -201,19 +196,9 @@ void carry_begin(struct app *a, struct client *only, struct state *from,
     c->from = from;
     c->to = to;
     c->only = only;
-    c->only_id = only != NULL ? client_id(only) : 0;
     c->ended = ended;
     buf_init(&c->buf, to->settings.memory_bytes);
     a->carry = c;
-}
-
-void carry_forget(const struct client *cl)
-{
-    struct carry *c = cl->app->carry;
-
-    if (c != NULL && c->only == cl) {
-        c->is_for_nobody = true;
-    }
 }
 
 void carry_drop(struct app *a)

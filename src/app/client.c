@@ -90,7 +90,6 @@ void client_free(struct client *cl)
         return;
     }
     far_free(cl->far);
-    carry_forget(cl);
     list_remove(&cl->ready_node);
     list_remove(&cl->pause_node);
     list_remove(&cl->node);

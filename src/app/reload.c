@@ -63,9 +63,6 @@ static void on_moved(
     struct app *a, struct client *cl, struct state *to, int rc, const char *why)
 {
     a->is_held = false;
-    if (cl == NULL) {
-        return;
-    }
     if (rc != 0) {
         if (lines_take(&a->failure_lines)) {
             log_failure(a, cl, rc, "client.data is lost", why);
