@@ -1,3 +1,4 @@
+#include "script/preempt_priv.h"
 #include "stage.h"
 
 /* Asks and waits for the answer. */
@@ -281,10 +282,11 @@ static void who_never_opens_goes_when_no_script_is_stopped(void **state)
                      "end\n");
     struct peer *a = peer_open(&st, "/");
     if (st.far_loop != NULL) {
+        preempt_set_slice_us(50);
         peer_say(a, "x");
         UNTIL(&st, st.app->stopped != NULL);
         struct peer *b = peer_ask(&st, "/", "");
-        for (int i = 0; i < 20 && st.app->client_count == 1; i++) {
+        for (int i = 0; i < 200 && st.app->client_count == 1; i++) {
             loop_turn(st.far_loop, 0);
             loop_turn(st.loop, 0);
         }
@@ -296,6 +298,7 @@ static void who_never_opens_goes_when_no_script_is_stopped(void **state)
         }
         assert_non_null(st.app->stopped);
         assert_int_equal(st.app->client_count, 2);
+        preempt_set_slice_us(0);
         UNTIL(&st, st.app->client_count == 1);
         assert_int_equal(stage_logged(&st, "open 2"), 0);
         assert_int_equal(stage_logged(&st, "close 2"), 0);
