@@ -168,11 +168,11 @@ static void free_app(struct app *a)
     while (!list_is_empty(&a->draining)) {
         state_free(container_of(a->draining.next, struct state, node));
     }
-    if (a->live != NULL) {
-        state_free(a->live);
-    }
     if (a->retiring != NULL) {
         state_free(a->retiring);
+    }
+    if (a->live != NULL) {
+        state_free(a->live); /* the last whose settings others ask for */
     }
     if (a->fresh != NULL) {
         state_free(a->fresh);

@@ -92,10 +92,11 @@ void app_log_stats(const struct app *a);
  * events, with client.data carried; else the present generation goes on and
  * the log says why (I8). 0, ERR_CHANGED if nothing had changed, ERR_CLOSED if
  * the app stops, or an error that showed at once. 0 says that it is done, or
- * under way: it goes on when it is the app's turn. While a job of the app is
- * stopped in its middle, or another load is under way, it is put off until
- * that is over. */
+ * under way: it goes on when it is the app's turn. While another load is
+ * under way it is put off until that is over. */
 int app_reload(struct app *a);
+/* What the log calls a load that has failed: error, cpu, memory or crash. */
+const char *app_load_kind(int rc);
 
 /* Begins the end: new connections get 503, on_stop(reason) is queued, and
  * when it has ended (or LIMIT_STOP_HANDLER_MS passed) `on_stopped` is called

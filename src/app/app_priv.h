@@ -155,7 +155,8 @@ typedef void (*carry_ended_fn)(struct app *a, struct client *only,
     struct state *to, int rc, const char *why);
 
 /* client.data of one client, or (NULL) of all that are at rest. Until it has
- * ended it is app->carry, and nothing else of the app runs. */
+ * ended it is app->carry, and nothing else of the app runs: so that client does
+ * not go either. */
 void carry_begin(struct app *a, struct client *only, struct state *from,
     struct state *to, carry_ended_fn ended);
 /* As load_go_on(). */
@@ -248,11 +249,15 @@ static inline uint64_t client_id(const struct client *cl)
 /* From the state it is in to the live one, with client.data: at once, or if
  * there is any as soon as it is the app's turn. */
 void reload_move(struct client *cl);
-/* Is there a load, a carry, a switch to go on with? */
+/* Is a generation being made, or about to take over? reload_note_end() tells
+ * when that has ended. */
+bool reload_is_under_way(const struct app *a);
+/* Is there anything of that, or clients' data, to go on with? */
 bool reload_has_work(const struct app *a);
 /* Does so, until the end of a step. False: that was stopped. */
 bool reload_go_on(struct app *a);
-/* The same from outside of the app's turn, for as long as a slice. */
+/* The same from outside of the app's turn, for as long as a slice; unless a
+ * job of it is stopped. */
 void reload_go_on_now(struct app *a);
 /* A load has ended, one way or the other; for the next one. */
 void reload_note_end(struct app *a, int rc);
@@ -367,7 +372,7 @@ struct app {
     struct list movers;     /* clients whose data is to be carried over */
     bool is_held;           /* by a carry or a switch: nothing else runs */
     int load_rc;            /* of the last load that has ended */
-    bool wants_reload;      /* when all that is over */
+    bool wants_reload;      /* when the one under way has ended */
     struct timer reload_timer;
     struct opening *opening; /* until the first generation is there */
     struct restart restart;

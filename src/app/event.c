@@ -115,7 +115,7 @@ static int push_event(struct job *j, lua_State *T)
         return failure_push(ev, T);
     }
     int ref = handler_ref(ev);
-    if (ref == LUA_NOREF ||
+    if (ref == LUA_NOREF || ev->is_unheard ||
         (ev->kind == EVENT_MESSAGE && ev->client->is_dismissed)) {
         return -1;
     }

@@ -131,17 +131,27 @@ int far_invite(struct app *a, struct client *cl,
     return 0;
 }
 
-/* Nobody was there any more: it never was a client. */
+/* Nobody was there any more: it never was a client. It goes when it is the
+ * app's turn, for a script that is stopped may have found it in the hub, and
+ * a carry may be about it (I10). */
 static void vanish(struct client *cl)
 {
     struct event *ev = cl->far->close_event;
 
-    if (ev != NULL) {
-        ev->client = NULL;
-        event_free(ev);
-    }
     cl->far->is_bound = false;
-    client_free(cl);
+    cl->far->is_opening = false;
+    cl->far->close_event = NULL;
+    if (ev == NULL) {
+        ev = event_new(cl->app, EVENT_CLOSE);
+        ev->client = cl;
+        cl->is_closed = true;
+        hub_leave(&cl->member);
+    }
+    ev->is_unheard = true;
+    inbox_queue(cl->app, ev);
+    if (cl->app->restart.is_down) {
+        restart_client_closed(cl);
+    }
 }
 
 void far_on_invite_back(struct letter *l, struct loop *here)

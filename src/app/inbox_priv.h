@@ -43,6 +43,7 @@ struct event {
     bool is_binary;
     bool is_receipted; /* of a far client: its loop has been told */
     bool has_failed;   /* until done() says otherwise */
+    bool is_unheard;   /* on_close of who never opened: nothing is called */
     uint16_t code;
 };
 

@@ -122,9 +122,6 @@ static void note_result(struct app *a, struct state *s, int rc)
         restart_after_death(s, container_of(j, struct event, job));
     } else {
         state_do_chores(s);
-        if (a->wants_reload && !reload_has_work(a)) {
-            timer_start(a->loop, &a->reload_timer, 0);
-        }
     }
 }
 

@@ -28,6 +28,16 @@ struct load {
     char why[APP_ERROR_BYTES];
 };
 
+const char *app_load_kind(int rc)
+{
+    switch (rc) {
+    case ERR_NOMEM: return "memory";
+    case ERR_TIMEOUT: return "cpu";
+    case ERR_CLOSED: return "crash";
+    default: return "error";
+    }
+}
+
 static int read_settings(struct load *l)
 {
     struct state *s = l->state;

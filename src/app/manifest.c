@@ -268,7 +268,7 @@ static int judge(struct manifest_parse *p, int rc)
     if (rc == TASK_DEAD) {
         (void)snprintf(
             p->why, p->why_bytes, "%s: %s", p->file->name, vm_why(p->vm));
-        return ERR_CLOSED;
+        return vm_end(p->vm) == VM_END_CPU ? ERR_TIMEOUT : ERR_CLOSED;
     }
     if (rc < 0) {
         (void)snprintf(p->why, p->why_bytes, "no fiber is free");
@@ -278,7 +278,7 @@ static int judge(struct manifest_parse *p, int rc)
         settings_fini(p->settings);
         settings_init(p->settings);
     }
-    return p->status == LUA_OK ? 0 : ERR_SYNTAX;
+    return task_err(p->status);
 }
 
 void settings_init(struct settings *s)

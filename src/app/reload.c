@@ -38,7 +38,7 @@ static void log_failure(const struct app *a, const struct client *cl, int rc,
     app_log_fields(a, a->live, &f);
     f.client = cl != NULL ? client_id(cl) : 0;
     f.event = "reload";
-    f.kind = rc == ERR_NOMEM ? "memory" : "error";
+    f.kind = app_load_kind(rc);
     f.err = why[first] != '\0' ? why + first + 1 : NULL;
     log_event(LOG_ERROR, &f, "%s: %.*s", what, (int)first, why);
 }
@@ -52,7 +52,11 @@ static void moved(struct client *cl, struct state *to)
     cl->state = to;
     cl->is_moving = false;
     state_forget_data(from, client_id(cl));
-    inbox_client_moved(cl);
+    if (cl->is_closed && cl->app->restart.is_down) {
+        restart_client_closed(cl);
+    } else {
+        inbox_client_moved(cl);
+    }
 }
 
 static void on_moved(
@@ -284,10 +288,14 @@ static void on_loaded(
 
 /* ---- when it is the app's turn ---- */
 
+bool reload_is_under_way(const struct app *a)
+{
+    return a->load != NULL || a->fresh != NULL || a->retiring != NULL;
+}
+
 bool reload_has_work(const struct app *a)
 {
-    return a->load != NULL || a->fresh != NULL || a->is_held ||
-           !list_is_empty(&a->movers);
+    return reload_is_under_way(a) || a->is_held || !list_is_empty(&a->movers);
 }
 
 bool reload_go_on(struct app *a)
@@ -311,7 +319,7 @@ void reload_go_on_now(struct app *a)
 {
     uint64_t end_ns = loop_clock_ns() + LIMIT_SLICE_US * UINT64_C(1000);
 
-    while (reload_has_work(a)) {
+    while (a->stopped == NULL && reload_has_work(a)) {
         if (!reload_go_on(a)) {
             sched_stopped_now(a->sched, &a->unit);
             break;
@@ -339,9 +347,10 @@ int app_reload(struct app *a)
     if (a->is_stopping) {
         return ERR_CLOSED;
     }
-    a->wants_reload = a->stopped != NULL || reload_has_work(a);
+    a->wants_reload = a->live == NULL || reload_is_under_way(a);
     if (a->wants_reload) {
-        return 0; /* as soon as all that is over */
+        return 0; /* as soon as that is over; if the first load has failed for
+                     good, there is nothing to reload any more */
     }
     int rc = snapshot_read(a->dir, &snap, why, sizeof(why));
 

@@ -79,6 +79,9 @@ void restart_client_closed(struct client *cl)
 {
     struct app *a = cl->app;
 
+    if (cl->is_moving) {
+        return; /* when its data has been */
+    }
     list_remove(&cl->ready_node);
     list_push_tail(&a->restart.gone, &cl->ready_node);
     /* Not here: this may be the midst of a flush. */
@@ -189,7 +192,7 @@ static void on_loaded(
     }
     (void)snprintf(text, sizeof(text), "%s", why);
     text[strcspn(text, "\n")] = '\0';
-    log_line(a, LOG_ERROR, "error", text);
+    log_line(a, LOG_ERROR, app_load_kind(rc), text);
     count_death(a);
     timer_start(a->loop, &a->restart.timer, 0);
     reload_note_end(a, rc);
@@ -198,7 +201,7 @@ static void on_loaded(
 /* Not while somebody else's load is under way: that will do. */
 static void begin_anew(struct app *a)
 {
-    if (!reload_has_work(a)) {
+    if (!reload_is_under_way(a)) {
         load_begin(a, a->live->snapshot, a->live->generation + 1, on_loaded);
     }
     inbox_post(a);

@@ -59,6 +59,7 @@ static void done(struct job *j, lua_State *T, int status, int n)
 static int judge(struct service *v, int rc)
 {
     struct state *s = v->state;
+    bool is_cpu = vm_end(s->vm) == VM_END_CPU;
 
     switch (rc) {
     case TASK_STOPPED: return SERVICE_STOPPED;
@@ -69,7 +70,7 @@ static int judge(struct service *v, int rc)
         if (!s->is_loading) {
             restart_after_death(s, NULL);
         }
-        return ERR_CLOSED;
+        return is_cpu ? ERR_TIMEOUT : ERR_CLOSED;
     case ERR_QUOTA:
         (void)snprintf(v->why, v->why_bytes, "no fiber is free");
         return rc;
@@ -78,10 +79,7 @@ static int judge(struct service *v, int rc)
         ASSERT(false, "I7");
     }
     state_do_chores(s);
-    if (v->status == LUA_ERRMEM) {
-        return ERR_NOMEM;
-    }
-    return v->status == LUA_OK ? 0 : ERR_SYNTAX;
+    return task_err(v->status);
 }
 
 int service_begin(struct service *v, struct state *s, lua_CFunction fn,

@@ -35,7 +35,7 @@ struct preempt {
                                      back */
     struct fiber *volatile fiber; /* that is entered; NULL: none */
     /* What the fiber has to do before it goes on, and can be stopped in; NULL:
-     * nothing. For one that was stopped. */
+     * nothing. For one that was stopped and no other: it takes it out again. */
     void (*on_return)(void *arg);
     void *on_return_arg;
     uint64_t pending_ns;   /* when that tick came, in CPU time */

@@ -319,9 +319,7 @@ static void run_queue(struct loop_hook *h)
     uint64_t start = s->start_ns;
     uint64_t now = 0;
     s->stop_cpu_ns = 0;
-    if (UNLIKELY(reaper_work())) {
-        loop_keep_polling(s->loop);
-    }
+    (void)reaper_work();
     /* As of the last turn: who ran may have come from the reading side. */
     metric_raise(
         loop_metrics(s->loop), METRIC_HOLD_NS, preempt_longest_hold_ns());
@@ -339,7 +337,9 @@ static void run_queue(struct loop_hook *h)
     }
     s->start_ns = 0;
     s->is_used_up = false;
-    if (!list_is_empty(&s->fresh) || !list_is_empty(&s->queue)) {
+    /* Who has just run may have let memory go. */
+    if (!list_is_empty(&s->fresh) || !list_is_empty(&s->queue) ||
+        reaper_has_work()) {
         loop_keep_polling(s->loop);
     }
 }

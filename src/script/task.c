@@ -391,7 +391,8 @@ static int give_up(struct task *t)
 static inline __attribute__((always_inline)) int go_on(
     struct task *t, enum preempt_stop was, bool begins)
 {
-    if (!begins && UNLIKELY(t->killing != LUA_OK)) {
+    /* One that has waited has the hook already, from the stop before that. */
+    if (UNLIKELY(was != PREEMPT_NOT) && t->killing != LUA_OK) {
         kill_arm(t);
     }
     enum preempt_stop how = enter(t, was);
@@ -467,6 +468,17 @@ bool task_has_ready(const struct vm *vm)
 {
     return vm->end == VM_ALIVE &&
            (vm->stopped != NULL || !list_is_empty(&vm->ready));
+}
+
+int task_err(int status)
+{
+    switch (status) {
+    case LUA_OK: return 0;
+    case LUA_ERRMEM:
+    case TASK_ERRFULL: return ERR_NOMEM;
+    case TASK_ERRCPU: return ERR_TIMEOUT;
+    default: return ERR_SYNTAX;
+    }
 }
 
 struct job *task_stopped_job(const struct vm *vm)

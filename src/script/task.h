@@ -31,6 +31,9 @@ struct job {
 /* Besides Lua's, what done() may be told: the job was ended, because it used
  * too much CPU time or caught too many memory errors. */
 enum task_status { TASK_ERRCPU = 100, TASK_ERRFULL };
+/* The same as one of our errors: TIMEOUT for CPU time, NOMEM, SYNTAX for what
+ * the script did wrong; 0 for LUA_OK. */
+int task_err(int status);
 
 enum task_result {
     TASK_DONE,    /* the job ended, finished() has been called */

@@ -33,7 +33,7 @@ static void log_no_start(const struct site *site, int rc, const char *why)
     size_t first = strcspn(why, "\n");
     struct log_fields fields = {.app = site->name,
         .event = "load",
-        .kind = rc == ERR_NOMEM ? "memory" : "error",
+        .kind = app_load_kind(rc),
         .err = why[first] != '\0' ? why : NULL};
     log_event(LOG_ERROR, &fields, "cannot start %s: %.*s", site->dir,
         (int)first, why);

@@ -75,6 +75,10 @@ bomb()
 local t = {}
 for i = 1, 10000 do t[i] = function() end end
 return select(2, task.all(t))
+--# task-all-until-the-end | killed soft
+local functions = {}
+for i = 1, 1000 do functions[i] = function() end end
+while true do task.all(functions) end
 --# lock-forever | ok
 local held = false
 task.spawn(function() lock("l", function() held = true sleep(0.02) end) end)

@@ -6,6 +6,7 @@
     "function on_connect(r)\n"                                                 \
     "  local t = {}\n"                                                         \
     "  for i = 1, 2000 do t[i] = { r.query.n, i } end\n"                       \
+    "  if r.path == '/late' then sleep(0.05) end\n"                            \
     "  return { data = { t = t, n = r.query.n } }\n"                           \
     "end\n"                                                                    \
     "function on_message(c, m)\n"                                              \
@@ -148,6 +149,50 @@ static void an_app_can_be_closed_with_data_on_its_way(void **state)
     stage_fini(&st);
 }
 
+/* Its data is on its way when it turns out that it has long gone. */
+static void who_has_not_waited_for_the_answer_is_no_client(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, KEEPER);
+    struct peer *stays = peer_open(&st, "/?n=1");
+    struct peer *p = peer_ask(&st, "/late?n=2", "");
+    UNTIL(&st, st.app->connecting == 1);
+    reload_under_small_slices(&st, KEEPER "-- two");
+    UNTIL(&st, app_generation(st.app) == 2);
+    peer_cut(p);
+    UNTIL(&st, st.app->connecting == 0);
+    UNTIL(&st, !reload_has_work(st.app));
+    preempt_set_slice_us(0);
+    UNTIL(&st, st.app->client_count == 1);
+    peer_say(stays, "x");
+    UNTIL(&st, stays->messages == 1);
+    stage_fini(&st);
+}
+
+/* With an end of the old state's that waits, and a reader to be told of it. */
+static void an_app_can_be_closed_in_the_midst_of_the_switch(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "function on_close() sleep(1000) end");
+    struct peer *p = peer_open(&st, "/");
+    struct app *a = st.app;
+    peer_cut(p);
+    UNTIL(&st, task_count(a->live->vm) == 1);
+    stage_write(&st, "main.lua", "return {}");
+    assert_int_equal(stage_reload(&st), 0);
+    /* As it is while there are clients left that have to be told. */
+    a->retiring = container_of(a->draining.next, struct state, node);
+    list_remove(&a->retiring->node);
+    a->is_held = true;
+    struct client *cl = container_of(a->client_list.next, struct client, node);
+    cl->is_paused = true;
+    list_push_tail(&a->inbox.paused, &cl->pause_node);
+    stage_close_app(&st);
+    stage_fini(&st);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +201,8 @@ int main(void)
         cmocka_unit_test(one_client_moves_later),
         cmocka_unit_test(what_overlapped_waits_after_the_switch),
         cmocka_unit_test(an_app_can_be_closed_with_data_on_its_way),
+        cmocka_unit_test(who_has_not_waited_for_the_answer_is_no_client),
+        cmocka_unit_test(an_app_can_be_closed_in_the_midst_of_the_switch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

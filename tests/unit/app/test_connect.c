@@ -1,3 +1,4 @@
+#include "script/preempt_priv.h"
 #include "stage.h"
 
 /* Asks and waits for the answer. */
@@ -269,6 +270,42 @@ static void the_address_of_the_peer_is_known(void **state)
     stage_fini(&st);
 }
 
+/* A script that is stopped may be looking at the client. */
+static void who_never_opens_goes_when_no_script_is_stopped(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "function on_open(c) print('open ' .. c.id) end\n"
+                     "function on_close(c) print('close ' .. c.id) end\n"
+                     "function on_message(c)\n"
+                     "  local x for i = 1, 300000 do x = { i } end\n"
+                     "end\n");
+    struct peer *a = peer_open(&st, "/");
+    if (st.far_loop != NULL) {
+        preempt_set_slice_us(50);
+        peer_say(a, "x");
+        UNTIL(&st, st.app->stopped != NULL);
+        struct peer *b = peer_ask(&st, "/", "");
+        for (int i = 0; i < 200 && st.app->client_count == 1; i++) {
+            loop_turn(st.far_loop, 0);
+            loop_turn(st.loop, 0);
+        }
+        assert_int_equal(st.app->client_count, 2);
+        peer_cut(b);
+        for (int i = 0; i < 3; i++) {
+            loop_turn(st.far_loop, 0);
+            loop_turn(st.loop, 0);
+        }
+        assert_non_null(st.app->stopped);
+        assert_int_equal(st.app->client_count, 2);
+        preempt_set_slice_us(0);
+        UNTIL(&st, st.app->client_count == 1);
+        assert_int_equal(stage_logged(&st, "open 2"), 0);
+        assert_int_equal(stage_logged(&st, "close 2"), 0);
+    }
+    stage_fini(&st);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +319,7 @@ int main(void)
         cmocka_unit_test(no_more_clients_come_than_the_limit),
         cmocka_unit_test(a_full_room_refuses_and_leaves_nothing_behind),
         cmocka_unit_test(the_address_of_the_peer_is_known),
+        cmocka_unit_test(who_never_opens_goes_when_no_script_is_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,6 +91,35 @@ static void an_app_that_never_opens_is_told_of(void **state)
     end_pair(&p);
 }
 
+static void the_log_says_of_what_kind_the_failure_was(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *kind;
+        const char *code;
+    } ends[] = {
+        {"kind=error", "error('x')"},
+        {"kind=memory", "local t = {} for i = 1, 1e9 do t[i] = {} end"},
+        {"kind=cpu", "while true do end"},
+#if !PREEMPT_HOOK
+        {"kind=cpu", "string.find(string.rep('a', 5000), '.-.-.-.-b')"},
+#endif
+    };
+    struct pair p;
+    start_pair(&p, ECHO);
+    stage_write(
+        &p.st, "app.conf.lua", "return { limits = { load_cpu = '200ms' } }");
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        int before = stage_logged(&p.st, ends[i].kind);
+        stage_write(&p.st, "main.lua", ends[i].code);
+        assert_int_equal(app_reload(p.st.app) > 0, 0);
+        (void)answers_while_loading(&p);
+        assert_true(p.st.app->load_rc < 0);
+        assert_int_equal(stage_logged(&p.st, ends[i].kind), before + 1);
+    }
+    end_pair(&p);
+}
+
 static void settings_that_never_end_stop_nobody(void **state)
 {
     (void)state;
@@ -205,6 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opening_takes_long_and_others_are_served),
         cmocka_unit_test(an_app_that_never_opens_is_told_of),
+        cmocka_unit_test(the_log_says_of_what_kind_the_failure_was),
         cmocka_unit_test(settings_that_never_end_stop_nobody),
         cmocka_unit_test(the_old_generation_serves_while_the_new_one_loads),
         cmocka_unit_test(files_that_change_during_a_load_are_loaded_next),

@@ -438,6 +438,55 @@ static void an_object_of_the_old_state_is_harmless(void **state)
     stage_fini(&st);
 }
 
+#if !defined(MOONWIRE_TINY)
+
+/* Whatever it is at, and however much of that waits. */
+static void an_app_that_is_always_at_something_is_reloaded(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_init(&st);
+    stage_write(&st, "app.conf.lua", "return { limits = { cpu = '20ms' } }");
+    stage_open(&st, "function on_message() while true do end end");
+    struct peer *p = peer_open(&st, "/");
+    for (int i = 0; i < 60; i++) {
+        peer_say(p, "x");
+    }
+    UNTIL(&st, st.app->stopped != NULL && stage_events(&st) > 50);
+    stage_write(&st, "main.lua", "function on_message(c) c:send('new') end");
+    assert_int_equal(app_reload(st.app), 0);
+    UNTIL(&st, stage_events(&st) == 0);
+    UNTIL(&st, st.app->stopped == NULL);
+    assert_int_equal(app_generation(st.app), 2);
+    assert_true(p->messages > 40);
+    stage_fini(&st);
+}
+
+#endif
+
+/* Before anybody knows how the first try went. */
+static void files_may_change_as_soon_as_they_are_found_broken(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_init(&st);
+    struct app_config config = stage_config(&st);
+    struct stage_opening o = {.stage = &st};
+    stage_write(&st, "main.lua", "broken(");
+    st.app = app_open(&config, stage_on_opened, &o);
+    while (st.app->load != NULL) {
+        loop_turn(st.loop, 0);
+    }
+    assert_false(o.is_over);
+    assert_null(st.app->live);
+    (void)app_reload(st.app);
+    UNTIL(&st, o.is_over);
+    assert_true(o.rc < 0);
+    app_close(st.app);
+    st.app = NULL;
+    stage_fini(&st);
+}
+
 static void files_that_change_are_noticed(void **state)
 {
     (void)state;
@@ -474,6 +523,10 @@ int main(void)
         cmocka_unit_test(
             nothing_is_lost_or_out_of_order_in_reload_after_reload),
         cmocka_unit_test(an_object_of_the_old_state_is_harmless),
+#if !defined(MOONWIRE_TINY)
+        cmocka_unit_test(an_app_that_is_always_at_something_is_reloaded),
+#endif
+        cmocka_unit_test(files_may_change_as_soon_as_they_are_found_broken),
         cmocka_unit_test(files_that_change_are_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,9 +6,9 @@
 #if !PREEMPT_HOOK
 
 #    define DIES "string.find(string.rep('a', 5000), '.-.-.-.-b')"
-/* Takes long to load, says who comes and goes, and dies when told to. */
-#    define APP                                                                \
-        "local x for i = 1, 2000000 do x = { i } end\n"                        \
+/* Says who comes and goes, and dies when told to. */
+#    define APP_AT_ONCE                                                        \
+        "local x\n"                                                            \
         "function on_open(c)\n"                                                \
         "  print('open ' .. c.id .. ' ' .. tostring(c.restored))\n"            \
         "  c:send('gen' .. app.generation)\n"                                  \
@@ -17,8 +17,17 @@
         "function on_message(c, m)\n"                                          \
         "  if m == 'die' then " DIES " end\n"                                  \
         "  if m == 'wait' then sleep(1.5) end\n"                               \
+        "  if m == 'work' then\n"                                              \
+        "    c.data.t = {}\n"                                                  \
+        "    for i = 1, 20000 do c.data.t[i] = i end\n"                        \
+        "    sleep(0.5)\n"                                                     \
+        "    for i = 1, 100000 do x = { i } end\n"                             \
+        "  end\n"                                                              \
         "  c:send(m)\n"                                                        \
         "end\n"
+
+/* It takes long to load. */
+#    define APP "for i = 1, 2000000 do local x = { i } end\n" APP_AT_ONCE
 
 static void start(struct stage *st)
 {
@@ -94,6 +103,57 @@ static void who_goes_with_an_old_handler_is_heard_of_once_more(void **state)
     stage_fini(&st);
 }
 
+/* Its data is still to be moved when the state dies that it is to move to. */
+static void who_goes_while_he_is_on_the_move_is_forgotten_after_that(
+    void **state)
+{
+    (void)state;
+    struct stage st;
+    start(&st);
+    struct peer *a = peer_open(&st, "/");
+    struct peer *b = peer_open(&st, "/");
+    peer_say(b, "work");
+    stage_turns(&st, 3);
+    stage_write(&st, "main.lua", APP_AT_ONCE);
+    assert_int_equal(stage_reload(&st), 0);
+    UNTIL(&st, st.app->stopped != NULL);
+    peer_say(a, "die");
+    UNTIL(&st, stage_events(&st) == 1);
+    st.app->inbox.turn = 0;
+    UNTIL(&st, st.app->restart.is_down);
+    preempt_set_slice_us(50);
+    UNTIL(&st, st.app->carry != NULL);
+    peer_cut(b);
+    UNTIL(&st, st.app->carry == NULL);
+    preempt_set_slice_us(0);
+    UNTIL(&st, !st.app->restart.is_down && a->messages == 2);
+    UNTIL(&st, st.app->client_count == 1);
+    stage_fini(&st);
+}
+
+static void who_is_on_the_move_does_not_keep_it_from_beginning_anew(
+    void **state)
+{
+    (void)state;
+    struct stage st;
+    start(&st);
+    struct peer *a = peer_open(&st, "/");
+    struct peer *b = peer_open(&st, "/");
+    peer_say(b, "work");
+    stage_turns(&st, 3);
+    stage_write(&st, "main.lua", APP_AT_ONCE);
+    assert_int_equal(stage_reload(&st), 0);
+    UNTIL(&st, st.app->stopped != NULL);
+    peer_say(a, "die");
+    UNTIL(&st, stage_events(&st) == 1);
+    st.app->inbox.turn = 0; /* so that its client is before the move */
+    UNTIL(&st, st.app->restart.is_down);
+    UNTIL(&st, !st.app->restart.is_down);
+    UNTIL(&st, a->messages == 2 && b->messages == 3);
+    assert_int_equal(st.app->live->generation, 3);
+    stage_fini(&st);
+}
+
 static void an_app_can_be_closed_while_it_begins_anew(void **state)
 {
     (void)state;
@@ -110,6 +170,10 @@ int main(void)
         cmocka_unit_test(who_comes_while_it_is_down_is_new_and_opened_once),
         cmocka_unit_test(who_comes_and_goes_while_it_is_down_was_never_there),
         cmocka_unit_test(who_goes_with_an_old_handler_is_heard_of_once_more),
+        cmocka_unit_test(
+            who_goes_while_he_is_on_the_move_is_forgotten_after_that),
+        cmocka_unit_test(
+            who_is_on_the_move_does_not_keep_it_from_beginning_anew),
         cmocka_unit_test(an_app_can_be_closed_while_it_begins_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -641,6 +641,44 @@ static void idle_tasks_of_who_is_stopped_keep_their_fibers(void **state)
     }
 }
 
+#if !PREEMPT_HOOK
+
+/* As task.all() does when the end of its time comes while it starts many: it is
+ * asked whether it may wait, has to end, and waits. */
+static int wait_although_killed(lua_State *L)
+{
+    struct wait w = {.cancel = test_wait_cancel};
+    task_check_park(L);
+    while (!task_is_killing(L)) {
+    }
+    preempt_hold();
+    test_waits.at[test_waits.n++] = &w;
+    task_park(L, &w);
+    preempt_release();
+    return 0;
+}
+
+static void what_a_killed_job_has_to_hear_is_for_no_other_fiber(void **state)
+{
+    (void)state;
+    add_function(vm, "wait_although_killed", wait_although_killed);
+    struct test_job j = test_job_of("wait_although_killed() x = 1 return x");
+    assert_int_equal(task_settle(vm, task_run(vm, &j.job)), TASK_PARKED);
+    test_wait_wake(0);
+    assert_int_equal(task_settle(vm, task_resume(vm)), TASK_DONE);
+    assert_int_equal(j.status, TASK_ERRCPU);
+    assert_null(preempt_self.on_return);
+    /* Whoever is stopped next would do it, when its task is no more. */
+    vm_free(vm);
+    vm = NULL;
+    struct test_job k = test_job_of("x = 0 while x < 500000 do x = x + 1 end\n"
+                                    "return x");
+    assert_int_equal(task_settle(other, task_run(other, &k.job)), TASK_DONE);
+    assert_string_equal(k.text, "500000");
+}
+
+#endif
+
 int main(void)
 {
     log_init(2, LOG_ERROR, LOG_TEXT);
@@ -671,6 +709,7 @@ int main(void)
         TEST(what_cannot_be_told_is_dropped),
         TEST(who_gave_a_job_need_not_keep_it_for_a_dead_vm),
         TEST(a_stack_that_is_full_costs_its_own_app_only),
+        TEST(what_a_killed_job_has_to_hear_is_for_no_other_fiber),
 #endif
         TEST(a_panic_costs_its_own_app_only),
         TEST(a_vm_is_dropped_in_the_middle_of_a_script),

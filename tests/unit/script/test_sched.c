@@ -2,6 +2,7 @@
  * while they run. */
 #include "base/limits.h"
 #include "script/preempt_priv.h"
+#include "script/reaper.h"
 #include "script/sched.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +10,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct unit {
     struct sched_unit unit;
@@ -451,6 +453,32 @@ static void waits_are_counted(void **state)
     assert_int_equal(histogram_quantile_ns(&units[2].unit.stats.wait, 999), 0);
 }
 
+static void let_memory_go(struct unit *u)
+{
+    size_t bytes = 4 * (size_t)LIMIT_TURN_UNMAP_BYTES;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    (void)u;
+    assert_true(p != MAP_FAILED);
+    reaper_take(p, bytes, bytes);
+}
+
+/* A load that fails, say, in an app that nobody asks for anything. */
+static void what_a_job_has_let_go_does_not_wait_for_another_event(void **state)
+{
+    (void)state;
+    units[0].inside = let_memory_go;
+    sched_post(sched, &units[0].unit);
+    loop_turn(loop, 0);
+    assert_true(reaper_has_work());
+    uint64_t start = loop_clock_ns();
+    for (int i = 0; i < 10 && reaper_has_work(); i++) {
+        loop_turn(loop, 1000);
+    }
+    assert_false(reaper_has_work());
+    assert_true(loop_clock_ns() - start < UINT64_C(900000000));
+}
+
 static void a_scheduler_may_go_before_its_units(void **state)
 {
     (void)state;
@@ -485,6 +513,7 @@ int main(void)
         TEST(a_weight_is_a_longer_slice),
         TEST(who_overdraws_its_share_rests),
         TEST(waits_are_counted),
+        TEST(what_a_job_has_let_go_does_not_wait_for_another_event),
         TEST(a_scheduler_may_go_before_its_units),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
