@@ -153,16 +153,12 @@ FLOODS = {
 }
 
 
-@pytest.mark.parametrize("what", FLOODS)
-def test_a_flood_is_held_back_and_then_closed_with_1008(serve, what):
-    server = serve(ECHO, "--rate-patience", "1s",
-                   conf='return { rate = { messages = 200, burst = 100 } }')
-    mark = server.mark()
+def flood_until_closed(server, data):
+    """What the Close says that ends it; it takes about a second."""
     with Peer(server.port).open() as peer:
         peer.answers_pings = False
         peer.sock.settimeout(0.2)
         begun = time.monotonic()
-        data = FLOODS[what] * (2000 // FLOODS[what].count(b"\x37") + 1)
         closed = None
         while closed is None and time.monotonic() - begun < 20 * FACTOR:
             try:
@@ -178,9 +174,17 @@ def test_a_flood_is_held_back_and_then_closed_with_1008(serve, what):
                 pass
             except Ended:
                 break
-        assert closed is not None and closed[:2] == (1008).to_bytes(2, "big")
-        assert closed[2:] == b"rate limit"
         assert time.monotonic() - begun > 0.8
+        return closed
+
+
+@pytest.mark.parametrize("what", FLOODS)
+def test_a_flood_is_held_back_and_then_closed_with_1008(serve, what):
+    server = serve(ECHO, "--rate-patience", "1s",
+                   conf='return { rate = { messages = 200, burst = 100 } }')
+    mark = server.mark()
+    data = FLOODS[what] * (2000 // FLOODS[what].count(b"\x37") + 1)
+    assert flood_until_closed(server, data) == b"\x03\xf0rate limit"
     line = server.wait_log(lambda r: "1008" in r["msg"], since=mark)
     for word in ("127.0.0.1", "rate.messages of 200 per second (100 at once)"):
         assert word in line["msg"], line
@@ -200,6 +204,17 @@ def test_who_keeps_to_the_rate_is_never_closed(serve):
             assert peer.messages(30) == [str(i) for i in range(30)]
             time.sleep(0.4)
         assert peer.goodbye() == (1000, "")
+
+
+def test_a_flood_over_the_rate_of_its_address_is_closed_too(serve):
+    server = serve(ECHO, "--rate-patience", "1s",
+                   "--address-messages", "200/100")
+    mark = server.mark()
+    closed = flood_until_closed(server, encode(PING) * 2000)
+    assert closed == b"\x03\xf0rate limit"
+    line = server.wait_log(lambda r: "1008" in r["msg"], since=mark)
+    assert "address-messages of 200 per second (100 at once)" in line["msg"]
+    assert counters(server)["floods_closed_total"] == 1
 
 
 def test_all_clients_of_an_address_share_its_rate(serve):
