@@ -340,6 +340,32 @@ def test_a_slow_head_has_the_time_that_is_set(serve):
                     r["msg"], since=mark)
 
 
+# What has not come as far as a head: it cannot be answered, only logged.
+@pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01\x02"])
+def test_who_asks_for_nothing_is_cut_off_and_the_log_says_why(serve, begun):
+    server = serve(ECHO, "--head-time", "500ms")
+    if begun and not server.is_tls:
+        pytest.skip("a piece of a TLS handshake, without TLS")
+    mark = server.mark()
+    with Peer(server.port, tls=False) as peer:
+        peer.send(begun)
+        begun_at = time.monotonic()
+        assert peer.finished() == b""
+        assert 0.4 < time.monotonic() - begun_at < 2 * FACTOR
+    server.wait_log(lambda r: "127.0.0.1 cut off" in r["msg"] and
+                    "head-time (500 ms)" in r["msg"], since=mark)
+
+
+def test_who_does_not_take_an_answer_is_cut_off_and_the_log_says_why(serve):
+    server = serve(ECHO, "--idle-time", "500ms",
+                   files={"big": "x" * (8 << 20)})
+    mark = server.mark()
+    with Peer(server.port, rcvbuf=4096) as peer:
+        peer.send(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.wait_log(lambda r: "127.0.0.1 cut off" in r["msg"] and
+                        "idle-time (500 ms)" in r["msg"], since=mark)
+
+
 @pytest.mark.parametrize("extra, says", [
     (b"X: " + b"x" * 2000, "max-head is 2048"),
     (b"\r\n".join(b"X-%d: x" % i for i in range(20)), "max-headers is 20")])
