@@ -59,7 +59,8 @@ static struct excess find_excess(const struct conn *c, uint64_t now_ms)
     return x;
 }
 
-/* For a bucket of half the depth nobody waits while the whole one is half full. */
+/* A bucket of half the depth has something in it while the whole one is half
+ * full. */
 static struct rate half(const struct rate *r)
 {
     return (struct rate){r->per_s, (r->burst + 1) / 2};
