@@ -364,6 +364,16 @@ void conn_on_peer_close(struct conn *c, const struct message *m)
     tell_closed(c, m->close_code, (const char *)m->data, m->len);
 }
 
+/* 7.1.5: without a Close the code is 1006. What was said before that is
+ * answered if the peer listens yet. */
+void conn_on_peer_fin(struct conn *c)
+{
+    conn_begin_flushing(c);
+    c->flags |= CONN_FIN_SEEN;
+    conn_watch(c, c->watch.events & ~IO_READ);
+    tell_closed(c, CODE_ABNORMAL, "", 0);
+}
+
 void conn_finish(struct conn *c)
 {
     if (c->flags & CONN_FIN_SENT) {

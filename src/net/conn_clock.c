@@ -65,18 +65,35 @@ static bool wait_rest(struct conn *c, uint32_t since_ms, uint32_t limit_ms)
     return true;
 }
 
+static void cut_off(
+    struct conn *c, const char *why, const char *limit, uint32_t ms, bool reset)
+{
+    char ip[CONN_IP_BYTES];
+    conn_ip(c, ip);
+    log_event(LOG_INFO, NULL, "connection of %s cut off: %s in %s (%u ms)", ip,
+        why, limit, ms);
+    conn_kill(c, reset);
+}
+
 static void tick_http(struct conn *c)
 {
+    const struct guard *g = c->net->guard;
     if (conn_has_incoming(c)) {
         (void)conn_body_tick(c);
     } else if (c->flags & CONN_REPLYING) {
-        if (!wait_rest(c, c->heard_ms, c->net->guard->keep_alive_ms)) {
-            conn_kill(c, true);
+        if (!wait_rest(c, c->heard_ms, g->keep_alive_ms)) {
+            cut_off(c, "it took nothing of its answer", "idle-time",
+                g->keep_alive_ms, true);
         }
     } else if (c->flags & CONN_HEAD_BEGUN) {
         conn_http_refuse(c, 408, "the request head took too long");
-    } else if (!(c->flags & CONN_THINKING)) {
-        conn_kill(c, false);
+    } else if (c->flags & CONN_THINKING) {
+        return; /* it is we who wait for somebody */
+    } else if (c->flags & CONN_AGAIN) {
+        conn_kill(c, false); /* the usual end of one that is kept */
+    } else {
+        /* Of TLS or a PROXY header it may have begun: nobody can be told. */
+        cut_off(c, "no request came", "head-time", g->handshake_ms, false);
     }
 }
 

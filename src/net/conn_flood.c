@@ -59,11 +59,29 @@ static struct excess find_excess(const struct conn *c, uint64_t now_ms)
     return x;
 }
 
+/* A bucket of half the depth has something in it while the whole one is half
+ * full. */
+static struct rate half(const struct rate *r)
+{
+    return (struct rate){r->per_s, (r->burst + 1) / 2};
+}
+
 static bool is_half_full(
     const struct rate *r, uint64_t full_at_ns, uint64_t now)
 {
-    struct rate half = {r->per_s, (r->burst + 1) / 2};
-    return rate_wait_ms(&half, full_at_ns, now) == 0;
+    struct rate h = half(r);
+    return rate_wait_ms(&h, full_at_ns, now) == 0;
+}
+
+static bool is_address_half_full(const struct conn *c, uint64_t now)
+{
+    const struct guard *g = c->net->guard;
+    struct tally_entry *counted = c->extra->counted;
+    if (counted == NULL || g->address_messages.per_s == 0) {
+        return true;
+    }
+    struct rate h = half(&g->address_messages);
+    return tally_wait_ms(g->tally, counted, GUARD_MESSAGES, &h, now) == 0;
 }
 
 /* It has kept to its rates for long enough to begin anew. */
@@ -72,7 +90,8 @@ static void forgive(struct conn *c, uint64_t now_ms)
     const struct conn_settings *s = c->settings;
     struct conn_extra *e = c->extra;
     if (is_half_full(&s->rate_messages, e->messages_ns, now_ms) &&
-        is_half_full(&s->rate_bytes, e->bytes_ns, now_ms)) {
+        is_half_full(&s->rate_bytes, e->bytes_ns, now_ms) &&
+        is_address_half_full(c, now_ms)) {
         e->over_since_ms = 0;
     }
 }

@@ -166,6 +166,8 @@ void conn_doom(struct conn *c, enum conn_doom why);
 void conn_begin_flushing(struct conn *c);
 /* The peer's Close came. */
 void conn_on_peer_close(struct conn *c, const struct message *m);
+/* The stream has ended without one. */
+void conn_on_peer_fin(struct conn *c);
 /* Ends a client that lags: one line, one count, 1013. */
 void conn_end_slow(struct conn *c);
 /* Everything has left and we are FLUSHING. */

@@ -243,6 +243,10 @@ static struct blob *take_buffer(struct net *n)
 
 static void on_eof(struct conn *c)
 {
+    if (c->state == CONN_OPEN) {
+        conn_on_peer_fin(c);
+        return;
+    }
     if (c->state != CONN_FLUSHING || (c->flags & CONN_FIN_SENT)) {
         conn_kill(c, false);
         return;
@@ -315,10 +319,14 @@ static void read_once(struct conn *c)
 
 static void read_ready(struct conn *c)
 {
-    do {
-        read_once(c);
-    } while (c->state != CONN_DEAD && conn_is_reading(c) &&
-             c->transport->has_buffered(c->transport_state));
+    read_once(c);
+    /* An end that came with the last bytes has its turn when these have had
+     * theirs, as it would without TLS. */
+    if (c->state != CONN_DEAD && conn_is_reading(c) &&
+        c->transport->has_buffered(c->transport_state)) {
+        c->flags |= CONN_RESUMING;
+        conn_add_todo(c);
+    }
 }
 
 void conn_read_on(struct conn *c)

@@ -11,7 +11,8 @@
  * token "websocket", or a Sec-WebSocket-Key)? If not it is plain HTTP. */
 bool handshake_is_wanted(const struct http_request *r);
 /* 0, or the HTTP status to refuse with (400, 405, 426, 505) and *detail, a
- * static sentence. 426 is answered with `Sec-WebSocket-Version: 13`. */
+ * static sentence. 426 is answered with `Sec-WebSocket-Version: 13` and
+ * `Upgrade: websocket`. */
 int handshake_check(
     const struct http_request *r, const char **detail) NODISCARD;
 /* Sec-WebSocket-Accept for the request's key, NUL-terminated. */

@@ -270,7 +270,10 @@ static int finish(struct http_parser *p)
     r->method = llhttp_method_name((llhttp_method_t)p->llhttp.method);
     r->minor = p->llhttp.http_minor;
     r->keep_alive = llhttp_should_keep_alive(&p->llhttp) != 0;
-    r->upgrade = p->llhttp.upgrade != 0;
+    /* RFC 9110 7.8: who asks for a protocol that we do not speak ("h2c") is
+     * answered as if he had not. */
+    r->upgrade = p->llhttp.upgrade != 0 &&
+                 http_header_has_token(r, "upgrade", "websocket");
     /* The path's room was reserved, behind the last header. */
     char *path = (char *)p->text.p + p->text.len;
     struct http_target target;

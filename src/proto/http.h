@@ -19,7 +19,7 @@ struct http_request {
     const char *host;   /* asked for; NULL if nobody says (HTTP/1.0) */
     uint8_t minor;      /* HTTP/1.minor */
     bool keep_alive;
-    bool upgrade;  /* asks for a protocol upgrade (any) */
+    bool upgrade;  /* asks for a WebSocket; what else is not heard */
     bool has_body; /* Content-Length > 0 or Transfer-Encoding */
     size_t header_count;
     const struct http_header *headers; /* in wire order */

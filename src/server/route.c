@@ -44,8 +44,10 @@ static void refuse_handshake(const struct site *site, struct conn *c,
         "WebSocket request refused with %d: %s (%s %s)", status, ip, r->method,
         r->target);
     const char *extra = NULL;
-    if (status == 426) {
-        extra = "Sec-WebSocket-Version: 13\r\n";
+    if (status == 426) { /* RFC 9110 15.5.22, and 7.8 */
+        extra = "Sec-WebSocket-Version: 13\r\n"
+                "Upgrade: websocket\r\n"
+                "Connection: Upgrade\r\n";
     } else if (status == 405) {
         extra = "Allow: GET\r\n";
     }
@@ -170,7 +172,6 @@ static void on_request(void *user, struct conn *c, const struct http_request *r)
     if (handshake_is_wanted(r)) {
         connect_client(route, site, c, &inner);
     } else if (app_takes_requests(site->app)) {
-        inner.keep_alive = r->keep_alive && !r->upgrade;
         ask_app(route, site, c, &inner);
     } else {
         serve_file(site, c, &inner);
@@ -185,7 +186,6 @@ static void on_body(void *user, struct conn *c, const struct http_request *r,
     struct http_request inner = *r;
     struct site *site = sites_find(route->sites, r->path, &inner.path);
     inner.has_body = false; /* it has been read: the next request may follow */
-    inner.keep_alive = r->keep_alive && !r->upgrade;
     if (route->is_stopping) {
         refuse(
             c, r, 503, "The server is stopping.", "Retry-After: 2\r\n", false);

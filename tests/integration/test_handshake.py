@@ -173,7 +173,8 @@ def test_a_malformed_request_is_answered_and_logged_once(echo, what):
     response = answered(echo, data)
     assert response.status == status, response
     assert says in text(response), response
-    assert response.headers["connection"] == "close"
+    assert response.headers["connection"] == (
+        "Upgrade, close" if status == 426 else "close")
     assert response.headers["content-type"].startswith("text/plain")
     (record,) = new_records(echo, mark)
     assert str(status) in record["msg"], record
@@ -183,6 +184,7 @@ def test_a_malformed_request_is_answered_and_logged_once(echo, what):
 def test_426_says_which_version_is_spoken_and_405_which_method(echo):
     old = answered(echo, request(headers=[("Sec-WebSocket-Version", "8")]))
     assert old.headers["sec-websocket-version"] == "13"
+    assert old.headers["upgrade"] == "websocket"    # RFC 9110 15.5.22
     post = answered(echo, request(method="POST"))
     assert post.headers["allow"] == "GET"
 

@@ -188,9 +188,11 @@ def test_a_wrong_proxy_header_is_answered_with_400(serve, bad, says):
 
 def test_a_proxy_header_that_never_ends_has_the_time_of_a_head(serve):
     server = serve(TELLS, *PROXY, "--head-time", "300ms")
+    mark = server.mark()
     with Peer(server.port) as peer:
         peer.send(b"PROXY TCP4 192.0.2.1")
         assert peer.finished() == b""
+    server.wait_log(lambda r: "head-time (300 ms)" in r["msg"], since=mark)
     until(lambda: counters(server).get("connections", 0) == 0)
 
 

@@ -286,6 +286,29 @@ def test_a_kept_connection_becomes_a_websocket(server):
         assert peer.message() == "hello"
 
 
+# RFC 9110 7.8: a protocol that is not spoken here is asked for in vain, and
+# nothing else comes of it. Some HTTP/2 clients ask with each first request.
+H2C = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"),
+       ("HTTP2-Settings", "AAMAAABkAAQAAP__")]
+
+
+@pytest.mark.parametrize("placement", ["home", "spread"])
+def test_who_asks_for_another_protocol_is_answered_and_goes_on(
+        serve, placement):
+    server = serve(APP, "--workers", "2", "--placement", placement)
+    for _ in range(8):      # on any loop
+        with Peer(server.port) as peer:
+            peer.send(request("/wait", headers=H2C) +
+                      request("/echo", "POST", H2C, b"body") +
+                      request("/text", "POST"))
+            for body in (b"waited", b"body", b"plain words"):
+                response = peer.response()
+                assert response.body == body
+                assert response.headers["connection"] == "keep-alive"
+            peer.open(pipelined=encode(TEXT, b"hello"))
+            assert peer.message() == "hello"
+
+
 def test_connection_close_closes_and_http_1_0_closes(server):
     for data in (request("/text", "POST", [("Connection", "close")]),
                  b"POST /text HTTP/1.0\r\n\r\n"):

@@ -153,16 +153,12 @@ FLOODS = {
 }
 
 
-@pytest.mark.parametrize("what", FLOODS)
-def test_a_flood_is_held_back_and_then_closed_with_1008(serve, what):
-    server = serve(ECHO, "--rate-patience", "1s",
-                   conf='return { rate = { messages = 200, burst = 100 } }')
-    mark = server.mark()
+def flood_until_closed(server, data):
+    """What the Close says that ends it; it takes about a second."""
     with Peer(server.port).open() as peer:
         peer.answers_pings = False
         peer.sock.settimeout(0.2)
         begun = time.monotonic()
-        data = FLOODS[what] * (2000 // FLOODS[what].count(b"\x37") + 1)
         closed = None
         while closed is None and time.monotonic() - begun < 20 * FACTOR:
             try:
@@ -178,9 +174,17 @@ def test_a_flood_is_held_back_and_then_closed_with_1008(serve, what):
                 pass
             except Ended:
                 break
-        assert closed is not None and closed[:2] == (1008).to_bytes(2, "big")
-        assert closed[2:] == b"rate limit"
         assert time.monotonic() - begun > 0.8
+        return closed
+
+
+@pytest.mark.parametrize("what", FLOODS)
+def test_a_flood_is_held_back_and_then_closed_with_1008(serve, what):
+    server = serve(ECHO, "--rate-patience", "1s",
+                   conf='return { rate = { messages = 200, burst = 100 } }')
+    mark = server.mark()
+    data = FLOODS[what] * (2000 // FLOODS[what].count(b"\x37") + 1)
+    assert flood_until_closed(server, data) == b"\x03\xf0rate limit"
     line = server.wait_log(lambda r: "1008" in r["msg"], since=mark)
     for word in ("127.0.0.1", "rate.messages of 200 per second (100 at once)"):
         assert word in line["msg"], line
@@ -200,6 +204,17 @@ def test_who_keeps_to_the_rate_is_never_closed(serve):
             assert peer.messages(30) == [str(i) for i in range(30)]
             time.sleep(0.4)
         assert peer.goodbye() == (1000, "")
+
+
+def test_a_flood_over_the_rate_of_its_address_is_closed_too(serve):
+    server = serve(ECHO, "--rate-patience", "1s",
+                   "--address-messages", "200/100")
+    mark = server.mark()
+    closed = flood_until_closed(server, encode(PING) * 2000)
+    assert closed == b"\x03\xf0rate limit"
+    line = server.wait_log(lambda r: "1008" in r["msg"], since=mark)
+    assert "address-messages of 200 per second (100 at once)" in line["msg"]
+    assert counters(server)["floods_closed_total"] == 1
 
 
 def test_all_clients_of_an_address_share_its_rate(serve):
@@ -323,6 +338,32 @@ def test_a_slow_head_has_the_time_that_is_set(serve):
         assert 0.4 < time.monotonic() - begun < 2 * FACTOR
     server.wait_log(lambda r: "408" in r["msg"] and "head-time is 500 ms" in
                     r["msg"], since=mark)
+
+
+# What has not come as far as a head: it cannot be answered, only logged.
+@pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01\x02"])
+def test_who_asks_for_nothing_is_cut_off_and_the_log_says_why(serve, begun):
+    server = serve(ECHO, "--head-time", "500ms")
+    if begun and not server.is_tls:
+        pytest.skip("a piece of a TLS handshake, without TLS")
+    mark = server.mark()
+    with Peer(server.port, tls=False) as peer:
+        peer.send(begun)
+        begun_at = time.monotonic()
+        assert peer.finished() == b""
+        assert 0.4 < time.monotonic() - begun_at < 2 * FACTOR
+    server.wait_log(lambda r: "127.0.0.1 cut off" in r["msg"] and
+                    "head-time (500 ms)" in r["msg"], since=mark)
+
+
+def test_who_does_not_take_an_answer_is_cut_off_and_the_log_says_why(serve):
+    server = serve(ECHO, "--idle-time", "500ms",
+                   files={"big": "x" * (8 << 20)})
+    mark = server.mark()
+    with Peer(server.port, rcvbuf=4096) as peer:
+        peer.send(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.wait_log(lambda r: "127.0.0.1 cut off" in r["msg"] and
+                        "idle-time (500 ms)" in r["msg"], since=mark)
 
 
 @pytest.mark.parametrize("extra, says", [

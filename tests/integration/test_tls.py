@@ -302,6 +302,16 @@ def test_a_fin_without_close_notify_is_an_end_all_the_same(serve):
     assert line["code"] == 1006
 
 
+def test_what_comes_with_the_end_is_answered_as_without_tls(echo):
+    with Piecewise(echo).handshake() as c:
+        c.open()
+        data = c.record(encode(0x1, b"last"))
+        with pytest.raises(ssl.SSLWantReadError):
+            c.tls.unwrap()      # close_notify, right behind it
+        c.sock.sendall(data + c.outgoing.read())
+        assert c.read(6) == b"\x81\x04last"
+
+
 def test_plain_http_and_noise_at_the_door(echo):
     before = counters(echo).get("tls_failed_total", 0)
     for noise in (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",

@@ -94,13 +94,39 @@ static void a_parser_that_refused_goes_on_refusing_until_reset(void **s)
     http_parser_free(NULL);
 }
 
+/* RFC 9110 7.8: what is not spoken here is not heard. */
+static void only_a_websocket_is_an_upgrade(void **s)
+{
+    (void)s;
+    static const struct {
+        const char *lines;
+        bool is_upgrade;
+    } cases[] = {
+        {"Connection: Upgrade\r\nUpgrade: websocket\r\n", true},
+        {"Connection: Upgrade\r\nUpgrade: h2c, WebSocket\r\n", true},
+        {"Connection: Upgrade\r\nUpgrade: h2c\r\n", false},
+        {"Connection: Upgrade\r\n", false},
+        {"Upgrade: websocket\r\n", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[256];
+        (void)snprintf(text, sizeof(text),
+            "GET / HTTP/1.1\r\nHost: a\r\n%s\r\n", cases[i].lines);
+        struct http_parser *p = http_parser_new(1000, 10);
+        assert_int_equal(feed(p, text), HTTP_REQUEST);
+        assert_int_equal(http_parser_request(p)->upgrade, cases[i].is_upgrade);
+        http_parser_free(p);
+    }
+}
+
 static void nothing_of_one_request_is_left_in_the_next(void **s)
 {
     (void)s;
     struct http_parser *p = http_parser_new(1000, 10);
-    assert_int_equal(feed(p, "POST /x?y HTTP/1.1\r\nHost: a\r\n"
-                             "Connection: close, upgrade\r\nUpgrade: q\r\n"
-                             "Content-Length: 9\r\n\r\n"),
+    assert_int_equal(
+        feed(p, "POST /x?y HTTP/1.1\r\nHost: a\r\n"
+                "Connection: close, upgrade\r\nUpgrade: websocket\r\n"
+                "Content-Length: 9\r\n\r\n"),
         HTTP_REQUEST);
     const struct http_request *r = http_parser_request(p);
     assert_true(r->upgrade && r->has_body && !r->keep_alive);
@@ -198,6 +224,7 @@ int main(void)
         cmocka_unit_test(every_vector_gives_its_events_at_every_split),
         cmocka_unit_test(no_control_byte_gets_through_anywhere),
         cmocka_unit_test(a_parser_that_refused_goes_on_refusing_until_reset),
+        cmocka_unit_test(only_a_websocket_is_an_upgrade),
         cmocka_unit_test(nothing_of_one_request_is_left_in_the_next),
         cmocka_unit_test(
             headers_are_found_by_name_and_their_tokens_without_case),
