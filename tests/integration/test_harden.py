@@ -135,6 +135,18 @@ def test_it_is_in_place_before_the_first_line_of_an_app_runs(serve):
 
 
 @with_filter
+def test_no_loop_holds_what_it_may_not_use_any_more(serve):
+    # A ring that libuv was given before the filter would end the process when
+    # it is used for the first time: behind the filter there is none.
+    server = serve("--workers", "2")
+    assert_serves(server)
+    held = "/proc/%d/fd" % server.pid
+    links = [os.readlink(os.path.join(held, fd)) for fd in os.listdir(held)]
+    assert any("eventpoll" in link for link in links)
+    assert not any("io_uring" in link for link in links)
+
+
+@with_filter
 def test_memory_and_threads_can_still_be_had(serve):
     server = serve(source="""
     function on_message(client, text)
