@@ -471,8 +471,8 @@ static void a_fin_without_close_notify_is_an_end(void **state)
     struct house h;
     house_init(&h);
     line_open(&l, &h);
-    close(l.peer);
-    l.peer = -1;
+    /* close() would reset, where it has not read the tickets of TLS 1.3. */
+    assert_int_equal(shutdown(l.peer, SHUT_WR), 0);
     take(&l);
     assert_int_equal(l.end, 0);
     assert_int_equal(metric(&h, METRIC_TLS_FAILED), 0);
