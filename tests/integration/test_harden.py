@@ -38,18 +38,21 @@ def place():
 
 @pytest.fixture
 def serve(place):
-    """serve(*options, owner=, mode=, source=): a server of an app there."""
+    """serve(*options, owner=, mode=, source=, conf=): a server of an app
+    there."""
     servers = []
 
-    def start(*options, owner=None, mode=0o755, source=ECHO, **env):
+    def start(*options, owner=None, mode=0o755, source=ECHO, conf="return {}",
+              **env):
         app = place / ("app%d" % len(servers))
         app.mkdir()
         (app / "public").mkdir()
         (app / "main.lua").write_text(source)
+        (app / "app.conf.lua").write_text(conf)
         (app / "public" / "x.txt").write_text("a file")
         if owner is not None:
             for path in (app, app / "public", app / "main.lua",
-                         app / "public" / "x.txt"):
+                         app / "app.conf.lua", app / "public" / "x.txt"):
                 os.chown(path, owner.pw_uid, owner.pw_gid)
         app.chmod(mode)
         servers.append(Server(app, "--drain", "0s", *options, env=env))
@@ -153,7 +156,7 @@ def test_memory_and_threads_can_still_be_had(serve):
       local t = {}
       for i = 1, 20 do t[i] = ("x"):rep(1000000) .. i end
       client:send(tostring(#t))
-    end""")
+    end""", conf="return { limits = { cpu = '10s' } }")
     with Peer(server.port).open() as peer:
         for _ in range(3):
             peer.text("more")
