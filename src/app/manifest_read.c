@@ -169,8 +169,12 @@ uint64_t manifest_read_count(lua_State *L, struct manifest_parse *p,
     uint64_t n;
 
     if (!get_whole(L, &n)) {
-        (void)manifest_complain(
-            L, p, path, lua_pushfstring(L, "%s must be a whole number", path));
+        char text[2][UNITS_TEXT_BYTES];
+        write_count(low, text[0]);
+        write_count(high, text[1]);
+        (void)manifest_complain(L, p, path,
+            lua_pushfstring(L, "%s must be a whole number, %s to %s", path,
+                text[0], text[1]));
     }
     const struct bounds bounds = {low, high, write_count};
     return check_range(L, p, path, n, &bounds);

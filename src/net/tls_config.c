@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "net/tls_priv.h"
+#include <errno.h>
 #include <mbedtls/error.h>
 #include <mbedtls/oid.h>
 #include <stdio.h>
@@ -57,11 +58,19 @@ static const mbedtls_ecp_group_id groups[] = {
 /* The library keeps the pointer. */
 static const char *alpn[] = {"http/1.1", NULL};
 
+/* Of a file that cannot be read the library says just that; errno, which was
+ * 0 before, says why. */
 static void write_why(
     char *why, size_t why_bytes, int rc, const char *what, const char *file)
 {
+    int err = errno;
     char text[160] = "";
-    mbedtls_strerror(rc, text, sizeof(text));
+    if (err != 0 && (rc == MBEDTLS_ERR_X509_FILE_IO_ERROR ||
+                        rc == MBEDTLS_ERR_PK_FILE_IO_ERROR)) {
+        (void)snprintf(text, sizeof(text), "%s", err_text(-err));
+    } else {
+        mbedtls_strerror(rc, text, sizeof(text));
+    }
     (void)snprintf(why, why_bytes, "%s %s: %s", what, file, text);
 }
 
@@ -202,6 +211,7 @@ static int check_pair(struct tls *t, struct tls_pair *pair)
 static int read_pair(struct tls *t, struct tls_pair *pair, const char *cert,
     const char *key, char *why, size_t why_bytes)
 {
+    errno = 0;
     int rc = mbedtls_x509_crt_parse_file(&pair->chain, cert);
     if (rc > 0) {
         (void)snprintf(why, why_bytes,
@@ -212,6 +222,7 @@ static int read_pair(struct tls *t, struct tls_pair *pair, const char *cert,
         write_why(why, why_bytes, rc, "certificate", cert);
         return rc;
     }
+    errno = 0;
     rc = read_key(t, &pair->key, key);
     if (rc != 0) {
         write_why(why, why_bytes, rc, "key", key);

@@ -21,6 +21,7 @@ int check_app(const struct config *config)
     char name[SERVER_NAME_BYTES];
     char why[APP_ERROR_BYTES];
     char handlers[256];
+    const char *whose = config->operand;
     server_app_name(config->operand, name);
     struct loop *loop = loop_new(0);
     struct net *net = net_new(loop);
@@ -33,7 +34,9 @@ int check_app(const struct config *config)
         .quiet = true};
     struct ceilings *ceilings = NULL;
     int rc = ceilings_read(&ceilings, config->ceilings, why, sizeof(why));
-    if (rc == 0) {
+    if (rc != 0) {
+        whose = "cannot read the ceilings";
+    } else {
         app_config.ceilings = ceilings;
         rc = app_check(
             &app_config, why, sizeof(why), handlers, sizeof(handlers));
@@ -47,7 +50,7 @@ int check_app(const struct config *config)
         /* Part of it may be the app's own words, escape sequences and all. */
         char text[2 * APP_ERROR_BYTES];
         log_escape(text, sizeof(text), why);
-        (void)fprintf(stderr, "moonwire: %s: %s\n", config->operand, text);
+        (void)fprintf(stderr, "moonwire: %s: %s\n", whose, text);
         return EXIT_FAILED;
     }
     (void)printf("%s loads. Its handlers: %s\n", config->operand,

@@ -1,12 +1,12 @@
 /* secure.c -- TLS as the command line asks for it.
  *
- * Called at start, before the port is opened, and on SIGHUP, which reads the
+ * Called at start, before there are loops, and on SIGHUP, which reads the
  * files anew: who connects from then on gets what they hold, who is connected
  * notices nothing. Files that are wrong keep the server from starting, but not
  * from going on: a renewal that went wrong costs a line in the log.
  *
- * Loop 0 makes one of each for every loop, all from the same reading or none
- * (I8), and sends them there; tickets are the same for all. */
+ * The main thread makes one for each loop, all from the same reading or none
+ * (I8), and gives them out; tickets are the same for all. */
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -38,9 +38,8 @@ static int make_tickets(struct server *s, char *why, size_t why_bytes)
     return s->tickets != NULL ? 0 : ERR_SYNTAX;
 }
 
-/* One for each loop, in `made`; or none. */
-static int make_all(
-    struct server *s, struct tls **made, char *why, size_t why_bytes)
+/* One for each loop, in s->tls; or none. */
+static int make_all(struct server *s, char *why, size_t why_bytes)
 {
     const struct config *c = s->config;
     const struct tls_files files = {
@@ -51,15 +50,16 @@ static int make_all(
     int rc = make_tickets(s, why, why_bytes);
     uint32_t n = 0;
     while (rc == 0 && n < s->worker_count) {
-        made[n] = tls_new(s->tickets, &files, why, why_bytes);
-        if (made[n] == NULL) {
+        s->tls[n] = tls_new(s->tickets, &files, why, why_bytes);
+        if (s->tls[n] == NULL) {
             rc = ERR_SYNTAX;
         } else {
             n++;
         }
     }
     while (rc != 0 && n > 0) {
-        tls_unref(made[--n]);
+        tls_unref(s->tls[--n]);
+        s->tls[n] = NULL;
     }
     return rc;
 }
@@ -81,43 +81,51 @@ static void hand_out(struct server *s, struct tls *t, uint32_t loop)
     mailbox_post(s->workers[0].loop, s->workers[loop].loop, &l->letter, on_tls);
 }
 
-/* `is_running`: the other loops have threads of their own by now. */
-static int load(struct server *s, bool is_running)
+int secure_read(struct server *s)
 {
     char why[TLS_WHY_BYTES] = "";
-    struct tls *made[LIMIT_LOOPS] = {NULL};
     ASSERT(s->worker_count > 0, "one loop at least");
     if (s->config->tls_cert_count == 0) {
         return 0;
     }
-    int rc = make_all(s, made, why, sizeof(why));
+    int rc = make_all(s, why, sizeof(why));
     if (rc != 0) {
         struct log_fields fields = {.event = "tls", .kind = "error"};
         log_event(LOG_ERROR, &fields, "cannot use TLS: %s", why);
         return rc;
     }
-    log_certificates(made[0]);
-    for (uint32_t i = 0; i < s->worker_count; i++) {
-        if (is_running && i > 0) {
-            hand_out(s, made[i], i);
-        } else {
-            net_set_tls(s->nets[i], made[i]);
-            tls_unref(made[i]);
-        }
-    }
+    log_certificates(s->tls[0]);
     return 0;
 }
 
-int secure_load(struct server *s)
+/* `is_running`: the other loops have threads of their own by now. */
+static void give(struct server *s, bool is_running)
 {
-    return load(s, false);
+    for (uint32_t i = 0; i < s->worker_count; i++) {
+        if (s->tls[i] == NULL) {
+            continue;
+        }
+        if (is_running && i > 0) {
+            hand_out(s, s->tls[i], i);
+        } else {
+            net_set_tls(s->nets[i], s->tls[i]);
+            tls_unref(s->tls[i]);
+        }
+        s->tls[i] = NULL;
+    }
+}
+
+void secure_give(struct server *s)
+{
+    give(s, false);
 }
 
 void secure_reload(struct server *s)
 {
-    if (s->config->tls_cert_count == 0 || load(s, true) != 0) {
+    if (s->config->tls_cert_count == 0 || secure_read(s) != 0) {
         return;
     }
+    give(s, true);
     struct log_fields fields = {.event = "tls"};
     log_event(LOG_INFO, &fields, "certificates are loaded anew");
 }

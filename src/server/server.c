@@ -1,8 +1,10 @@
 /* server.c -- boot order, and the same backwards.
  *
  * Called by `moonwire run` and `moonwire serve`. What the process does not need
- * is given up before the first app's code runs. A single app is loaded before
- * its port is opened, so a broken one never takes connections it cannot serve;
+ * is given up before there are loops, since each takes from the kernel what it
+ * finds there (libuv an io_uring, say) and has to be let go on using it; and
+ * before the first app's code runs. A single app is loaded before its port is
+ * opened, so a broken one never takes connections it cannot serve;
  * of many, each may be broken or slow to load, and the port does not wait for
  * them. Ports are opened before any loop turns, so on_start runs in a server
  * that really serves. Whatever keeps it from starting becomes one line in the
@@ -154,18 +156,24 @@ static int read_ceilings(struct server *s)
     return rc;
 }
 
-static int start(struct server *s)
+/* All that is done without a loop. */
+static int prepare(struct server *s, struct harden *harden)
 {
-    struct harden harden;
     /* The keys of TLS first: who we become may not be let read them. */
-    int rc = secure_load(s);
+    int rc = secure_read(s);
     if (rc == 0) {
         rc = read_ceilings(s);
     }
     if (rc == 0) {
-        rc = harden_begin(&harden, s->config, s->config->operand);
+        rc = harden_begin(harden, s->config, s->config->operand);
     }
-    if (rc == 0 && !s->config->is_many) {
+    return rc;
+}
+
+static int start(struct server *s, struct harden *harden)
+{
+    int rc = 0;
+    if (!s->config->is_many) {
         rc = tenancy_load_first(&s->workers[0], &s->sites.list[0]);
     }
     if (rc == 0) {
@@ -175,7 +183,7 @@ static int start(struct server *s)
         rc = observe_open(s);
     }
     if (rc == 0) {
-        harden_end(&harden);
+        harden_end(harden);
     }
     if (rc == 0) {
         rc = signals_start(s);
@@ -230,9 +238,15 @@ static const struct conn_settings unclaimed = {
 
 static int run_server(struct server *s)
 {
+    struct harden harden;
+    int rc = prepare(s, &harden);
+    /* Also after a failure: there is one way to take everything down. */
     workers_open(s);
+    secure_give(s);
     timer_init(&s->stop_timer, NULL);
-    int rc = start(s);
+    if (rc == 0) {
+        rc = start(s, &harden);
+    }
     if (rc == 0) {
         loop_run(s->workers[0].loop);
         workers_join(s);
@@ -245,7 +259,11 @@ static int run_server(struct server *s)
 int server_run(const struct config *config)
 {
     struct server s = {
-        .config = config, .stage = SERVER_SERVING, .settings = &unclaimed};
+        .config = config,
+        .worker_count = config->workers,
+        .stage = SERVER_SERVING,
+        .settings = &unclaimed,
+    };
     if (!raise_descriptor_limit(config->workers)) {
         return EXIT_FAILED;
     }

@@ -2,6 +2,7 @@
 #ifndef SERVER_SERVER_PRIV_H
 #define SERVER_SERVER_PRIV_H
 
+#include "base/limits.h"
 #include "loop/loop.h"
 #include "loop/mailbox.h"
 #include "loop/timers.h"
@@ -16,6 +17,7 @@ struct listener;
 struct observe;
 struct sched;
 struct server;
+struct tls;
 struct tls_tickets;
 
 /* Only forward; loop 0 says when. */
@@ -75,16 +77,17 @@ struct worker {
 struct server {
     const struct config *config; /* frozen */
     struct worker *workers;
-    struct net **nets; /* by loop index */
-    uint32_t worker_count;
-    uv_sem_t gate;       /* where new threads wait */
+    struct net **nets;     /* by loop index */
+    uint32_t worker_count; /* as configured, from the beginning */
+    uv_sem_t gate;         /* where new threads wait */
     bool has_no_threads; /* not all could be made: those that wait are to end */
     struct sites sites;
     struct guard guard; /* of all nets */
     const struct conn_settings
-        *settings;               /* of connections nobody has claimed */
-    struct tls_tickets *tickets; /* ref; NULL: no TLS */
-    struct ceilings *ceilings;   /* of all apps; frozen */
+        *settings;                /* of connections nobody has claimed */
+    struct tls_tickets *tickets;  /* ref; NULL: no TLS */
+    struct tls *tls[LIMIT_LOOPS]; /* refs: read, and not given to a net yet */
+    struct ceilings *ceilings;    /* of all apps; frozen */
     /* Loop 0's. */
     struct observe *observe; /* NULL: there is no operator's port */
     uv_signal_t signals[SERVER_SIGNALS];
@@ -102,7 +105,8 @@ const char *server_listen_error(int rc);
 
 /* ---- worker.c ---- */
 
-/* Makes the loops, each with net and scheduler, and lets them meet. */
+/* Makes the loops, each with net and scheduler, and lets them meet. Behind
+ * harden_begin(): what libuv finds in the kernel then, it can go on using. */
 void workers_open(struct server *s);
 /* The ports; from here on connections wait in their backlogs. 0 or an error of
  * listener_open(). */
@@ -129,8 +133,11 @@ void stop_enter(struct worker *w, enum server_stage stage);
 
 /* ---- secure.c ---- */
 
-/* 0, or an error that has been logged; the certificates are as before. */
-int secure_load(struct server *s) NODISCARD;
+/* Reads the certificates and keys. 0, or an error that has been logged, and
+ * then the nets go on with those they have. */
+int secure_read(struct server *s) NODISCARD;
+/* Gives each net, while none has a thread, what has been read; if anything. */
+void secure_give(struct server *s);
 void secure_reload(struct server *s);
 
 /* ---- signals.c ---- */

@@ -47,7 +47,6 @@ void workers_open(struct server *s)
 {
     s->guard = s->config->guard;
     guard_start(&s->guard);
-    s->worker_count = s->config->workers;
     s->workers = mem_zalloc(s->worker_count * sizeof(*s->workers));
     s->nets = mem_zalloc(s->worker_count * sizeof(struct net *));
     for (uint32_t i = 0; i < s->worker_count; i++) {

@@ -38,18 +38,21 @@ def place():
 
 @pytest.fixture
 def serve(place):
-    """serve(*options, owner=, mode=, source=): a server of an app there."""
+    """serve(*options, owner=, mode=, source=, conf=): a server of an app
+    there."""
     servers = []
 
-    def start(*options, owner=None, mode=0o755, source=ECHO, **env):
+    def start(*options, owner=None, mode=0o755, source=ECHO, conf="return {}",
+              **env):
         app = place / ("app%d" % len(servers))
         app.mkdir()
         (app / "public").mkdir()
         (app / "main.lua").write_text(source)
+        (app / "app.conf.lua").write_text(conf)
         (app / "public" / "x.txt").write_text("a file")
         if owner is not None:
             for path in (app, app / "public", app / "main.lua",
-                         app / "public" / "x.txt"):
+                         app / "app.conf.lua", app / "public" / "x.txt"):
                 os.chown(path, owner.pw_uid, owner.pw_gid)
         app.chmod(mode)
         servers.append(Server(app, "--drain", "0s", *options, env=env))
@@ -135,13 +138,25 @@ def test_it_is_in_place_before_the_first_line_of_an_app_runs(serve):
 
 
 @with_filter
+def test_no_loop_holds_what_it_may_not_use_any_more(serve):
+    # A ring that libuv was given before the filter would end the process when
+    # it is used for the first time: behind the filter there is none.
+    server = serve("--workers", "2")
+    assert_serves(server)
+    held = "/proc/%d/fd" % server.pid
+    links = [os.readlink(os.path.join(held, fd)) for fd in os.listdir(held)]
+    assert any("eventpoll" in link for link in links)
+    assert not any("io_uring" in link for link in links)
+
+
+@with_filter
 def test_memory_and_threads_can_still_be_had(serve):
     server = serve(source="""
     function on_message(client, text)
       local t = {}
       for i = 1, 20 do t[i] = ("x"):rep(1000000) .. i end
       client:send(tostring(#t))
-    end""")
+    end""", conf="return { limits = { cpu = '10s' } }")
     with Peer(server.port).open() as peer:
         for _ in range(3):
             peer.text("more")

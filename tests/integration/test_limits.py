@@ -325,3 +325,17 @@ def test_a_setting_over_a_ceiling_keeps_the_old_generation(serve, tmp_path):
     with Peer(server.port).open() as peer:
         peer.text("still there")
         assert peer.message() == "still there"
+
+
+def test_ceilings_that_cannot_be_read_are_not_laid_to_the_app(tmp_path):
+    (tmp_path / "main.lua").write_text(ECHO)
+    path = tmp_path / "ceilings.lua"
+    for says in ("No such file or directory", "unknown setting 'mesage'"):
+        done = subprocess.run(
+            [BINARY, "check", str(tmp_path), "--ceilings", str(path)],
+            capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1
+        assert done.stderr.startswith(
+            "moonwire: cannot read the ceilings: %s:" % path)
+        assert says in done.stderr
+        path.write_text("return { mesage = {} }")

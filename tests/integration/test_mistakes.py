@@ -208,7 +208,9 @@ CONF = {
     "return { limits = { clients = 1e9 } }":
         "1: limits.clients must be 1 to 1000000, got 1000000000",
     "return { limits = { clients = 1.5 } }":
-        "1: limits.clients must be a whole number",
+        "1: limits.clients must be a whole number, 1 to 1000000",
+    "return { rate = { messages = -1 } }":
+        "1: rate.messages must be a whole number, 0 to 1000000000",
     "return { limits = { memory = '1KB' } }":
         "1: limits.memory must be 256KB to 1GB, got 1KB",
     "return { limits = { cpu = '1h' } }":

@@ -1,6 +1,7 @@
 """TLS from the outside: certificates by name, resumption, reload, the ends of
 a connection, and peers who are slow or wrong. What goes through it is tested
 over every wire in test_echo.py, test_frames.py and test_close.py."""
+import json
 import os
 import signal
 import socket
@@ -273,6 +274,22 @@ def test_sighup_loads_the_certificates_anew_and_drops_nobody(serve, tmp_path):
         early.text("and here")
         assert early.message() == "and here"
         early.goodbye()
+
+
+def test_files_that_cannot_be_read_are_told_with_the_reason(tmp_path):
+    chain, key = wires.ca().issue("localhost")
+    (tmp_path / "main.lua").write_text(TELLS)
+    for what, cert_name, key_name in (
+            ("certificate", tmp_path / "none", key),
+            ("key", chain, tmp_path / "none")):
+        done = subprocess.run(
+            [BINARY, "run", str(tmp_path), "--listen", "127.0.0.1:0",
+             "--tls-cert", str(cert_name), "--tls-key", str(key_name)],
+            capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1
+        line = json.loads(done.stderr.splitlines()[-1])
+        assert line["msg"] == ("cannot use TLS: %s %s: No such file or "
+                               "directory" % (what, tmp_path / "none"))
 
 
 # ---- the ends

@@ -3,6 +3,8 @@
     ca = Authority()
     chain, key = ca.issue("localhost")         # paths of PEM files
     context = ca.client_context()              # trusts it, and nobody else
+
+With all the extensions that a strict client asks for (Python 3.13 is one).
 """
 import base64
 import functools
@@ -28,8 +30,9 @@ class Authority:
         self._key = str(self.dir / "ca.key")
         self._count = 0
         _openssl("req", "-x509", *KEYS["ec"], "-nodes", "-days", "2",
-                 "-subj", "/CN=moonwire tests", "-keyout", self._key,
-                 "-out", self.cert)
+                 "-subj", "/CN=moonwire tests",
+                 "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+                 "-keyout", self._key, "-out", self.cert)
 
     @functools.lru_cache(maxsize=None)
     def issue(self, *names, key="ec", serial=0):
@@ -38,8 +41,10 @@ class Authority:
         self._count += 1
         base = str(self.dir / ("%d-%s" % (self._count, names[0].strip("*."))))
         csr, ext, out = base + ".csr", base + ".ext", base + ".pem"
-        pathlib.Path(ext).write_text("subjectAltName=%s,IP:127.0.0.1\n" %
-                                     ",".join("DNS:" + n for n in names))
+        pathlib.Path(ext).write_text(
+            "subjectAltName=%s,IP:127.0.0.1\n"
+            "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n" %
+            ",".join("DNS:" + n for n in names))
         _openssl("req", *KEYS[key], "-nodes", "-subj", "/CN=" + names[0],
                  "-keyout", base + ".key", "-out", csr)
         _openssl("x509", "-req", "-in", csr, "-CA", self.cert, "-CAkey",
