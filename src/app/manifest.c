@@ -1,7 +1,7 @@
 /* manifest.c -- app.conf.lua -> settings; parse only.
  *
  * The file is run in a vm of its own without any library, so all it can do is
- * build a table; a bound on its instructions ends a loop. Then a table of keys
+ * build a table; a budget of CPU time ends a loop. Then a table of keys
  * drives everything: each key has a reader, anything else is unknown. The
  * operator's file of ceilings is read the same way (ceilings.c).
  *
@@ -17,10 +17,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define INSTRUCTIONS_MAX 1000000
-#define MEMORY_BYTES     (4 * 1024 * 1024)
-#define ENV_MAX          256
-#define ORIGINS_MAX      64
+#define MEMORY_BYTES (4 * 1024 * 1024)
+#define ENV_MAX      256
+#define ORIGINS_MAX  64
 
 /* ---- the keys ---- */
 
@@ -192,13 +191,6 @@ static const struct manifest_key top_keys[] = {
 
 /* ---- the file ---- */
 
-static void on_count(lua_State *L, lua_Debug *ar)
-{
-    (void)lua_getinfo(L, "S", ar);
-    luaL_error(
-        L, "%s: takes too long; it should just return a table", ar->short_src);
-}
-
 /* (light userdata parse): what the file returns is left in the registry. */
 static int run_file(lua_State *L)
 {
@@ -207,9 +199,7 @@ static int run_file(lua_State *L)
     if (sandbox_load(L, p->file->data, p->file->len, p->file->name) != LUA_OK) {
         return lua_error(L);
     }
-    lua_sethook(L, on_count, LUA_MASKCOUNT, INSTRUCTIONS_MAX);
     lua_call(L, 0, 1);
-    lua_sethook(L, NULL, 0, 0);
     lua_rawsetp(L, LUA_REGISTRYINDEX, p);
     return 0;
 }
@@ -243,7 +233,10 @@ static void run_done(struct job *j, lua_State *T, int status, int n)
 
     (void)n;
     p->status = status;
-    if (status != LUA_OK) {
+    if (status == TASK_ERRCPU) {
+        (void)snprintf(p->why, p->why_bytes,
+            "%s: takes too long; it should just return a table", p->file->name);
+    } else if (status != LUA_OK) {
         /* The first line: a traceback through this file helps nobody. */
         const char *text = lua_tostring(T, -1);
         text = text != NULL ? text : "error";

@@ -1,7 +1,7 @@
 /* manifest.h -- app.conf.lua -> settings; parse only.
  *
  * The file is Lua that returns plain data. It runs in a throw-away state
- * without any library, under a bound of instructions. Unknown keys are errors
+ * without any library, and has a budget of CPU time. Unknown keys are errors
  * that name file, line and the nearest known key; values out of range name
  * the range. */
 #ifndef APP_MANIFEST_H

@@ -115,8 +115,8 @@ void kill_arm(struct task *t)
 static void look_at_clock(lua_State *L)
 {
     struct preempt *p = &preempt_self;
-    const struct vm *vm = vm_from(L);
-    if (vm->config.cpu_ms != 0 && p->hold == 0 &&
+    const struct task *t = vm_from(L)->current;
+    if (t != NULL && t->cpu_ms != 0 && p->hold == 0 &&
         loop_clock_ns() >= p->slice_end_ns) {
         p->hold = 1;
         p->stop = PREEMPT_RELEASE;
