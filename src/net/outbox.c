@@ -50,6 +50,7 @@ static void empty(struct outbox *o)
     o->bytes = 0;
     o->control_count = 0;
     o->close.len = 0;
+    o->close.sent = 0;
 }
 
 void outbox_free(struct outbox *o, struct net *n)

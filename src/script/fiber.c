@@ -93,7 +93,9 @@ static void unmap_stack(struct fiber *f)
     ASSERT(err == 0, "a stack is one mapping");
 }
 
-static bool was_used_deeply(struct fiber *f)
+/* Frames that are in use may lie there, with ASan's marks between them. */
+static __attribute__((no_sanitize_address)) bool was_used_deeply(
+    struct fiber *f)
 {
     uintptr_t page = (uintptr_t)f - POOL_DEPTH;
     const uintptr_t *word =

@@ -263,6 +263,27 @@ static void close_that_has_begun_is_not_broken_by_a_pong(void **state)
     }
 }
 
+/* Outboxes are used again; this one's connection died amid its Close. */
+static void a_close_that_was_cut_off_is_forgotten(void **state)
+{
+    (void)state;
+    struct bench b;
+    set_up(&b);
+    outbox_push_close(b.outbox, (const uint8_t *)"\x88\x02\x03\xe8", 4);
+    assert_int_equal(leave(&b, 2), 2);
+    outbox_free(b.outbox, b.net);
+    b.outbox = outbox_new(b.net);
+    b.out_len = 0;
+    push(&b, "data");
+    leave_all(&b, 3);
+    assert_int_equal(b.out_len, 6);
+    assert_memory_equal(b.out,
+        "\x81\x04"
+        "data",
+        6);
+    tear_down(&b);
+}
+
 static void raw_bytes_stand_before_controls_and_are_not_counted(void **state)
 {
     (void)state;
@@ -734,6 +755,7 @@ int main(void)
         cmocka_unit_test(waiting_pong_is_replaced_but_not_one_that_has_begun),
         cmocka_unit_test(close_stands_behind_everything_also_a_late_pong),
         cmocka_unit_test(close_that_has_begun_is_not_broken_by_a_pong),
+        cmocka_unit_test(a_close_that_was_cut_off_is_forgotten),
         cmocka_unit_test(raw_bytes_stand_before_controls_and_are_not_counted),
         cmocka_unit_test(hard_bound_refuses_without_changing_anything),
         cmocka_unit_test(empty_queue_takes_a_message_of_any_size),
