@@ -257,7 +257,7 @@ static void abandon_job(struct parcel *p)
     struct pack_job *j = &p->job;
     struct net *n = p->net;
     if (j->bits == 0 && net_find(n, j->conn) != NULL) {
-        conn_pack_forget(n->conns.entries[j->conn.slot].ptr);
+        conn_pack_forget(slots_at(&n->conns, j->conn.slot));
     } else if (j->bits != 0) {
         return_deflater(n, j->deflater, j->bits, p->message.len);
     }
@@ -414,7 +414,7 @@ int parcel_send_packed(struct parcel *p, uint32_t slot,
     struct net *n = p->net;
     uint32_t flags = n->lanes[slot].flags;
     if (flags & LANE_CONTEXT) {
-        struct conn *c = n->conns.entries[slot].ptr;
+        struct conn *c = slots_at(&n->conns, slot);
         if (p->job.deflater != NULL && p->job.bits != 0 &&
             !make_form(p, p->job.bits)) {
             return PARCEL_MORE;
