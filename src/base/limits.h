@@ -45,7 +45,7 @@
 #define LIMIT_DEFAULT_DEFLATE_THRESHOLD_BYTES 1024
 #define LIMIT_DEFAULT_DEFLATE_LEVEL           3
 #define LIMIT_DEFLATE_BYTES                   (1024 * 1024)
-#define LIMIT_DEFLATE_STEP_BYTES              1024 /* then it can be stopped */
+#define LIMIT_DEFLATE_STEP_BYTES              256 /* then it can be stopped */
 
 /* Outbox: per client and per app. A queued frame costs its bytes plus
  * LIMIT_FRAME_OVERHEAD_BYTES. */
