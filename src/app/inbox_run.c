@@ -288,7 +288,7 @@ static bool resume_task(struct app *a)
 }
 
 /* The first that can start: those of a state whose tasks are all taken do not
- * hold up the others. */
+ * hold up the others. Those of one that has died go with it. */
 static bool run_call(struct app *a)
 {
     const struct state *full = NULL;
@@ -296,7 +296,7 @@ static bool run_call(struct app *a)
     list_each (node, &a->inbox.calls) {
         struct event *ev = container_of(node, struct event, node);
         const struct state *s = ev->state != NULL ? ev->state : a->live;
-        if (s == full) {
+        if (s == full || vm_end(s->vm) != VM_ALIVE) {
             continue;
         }
         struct list *before = node->prev;

@@ -154,6 +154,32 @@ static void who_is_on_the_move_does_not_keep_it_from_beginning_anew(
     stage_fini(&st);
 }
 
+/* It dies in the midst of a slice, with calls of its own in the queue: nobody
+ * enters it for those. */
+static void what_an_old_generation_spawned_dies_with_it(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_init(&st);
+    stage_write(&st, "app.conf.lua", "return { limits = { memory = '1MB' } }");
+    stage_open(&st, "function on_message(c)\n"
+                    "  sleep(0.05)\n"
+                    "  keep = {}\n"
+                    "  for i = 1, 1730 do keep[i] = ('x'):rep(480) end\n"
+                    "  for i = 1, 30 do\n"
+                    "    task.spawn(function() return ('x'):rep(300000) end)\n"
+                    "  end\n"
+                    "end");
+    peer_say(peer_open(&st, "/"), "spawn");
+    stage_turns(&st, 3);
+    stage_write(&st, "main.lua", "");
+    assert_int_equal(stage_reload(&st), 0);
+    UNTIL(&st, list_is_empty(&st.app->draining));
+    assert_logged(&st, "what the app keeps leaves its events no memory");
+    assert_false(st.app->restart.is_down);
+    stage_fini(&st);
+}
+
 static void an_app_can_be_closed_while_it_begins_anew(void **state)
 {
     (void)state;
@@ -174,6 +200,7 @@ int main(void)
             who_goes_while_he_is_on_the_move_is_forgotten_after_that),
         cmocka_unit_test(
             who_is_on_the_move_does_not_keep_it_from_beginning_anew),
+        cmocka_unit_test(what_an_old_generation_spawned_dies_with_it),
         cmocka_unit_test(an_app_can_be_closed_while_it_begins_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
