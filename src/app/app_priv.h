@@ -72,11 +72,12 @@ struct state {
     struct map locks;  /* api_task: name -> held or waited for */
     struct list rules; /* api_room: what rooms.define() said */
     uint32_t rule_count;
-    uint32_t calls;     /* queued or under way */
-    struct list chores; /* state.c: to be done when no job is stopped */
-    bool is_loading;    /* hub calls raise, timers do not start */
-    bool is_draining;   /* an old generation: no new timers, no new rules */
-    bool is_ending;     /* and its time is over */
+    uint32_t calls;         /* queued or under way */
+    uint32_t failed_begins; /* events in a row that found no memory to begin */
+    struct list chores;     /* state.c: to be done when no job is stopped */
+    bool is_loading;        /* hub calls raise, timers do not start */
+    bool is_draining;       /* an old generation: no new timers, no new rules */
+    bool is_ending;         /* and its time is over */
     struct timer drain_timer;
 };
 
@@ -380,7 +381,8 @@ struct app {
     uint64_t rest_logged_ms;
     struct lines own_lines;
     struct lines failure_lines;
-    uint64_t full_logged_ms; /* the inbox */
+    uint64_t full_logged_ms;  /* the inbox */
+    uint64_t tasks_logged_ms; /* all are taken */
     uint64_t rooms_logged_ms;
     uint64_t outbox_logged_ms;
     uint64_t refused_seen; /* of hub_refused() */

@@ -129,6 +129,7 @@ void inbox_put_back(struct event *ev)
 
     list_push_head(&cl->events, &ev->node);
     count_event(cl->app, ev);
+    list_remove(&cl->ready_node);
     list_push_head(&cl->app->inbox.ready, &cl->ready_node);
 }
 

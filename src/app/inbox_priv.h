@@ -71,7 +71,7 @@ struct inbox {
     size_t bytes;    /* of queued messages */
     unsigned turn;   /* which source is asked first */
     struct timer retry_timer;
-    uint64_t failing_since_ms; /* no memory to start anything; 0: not so */
+    uint64_t failing_since_ms; /* nothing can begin; 0: not so */
 };
 
 void inbox_init(struct inbox *in);

@@ -72,7 +72,9 @@ static int judge(struct service *v, int rc)
         }
         return is_cpu ? ERR_TIMEOUT : ERR_CLOSED;
     case ERR_QUOTA:
-        (void)snprintf(v->why, v->why_bytes, "no fiber is free");
+    case ERR_NOMEM:
+        (void)snprintf(v->why, v->why_bytes,
+            rc == ERR_QUOTA ? "no fiber is free" : "no memory to begin");
         return rc;
     default:
         /* It would come back to a frame that nobody waits for. */
