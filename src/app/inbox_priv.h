@@ -157,6 +157,8 @@ struct failure {
  * or on the loop's stack. */
 void failure_report(struct state *s, const struct event *ev, const char *kind,
     const char *text);
+/* Counts one that was ended, and that somebody else tells of: a load. */
+void failure_count_kill(struct app *a);
 int failure_push(struct event *ev, lua_State *T);
 void failure_finished(struct event *ev);
 

@@ -111,12 +111,17 @@ static void the_log_says_of_what_kind_the_failure_was(void **state)
         &p.st, "app.conf.lua", "return { limits = { load_cpu = '200ms' } }");
     for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
         int before = stage_logged(&p.st, ends[i].kind);
+        uint64_t kills = metric_get(loop_metrics(p.st.loop), METRIC_KILLS);
         stage_write(&p.st, "main.lua", ends[i].code);
         assert_int_equal(app_reload(p.st.app) > 0, 0);
         (void)answers_while_loading(&p);
         assert_true(p.st.app->load_rc < 0);
         assert_int_equal(stage_logged(&p.st, ends[i].kind), before + 1);
+        /* An error is no kill. */
+        kills = metric_get(loop_metrics(p.st.loop), METRIC_KILLS) - kills;
+        assert_int_equal(kills, i > 0);
     }
+    assert_int_equal(app_kills(p.st.app), ARRAY_LEN(ends) - 1);
     end_pair(&p);
 }
 
@@ -132,6 +137,7 @@ static void settings_that_never_end_stop_nobody(void **state)
     assert_true(answers_while_loading(&p) >= 5);
     assert_true(p.st.app->load_rc < 0);
     assert_logged(&p.st, "reload failed, generation 1 goes on: ");
+    assert_int_equal(app_kills(p.st.app), 1);
     end_pair(&p);
 }
 
