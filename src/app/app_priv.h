@@ -77,7 +77,8 @@ struct state {
     struct list chores;     /* state.c: to be done when no job is stopped */
     bool is_loading;        /* hub calls raise, timers do not start */
     bool is_draining;       /* an old generation: no new timers, no new rules */
-    bool is_ending;         /* and its time is over */
+    bool is_ending;         /* and its time is over: nothing of it goes on */
+    uint32_t ending_slot;   /* the next client that may have to move for that */
     struct timer drain_timer;
 };
 

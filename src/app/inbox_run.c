@@ -27,13 +27,18 @@ static bool is_closed_to_events(const struct app *a)
     return a->is_held || a->live == NULL || a->restart.is_down;
 }
 
+static bool has_ready_task(const struct state *s)
+{
+    return !s->is_ending && task_has_ready(s->vm);
+}
+
 static bool has_ready_tasks(const struct app *a)
 {
-    if (task_has_ready(a->live->vm)) {
+    if (has_ready_task(a->live)) {
         return true;
     }
     list_each (node, &a->draining) {
-        if (task_has_ready(container_of(node, struct state, node)->vm)) {
+        if (has_ready_task(container_of(node, struct state, node))) {
             return true;
         }
     }
@@ -355,7 +360,7 @@ static bool resume_task(struct app *a)
 {
     list_each (node, &a->draining) {
         struct state *s = container_of(node, struct state, node);
-        if (task_has_ready(s->vm)) {
+        if (has_ready_task(s)) {
             return resume_in(a, s);
         }
     }
@@ -363,7 +368,8 @@ static bool resume_task(struct app *a)
 }
 
 /* The first that can start: those of a state whose tasks are all taken do not
- * hold up the others. Those of one that has died go with it. */
+ * hold up the others. Those of one that has died, or is being ended, go with
+ * it. */
 static bool run_call(struct app *a)
 {
     const struct state *full = NULL;
@@ -371,7 +377,7 @@ static bool run_call(struct app *a)
     list_each (node, &a->inbox.calls) {
         struct event *ev = container_of(node, struct event, node);
         const struct state *s = ev->state != NULL ? ev->state : a->live;
-        if (s == full || vm_end(s->vm) != VM_ALIVE) {
+        if (s == full || s->is_ending || vm_end(s->vm) != VM_ALIVE) {
             continue;
         }
         struct list *before = node->prev;
