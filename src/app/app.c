@@ -215,6 +215,10 @@ static void on_opening_timer(struct timer *t)
     struct opening *o = container_of(t, struct opening, timer);
     struct app *a = o->app;
 
+    if (o->rc != 0 && a->wants_reload && !a->is_stopping) {
+        load_first(a); /* nobody has been told yet */
+        return;
+    }
     a->opening = NULL;
     if (o->rc == 0 && a->live->handlers[HANDLER_ON_START] != LUA_NOREF) {
         inbox_queue(a, event_new(a, EVENT_START));
@@ -281,6 +285,14 @@ struct app *app_open(const struct app_config *config,
     }
     load_first(a);
     return a;
+}
+
+struct watch *app_take_watch(struct app *a)
+{
+    struct watch *w = a->watch;
+
+    a->watch = NULL;
+    return w;
 }
 
 /* ---- a load and nothing else ---- */
