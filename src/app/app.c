@@ -165,6 +165,10 @@ static void free_app(struct app *a)
     timer_stop(&a->reload_timer);
     drop_opening(a);
     inbox_drop(a, NULL);
+    list_each (client_node, &a->client_list) {
+        (void)inbox_drop_client(
+            container_of(client_node, struct client, node), false);
+    }
     while (!list_is_empty(&a->draining)) {
         state_free(container_of(a->draining.next, struct state, node));
     }
@@ -385,6 +389,7 @@ void app_stop(
     a->stop_arg = arg;
     a->stop_reason = mem_strndup(reason, strlen(reason));
     load_drop(a);
+    restart_stop(a);
     if (a->watch != NULL) {
         watch_free(a->watch);
         a->watch = NULL;

@@ -282,6 +282,7 @@ struct restart {
     struct list gone; /* clients that went while nothing runs */
     bool is_down;     /* the live state has no vm; nothing runs */
     bool is_parked;   /* and nobody may come in: it died too often */
+    uint32_t slot;    /* the next client to be let go, at a stop */
     uint32_t deaths;
     uint64_t first_ms; /* of those deaths */
     uint32_t delay_ms; /* before the next try */
@@ -289,7 +290,7 @@ struct restart {
 
 void restart_init(struct app *a);
 void restart_fini(struct app *a);
-/* A client has gone while its app is down. */
+/* A client has gone while its app is down; or its last handler has ended. */
 void restart_client_closed(struct client *cl);
 /* The vm of `s` has died, of what vm_end() says; `ev` was running. From
  * anywhere on the loop's stack: what follows comes from a timer. */
@@ -299,6 +300,8 @@ void restart_after_death(struct state *s, const struct event *ev);
 void restart_begin(struct app *a);
 void restart_tell_client(struct app *a, struct client *cl);
 void restart_report(struct app *a);
+/* The app stops: if it is down, that is for good. */
+void restart_stop(struct app *a);
 /* Somebody else's load came to nothing: it tries by itself. */
 void restart_go_on(struct app *a);
 

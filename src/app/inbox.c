@@ -273,13 +273,6 @@ void inbox_drop(struct app *a, struct state *s)
         }
         event_free(ev);
     }
-    if (s != NULL) {
-        return;
-    }
-    list_each (client_node, &a->client_list) {
-        (void)inbox_drop_client(
-            container_of(client_node, struct client, node), false);
-    }
 }
 
 bool inbox_drop_client(struct client *cl, bool keep_words)

@@ -85,8 +85,8 @@ bool inbox_has_room(struct app *a, struct client *cl);
 /* Has the app yet to come to events of this client, without waiting for
  * anything but its turn? Then it is noted, and resumed later, too. */
 bool inbox_is_behind(struct app *a, struct client *cl);
-/* Drops what is queued and has not begun: calls of one state, or (s NULL)
- * everything. Nothing is told. */
+/* Drops what is queued of no client and has not begun: calls of one state, or
+ * (s NULL) everything. Nothing is told. */
 void inbox_drop(struct app *a, struct state *s);
 /* Drops what is queued for a client. `keep_words`: not its messages. True: its
  * on_open had begun, or has ended. */

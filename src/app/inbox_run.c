@@ -273,7 +273,13 @@ void inbox_event_ended(struct event *ev)
         client_free(cl);
         return;
     }
-    if (ev->app->is_closing || ev->app->restart.is_down) {
+    if (ev->app->is_closing) {
+        return;
+    }
+    if (ev->app->restart.is_down) {
+        if (cl->is_closed) {
+            restart_client_closed(cl);
+        }
         return;
     }
     if (cl->far != NULL) {
