@@ -78,6 +78,8 @@ static void on_files_changed(void *arg)
 }
 
 static void load_first(struct app *a);
+static void on_stop_timer(struct timer *t);
+static void on_close_timer(struct timer *t);
 
 static void on_reload_timer(struct timer *t)
 {
@@ -130,8 +132,8 @@ static struct app *new_app(const struct app_config *config)
     restart_init(a);
     timer_init(&a->reload_timer, on_reload_timer);
     a->unit.on_rest = on_rest;
-    timer_init(&a->stop_timer, NULL);
-    timer_init(&a->close_timer, NULL);
+    timer_init(&a->stop_timer, on_stop_timer);
+    timer_init(&a->close_timer, on_close_timer);
     a->meter = meter_new(LIMIT_DEFAULT_APP_OUTBOX_BYTES);
     struct hub_config hub = {
         .net = a->net,
@@ -394,7 +396,6 @@ void app_stop(
         watch_free(a->watch);
         a->watch = NULL;
     }
-    timer_init(&a->stop_timer, on_stop_timer);
     timer_start(
         a->loop, &a->stop_timer, has_handler ? LIMIT_STOP_HANDLER_MS : 0);
     if (has_handler) {
@@ -437,7 +438,7 @@ void app_close_clients(
     a->close_total = a->client_count;
     a->close_done = 0;
     (void)snprintf(a->close_reason, sizeof(a->close_reason), "%s", reason);
-    timer_init(&a->close_timer, on_close_timer);
+    timer_stop(&a->close_timer); /* it may be closing them already */
     on_close_timer(&a->close_timer);
 }
 
