@@ -90,8 +90,10 @@
 #define LIMIT_MAX_CPU_MS            10000
 #define LIMIT_DEFAULT_LOAD_CPU_MS   500 /* main.lua, a reload's hand-over */
 #define LIMIT_MAX_LOAD_CPU_MS       10000
-#define LIMIT_MEMORY_ERRORS         20  /* caught in one event: it ends */
-#define LIMIT_FULL_EVENTS           10  /* that find no memory: a new state */
+#define LIMIT_MEMORY_ERRORS         20   /* caught in one event: it ends */
+#define LIMIT_FULL_EVENTS           10   /* that find no memory: a new state */
+#define LIMIT_BEGIN_MS              1000 /* an event is tried to begin, and ... */
+#define LIMIT_FULL_BEGINS           5 /* ... so many that did not: a new state */
 #define LIMIT_CLIENT_HANDLERS       64  /* at once, where settings allow it */
 #define LIMIT_ERROR_EVENTS          16  /* on_error, queued at once */
 #define LIMIT_RESTART_MS            100 /* before the second; then doubled */
