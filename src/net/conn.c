@@ -307,6 +307,7 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len)
     ASSERT(len <= LIMIT_CLOSE_REASON, "RFC 6455 5.5");
     conn_set_state(c, CONN_CLOSING);
     shut_lane(c);
+    message_reader_skip(&c->p.ws.reader);
     conn_start_timer(c, c->settings->close_ms);
     if (conn_push_close(c, code, reason, len) != 0) {
         conn_doom(c, CONN_DOOM_ERROR);
@@ -316,14 +317,22 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len)
     tell_closed(c, code, reason, len);
 }
 
+/* The clock of a close that has begun runs on: the peer has that much time for
+ * all of its side. */
 void conn_begin_flushing(struct conn *c)
 {
+    bool is_first = c->state != CONN_CLOSING;
     conn_set_state(c, CONN_FLUSHING);
     shut_lane(c);
+    if (c->flags & CONN_IS_WS) {
+        message_reader_skip(&c->p.ws.reader);
+    }
     quota_free(c->u.live.rest);
     c->u.live.rest = NULL;
     c->flags &= CONN_IS_WS | CONN_IN_CALL | CONN_FIN_SEEN;
-    conn_start_timer(c, c->settings->close_ms);
+    if (is_first) {
+        conn_start_timer(c, c->settings->close_ms);
+    }
     conn_watch(c, c->watch.events | IO_READ);
 }
 
