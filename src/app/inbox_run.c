@@ -140,7 +140,7 @@ static int start(struct app *a, struct event *ev)
     }
     /* The vm takes one task more: for what the server itself does in it. */
     int rc = ERR_QUOTA;
-    if (task_count(s->vm) < LIMIT_TASKS && keep_lent(a, ev)) {
+    if (task_count(s->vm) < s->settings.tasks && keep_lent(a, ev)) {
         rc = task_run(s->vm, &ev->job);
     }
     if (rc < 0) {
@@ -170,7 +170,10 @@ static bool give_up(struct app *a, struct event *ev)
     struct inbox *in = &a->inbox;
     uint64_t now = loop_now_ms(a->loop);
 
-    if (task_count(ev->state->vm) < LIMIT_TASKS) {
+    if (task_count(ev->state->vm) >= ev->state->settings.tasks) {
+        char text[APP_LIMIT_TEXT_BYTES];
+        app_note_limit(ev->state, APP_TASKS, text);
+    } else {
         if (in->failing_since_ms == 0) {
             in->failing_since_ms = now;
         }
