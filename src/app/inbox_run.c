@@ -152,7 +152,7 @@ static int start(struct app *a, struct event *ev)
     }
     /* The vm takes one task more: for what the server itself does in it. */
     int rc = ERR_QUOTA;
-    if (task_count(s->vm) < LIMIT_TASKS && keep_lent(a, ev)) {
+    if (task_count(s->vm) < s->settings.tasks && keep_lent(a, ev)) {
         rc = task_run(s->vm, &ev->job);
     }
     if (rc < 0) {
@@ -173,21 +173,6 @@ static int start(struct app *a, struct event *ev)
     }
     note_result(a, s, rc);
     return 0;
-}
-
-/* Whether those who are under way will ever end nobody knows, but nothing is
- * lost meanwhile: it is said, not judged. */
-static void note_all_taken(struct app *a, const struct state *s)
-{
-    struct log_fields f;
-
-    if (!app_is_due(loop_now_ms(a->loop), &a->tasks_logged_ms)) {
-        return;
-    }
-    app_log_fields(a, s, &f);
-    f.event = "inbox";
-    log_event(LOG_INFO, &f,
-        "events wait: all %d handlers and tasks are under way", LIMIT_TASKS);
 }
 
 /* Of this state the last that could be waited for, and nothing tells that it
@@ -216,8 +201,9 @@ static bool give_up(struct app *a, struct event *ev, int rc)
     uint64_t now = loop_now_ms(a->loop);
 
     ev->state = ev->kind == EVENT_CALL ? s : NULL;
-    if (task_count(s->vm) >= LIMIT_TASKS) {
-        note_all_taken(a, s);
+    if (task_count(s->vm) >= s->settings.tasks) {
+        char text[APP_LIMIT_TEXT_BYTES];
+        app_note_limit(s, APP_TASKS, text);
         return false;
     }
     timer_start(a->loop, &in->retry_timer, RETRY_MS);
