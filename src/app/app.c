@@ -107,6 +107,8 @@ static void on_files_changed(void *arg)
 }
 
 static void load_first(struct app *a);
+static void on_stop_timer(struct timer *t);
+static void on_close_timer(struct timer *t);
 
 static void on_reload_timer(struct timer *t)
 {
@@ -159,8 +161,8 @@ static struct app *new_app(const struct app_config *config)
     restart_init(a);
     timer_init(&a->reload_timer, on_reload_timer);
     a->unit.on_rest = on_rest;
-    timer_init(&a->stop_timer, NULL);
-    timer_init(&a->close_timer, NULL);
+    timer_init(&a->stop_timer, on_stop_timer);
+    timer_init(&a->close_timer, on_close_timer);
     a->meter = meter_new(LIMIT_DEFAULT_APP_OUTBOX_BYTES);
     struct hub_config hub = {
         .net = a->net,
@@ -194,6 +196,10 @@ static void free_app(struct app *a)
     timer_stop(&a->reload_timer);
     drop_opening(a);
     inbox_drop(a, NULL);
+    list_each (client_node, &a->client_list) {
+        (void)inbox_drop_client(
+            container_of(client_node, struct client, node), false);
+    }
     while (!list_is_empty(&a->draining)) {
         state_free(container_of(a->draining.next, struct state, node));
     }
@@ -244,6 +250,10 @@ static void on_opening_timer(struct timer *t)
     struct opening *o = container_of(t, struct opening, timer);
     struct app *a = o->app;
 
+    if (o->rc != 0 && a->wants_reload && !a->is_stopping) {
+        load_first(a); /* nobody has been told yet */
+        return;
+    }
     a->opening = NULL;
     if (o->rc == 0 && a->live->handlers[HANDLER_ON_START] != LUA_NOREF) {
         inbox_queue(a, event_new(a, EVENT_START));
@@ -310,6 +320,14 @@ struct app *app_open(const struct app_config *config,
     }
     load_first(a);
     return a;
+}
+
+struct watch *app_take_watch(struct app *a)
+{
+    struct watch *w = a->watch;
+
+    a->watch = NULL;
+    return w;
 }
 
 /* ---- a load and nothing else ---- */
@@ -402,11 +420,11 @@ void app_stop(
     a->stop_arg = arg;
     a->stop_reason = mem_strndup(reason, strlen(reason));
     load_drop(a);
+    restart_stop(a);
     if (a->watch != NULL) {
         watch_free(a->watch);
         a->watch = NULL;
     }
-    timer_init(&a->stop_timer, on_stop_timer);
     timer_start(
         a->loop, &a->stop_timer, has_handler ? LIMIT_STOP_HANDLER_MS : 0);
     if (has_handler) {
@@ -449,7 +467,7 @@ void app_close_clients(
     a->close_total = a->client_count;
     a->close_done = 0;
     (void)snprintf(a->close_reason, sizeof(a->close_reason), "%s", reason);
-    timer_init(&a->close_timer, on_close_timer);
+    timer_stop(&a->close_timer); /* it may be closing them already */
     on_close_timer(&a->close_timer);
 }
 

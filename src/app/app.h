@@ -37,6 +37,10 @@ struct app_config {
  * then: app_stop() and app_close() only. */
 struct app *app_open(const struct app_config *config,
     void (*on_opened)(void *arg, int rc, const char *why), void *arg) NODISCARD;
+/* The watch over the files of one that did not open, for who waits until
+ * somebody mends them: between two watches a change could be missed. The
+ * caller's; NULL: there is none. */
+struct watch *app_take_watch(struct app *a);
 /* Loads the app aside and throws it away: what `moonwire check` reports.
  * `handlers` gets a list like "on_open on_message". */
 int app_check(const struct app_config *config, char *why, size_t why_bytes,

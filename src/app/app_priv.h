@@ -72,11 +72,13 @@ struct state {
     struct map locks;  /* api_task: name -> held or waited for */
     struct list rules; /* api_room: what rooms.define() said */
     uint32_t rule_count;
-    uint32_t calls;     /* queued or under way */
-    struct list chores; /* state.c: to be done when no job is stopped */
-    bool is_loading;    /* hub calls raise, timers do not start */
-    bool is_draining;   /* an old generation: no new timers, no new rules */
-    bool is_ending;     /* and its time is over */
+    uint32_t calls;         /* queued or under way */
+    uint32_t failed_begins; /* events in a row that found no memory to begin */
+    struct list chores;     /* state.c: to be done when no job is stopped */
+    bool is_loading;        /* hub calls raise, timers do not start */
+    bool is_draining;       /* an old generation: no new timers, no new rules */
+    bool is_ending;         /* and its time is over: nothing of it goes on */
+    uint32_t ending_slot;   /* the next client that may have to move for that */
     struct timer drain_timer;
 };
 
@@ -280,6 +282,7 @@ struct restart {
     struct list gone; /* clients that went while nothing runs */
     bool is_down;     /* the live state has no vm; nothing runs */
     bool is_parked;   /* and nobody may come in: it died too often */
+    uint32_t slot;    /* the next client to be let go, at a stop */
     uint32_t deaths;
     uint64_t first_ms; /* of those deaths */
     uint32_t delay_ms; /* before the next try */
@@ -287,7 +290,7 @@ struct restart {
 
 void restart_init(struct app *a);
 void restart_fini(struct app *a);
-/* A client has gone while its app is down. */
+/* A client has gone while its app is down; or its last handler has ended. */
 void restart_client_closed(struct client *cl);
 /* The vm of `s` has died, of what vm_end() says; `ev` was running. From
  * anywhere on the loop's stack: what follows comes from a timer. */
@@ -297,6 +300,8 @@ void restart_after_death(struct state *s, const struct event *ev);
 void restart_begin(struct app *a);
 void restart_tell_client(struct app *a, struct client *cl);
 void restart_report(struct app *a);
+/* The app stops: if it is down, that is for good. */
+void restart_stop(struct app *a);
 /* Somebody else's load came to nothing: it tries by itself. */
 void restart_go_on(struct app *a);
 
@@ -383,7 +388,7 @@ struct app {
     uint64_t rest_logged_ms;
     struct lines own_lines;
     struct lines failure_lines;
-    uint64_t full_logged_ms; /* the inbox */
+    uint64_t full_logged_ms;  /* the inbox */
     uint64_t rooms_logged_ms;
     uint64_t outbox_logged_ms;
     uint64_t limit_logged_ms[APP_LIMITS];

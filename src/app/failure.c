@@ -10,14 +10,17 @@
 #include <stdio.h>
 #include <string.h>
 
+void failure_count_kill(struct app *a)
+{
+    metric_add(loop_metrics(a->loop), METRIC_KILLS, 1);
+    histogram_set(&a->kills, histogram_get(&a->kills) + 1);
+}
+
 static void count(struct app *a, const char *kind)
 {
-    struct metrics *m = loop_metrics(a->loop);
-
-    metric_add(m, METRIC_HANDLER_ERRORS, 1);
+    metric_add(loop_metrics(a->loop), METRIC_HANDLER_ERRORS, 1);
     if (strcmp(kind, "error") != 0) {
-        metric_add(m, METRIC_KILLS, 1);
-        histogram_set(&a->kills, histogram_get(&a->kills) + 1);
+        failure_count_kill(a);
     }
 }
 

@@ -174,6 +174,9 @@ void far_on_invite_back(struct letter *l, struct loop *here)
     if (close_event != NULL) {
         inbox_queue(a, close_event);
     }
+    if (close_event != NULL && a->restart.is_down) {
+        restart_client_closed(cl);
+    }
 }
 
 /* ---- what it says ---- */

@@ -129,6 +129,7 @@ void inbox_put_back(struct event *ev)
 
     list_push_head(&cl->events, &ev->node);
     count_event(cl->app, ev);
+    list_remove(&cl->ready_node);
     list_push_head(&cl->app->inbox.ready, &cl->ready_node);
 }
 
@@ -271,13 +272,6 @@ void inbox_drop(struct app *a, struct state *s)
             request_finished(ev);
         }
         event_free(ev);
-    }
-    if (s != NULL) {
-        return;
-    }
-    list_each (client_node, &a->client_list) {
-        (void)inbox_drop_client(
-            container_of(client_node, struct client, node), false);
     }
 }
 

@@ -71,7 +71,7 @@ struct inbox {
     size_t bytes;    /* of queued messages */
     unsigned turn;   /* which source is asked first */
     struct timer retry_timer;
-    uint64_t failing_since_ms; /* no memory to start anything; 0: not so */
+    uint64_t failing_since_ms; /* nothing can begin; 0: not so */
 };
 
 void inbox_init(struct inbox *in);
@@ -85,8 +85,8 @@ bool inbox_has_room(struct app *a, struct client *cl);
 /* Has the app yet to come to events of this client, without waiting for
  * anything but its turn? Then it is noted, and resumed later, too. */
 bool inbox_is_behind(struct app *a, struct client *cl);
-/* Drops what is queued and has not begun: calls of one state, or (s NULL)
- * everything. Nothing is told. */
+/* Drops what is queued of no client and has not begun: calls of one state, or
+ * (s NULL) everything. Nothing is told. */
 void inbox_drop(struct app *a, struct state *s);
 /* Drops what is queued for a client. `keep_words`: not its messages. True: its
  * on_open had begun, or has ended. */
@@ -157,6 +157,8 @@ struct failure {
  * or on the loop's stack. */
 void failure_report(struct state *s, const struct event *ev, const char *kind,
     const char *text);
+/* Counts one that was ended, and that somebody else tells of: a load. */
+void failure_count_kill(struct app *a);
 int failure_push(struct event *ev, lua_State *T);
 void failure_finished(struct event *ev);
 

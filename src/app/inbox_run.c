@@ -14,9 +14,8 @@
 #include "app/branch_priv.h"
 #include <string.h>
 
-/* No memory for a task: try again so often, and for so long. */
-#define RETRY_MS     10
-#define RETRY_FOR_MS 1000
+/* No memory for a task: try again so often, for LIMIT_BEGIN_MS. */
+#define RETRY_MS 10
 
 enum { SOURCE_TASKS, SOURCE_CALLS, SOURCE_CLIENTS, SOURCE_RELOAD, SOURCES };
 
@@ -28,13 +27,18 @@ static bool is_closed_to_events(const struct app *a)
     return a->is_held || a->live == NULL || a->restart.is_down;
 }
 
+static bool has_ready_task(const struct state *s)
+{
+    return !s->is_ending && task_has_ready(s->vm);
+}
+
 static bool has_ready_tasks(const struct app *a)
 {
-    if (task_has_ready(a->live->vm)) {
+    if (has_ready_task(a->live)) {
         return true;
     }
     list_each (node, &a->draining) {
-        if (task_has_ready(container_of(node, struct state, node)->vm)) {
+        if (has_ready_task(container_of(node, struct state, node))) {
             return true;
         }
     }
@@ -125,8 +129,16 @@ static void note_result(struct app *a, struct state *s, int rc)
     }
 }
 
-/* Gives the event to a fiber. ERR_QUOTA: none is free, the event is as it
- * was, but for its state. On success it may be gone. */
+/* A job has come to its beginning, whatever it does there. */
+static void note_begun(struct app *a, struct state *s)
+{
+    a->inbox.failing_since_ms = 0;
+    s->failed_begins = 0;
+}
+
+/* Gives the event to a fiber. ERR_QUOTA: none is free; ERR_NOMEM: the state has
+ * no memory for it; the event is as it was, but for its state. On success it
+ * may be gone. */
 static int start(struct app *a, struct event *ev)
 {
     struct client *cl = ev->client;
@@ -149,7 +161,9 @@ static int start(struct app *a, struct event *ev)
         }
         return rc;
     }
-    a->inbox.failing_since_ms = 0;
+    if (rc != TASK_STOPPED) {
+        note_begun(a, s); /* else that is not known yet */
+    }
     metric_add(loop_metrics(a->loop), METRIC_EVENTS, 1);
     if (rc != TASK_DONE && cl != NULL) {
         inbox_make_ready(cl);
@@ -161,33 +175,54 @@ static int start(struct app *a, struct event *ev)
     return 0;
 }
 
+/* Of this state the last that could be waited for, and nothing tells that it
+ * will have memory again: who sleeps for ever holds it. Other than where all
+ * tasks are taken, events are lost meanwhile; so it begins anew (restart.c),
+ * and what waits is for the next state. True: it does. */
+static bool end_if_full(struct state *s, const struct event *ev)
+{
+    if (++s->failed_begins < LIMIT_FULL_BEGINS) {
+        return false;
+    }
+    vm_give_up(s->vm, "what waits in the app leaves its events no memory to "
+                      "begin (limits.memory)");
+    restart_after_death(s, ev);
+    return true;
+}
+
 /* It could not start. If all tasks are taken, the end of one gives it another
  * chance. If there was no memory it has to try again by itself: nobody tells
  * when there is some, and those who are under way may be waiting for this very
  * call. True: that has lasted too long, the event is over. */
-static bool give_up(struct app *a, struct event *ev)
+static bool give_up(struct app *a, struct event *ev, int rc)
 {
     struct inbox *in = &a->inbox;
+    struct state *s = ev->state;
     uint64_t now = loop_now_ms(a->loop);
 
-    if (task_count(ev->state->vm) >= ev->state->settings.tasks) {
+    ev->state = ev->kind == EVENT_CALL ? s : NULL;
+    if (task_count(s->vm) >= s->settings.tasks) {
         char text[APP_LIMIT_TEXT_BYTES];
-        app_note_limit(ev->state, APP_TASKS, text);
-    } else {
-        if (in->failing_since_ms == 0) {
-            in->failing_since_ms = now;
-        }
-        if (now - in->failing_since_ms >= RETRY_FOR_MS) {
-            if (ev->client != NULL) {
-                begin_handler(ev->client, ev);
-            }
-            event_abandon(ev);
-            return true;
-        }
-        timer_start(a->loop, &in->retry_timer, RETRY_MS);
+        app_note_limit(s, APP_TASKS, text);
+        return false;
     }
-    ev->state = ev->kind == EVENT_CALL ? ev->state : NULL;
-    return false;
+    timer_start(a->loop, &in->retry_timer, RETRY_MS);
+    if (in->failing_since_ms == 0) {
+        in->failing_since_ms = now;
+    }
+    if (now - in->failing_since_ms < LIMIT_BEGIN_MS) {
+        return false;
+    }
+    in->failing_since_ms = 0;
+    if (rc == ERR_NOMEM && end_if_full(s, ev)) {
+        return false;
+    }
+    ev->state = s;
+    if (ev->client != NULL) {
+        begin_handler(ev->client, ev);
+    }
+    event_abandon(ev);
+    return true;
 }
 
 void inbox_try_again(struct timer *t)
@@ -224,7 +259,13 @@ void inbox_event_ended(struct event *ev)
         client_free(cl);
         return;
     }
-    if (ev->app->is_closing || ev->app->restart.is_down) {
+    if (ev->app->is_closing) {
+        return;
+    }
+    if (ev->app->restart.is_down) {
+        if (cl->is_closed) {
+            restart_client_closed(cl);
+        }
         return;
     }
     if (cl->far != NULL) {
@@ -263,7 +304,28 @@ static bool resume_in(struct app *a, struct state *s)
     return rc != TASK_IDLE;
 }
 
-static void resume_stopped(struct app *a)
+/* It was stopped on its way to its beginning, and did not get there. */
+static void begin_again(struct app *a, struct event *ev, int rc)
+{
+    if (!event_own_data(ev)) {
+        event_abandon(ev);
+        return;
+    }
+    if (ev->client != NULL) {
+        end_handler(ev->client);
+    }
+    if (give_up(a, ev, rc)) {
+        return;
+    }
+    if (ev->client != NULL) {
+        inbox_put_back(ev);
+    } else {
+        list_push_head(&a->inbox.calls, &ev->node);
+    }
+}
+
+/* False: it could not begin after all. */
+static bool resume_stopped(struct app *a)
 {
     struct state *s = a->stopped;
     struct event *ev = inbox_stopped_event(a);
@@ -271,11 +333,18 @@ static void resume_stopped(struct app *a)
     a->stopped = NULL;
     int rc = task_resume(s->vm);
     if (rc < 0) {
-        event_abandon(ev);
-    } else if (rc == TASK_PARKED) {
+        state_do_chores(s);
+        begin_again(a, ev, rc);
+        return false;
+    }
+    if (rc != TASK_STOPPED) {
+        note_begun(a, s);
+    }
+    if (rc == TASK_PARKED) {
         note_await(a, ev);
     }
     note_result(a, s, rc);
+    return true;
 }
 
 /* The old generations first: they are to end. */
@@ -283,7 +352,7 @@ static bool resume_task(struct app *a)
 {
     list_each (node, &a->draining) {
         struct state *s = container_of(node, struct state, node);
-        if (task_has_ready(s->vm)) {
+        if (has_ready_task(s)) {
             return resume_in(a, s);
         }
     }
@@ -291,7 +360,8 @@ static bool resume_task(struct app *a)
 }
 
 /* The first that can start: those of a state whose tasks are all taken do not
- * hold up the others. */
+ * hold up the others. Those of one that has died, or is being ended, go with
+ * it. */
 static bool run_call(struct app *a)
 {
     const struct state *full = NULL;
@@ -299,12 +369,13 @@ static bool run_call(struct app *a)
     list_each (node, &a->inbox.calls) {
         struct event *ev = container_of(node, struct event, node);
         const struct state *s = ev->state != NULL ? ev->state : a->live;
-        if (s == full) {
+        if (s == full || s->is_ending || vm_end(s->vm) != VM_ALIVE) {
             continue;
         }
         struct list *before = node->prev;
         list_remove(node);
-        if (start(a, ev) == 0 || give_up(a, ev)) {
+        int rc = start(a, ev);
+        if (rc == 0 || give_up(a, ev, rc)) {
             return true;
         }
         list_push_head(before, node);
@@ -333,7 +404,8 @@ static bool run_client(struct app *a)
     struct client *cl = container_of(node, struct client, ready_node);
     struct event *ev = container_of(cl->events.next, struct event, node);
     inbox_unqueue(a, ev);
-    if (start(a, ev) != 0 && !give_up(a, ev)) {
+    int rc = start(a, ev);
+    if (rc != 0 && !give_up(a, ev, rc)) {
         inbox_put_back(ev);
         return false;
     }
@@ -354,15 +426,14 @@ bool inbox_run(struct sched_unit *u)
         return false;
     }
     if (a->stopped != NULL) {
-        resume_stopped(a);
-        return has_work(a);
+        return resume_stopped(a) && has_work(a);
     }
     if (is_closed_to_events(a)) {
         (void)run_reload(a);
         return has_work(a);
     }
     for (unsigned i = 0; i < SOURCES; i++) {
-        if (sources[a->inbox.turn++ % SOURCES](a)) {
+        if (sources[a->inbox.turn++ % SOURCES](a) || is_closed_to_events(a)) {
             return has_work(a);
         }
     }

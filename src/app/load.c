@@ -14,6 +14,7 @@
 #include "app/app_priv.h"
 #include "base/mem.h"
 #include <stdio.h>
+#include <string.h>
 
 enum load_step { LOAD_SETTINGS, LOAD_OPEN, LOAD_RUN };
 
@@ -50,6 +51,9 @@ static int read_settings(struct load *l)
         return SERVICE_STOPPED;
     }
     manifest_end(&l->manifest);
+    if (rc != 0 && strcmp(app_load_kind(rc), "error") != 0) {
+        failure_count_kill(l->app);
+    }
     if (rc == 0 && state_make_vm(s) != 0) {
         (void)snprintf(l->why, sizeof(l->why), "no memory for the app's state");
         rc = ERR_NOMEM;

@@ -23,9 +23,9 @@
 #include <string.h>
 
 #ifdef MOONWIRE_TINY
-#    define SWITCH_SLOTS 2
+#    define STEP_SLOTS 2
 #else
-#    define SWITCH_SLOTS 256 /* clients that are told in one step */
+#    define STEP_SLOTS 256 /* clients that are looked at in one step */
 #endif
 
 /* "What happened: why", the traceback as the detail. */
@@ -97,7 +97,9 @@ static void move_next(struct app *a)
 
 /* ---- the old generation ---- */
 
-static void end_handlers(struct state *s, uint32_t left)
+/* From here on nothing of it goes on: what it did to client.data would be lost,
+ * for that is on its way to the live state. */
+static void begin_ending(struct state *s, uint32_t left)
 {
     struct app *a = s->app;
     struct log_fields f;
@@ -111,12 +113,22 @@ static void end_handlers(struct state *s, uint32_t left)
         "ended",
         left, limit);
     s->is_ending = true;
-    list_each (node, &a->client_list) {
-        struct client *cl = container_of(node, struct client, node);
-        if (cl->state == s) {
+}
+
+/* Its clients move: a step of them in a turn, and no new ones come to it. True:
+ * all have been looked at. */
+static bool move_clients(struct state *s)
+{
+    struct app *a = s->app;
+    uint32_t end = slots_end(&a->clients);
+
+    for (int i = 0; i < STEP_SLOTS && s->ending_slot < end; i++) {
+        struct client *cl = slots_at(&a->clients, s->ending_slot++);
+        if (cl != NULL && cl->state == s) {
             reload_move(cl);
         }
     }
+    return s->ending_slot >= end;
 }
 
 static void drop_old(struct timer *t)
@@ -134,7 +146,11 @@ static void drop_old(struct timer *t)
         return;
     }
     if (left > 0 && !s->is_ending) {
-        end_handlers(s, left);
+        begin_ending(s, left);
+    }
+    if (s->is_ending && !move_clients(s)) {
+        timer_start(a->loop, &s->drain_timer, 0);
+        return;
     }
     if (!list_is_empty(&a->movers)) {
         timer_start(a->loop, &s->drain_timer, 1);
@@ -220,7 +236,7 @@ static void go_on_switching(struct app *a)
 {
     uint32_t end = slots_end(&a->clients);
 
-    for (int i = 0; i < SWITCH_SLOTS && a->retiring_slot < end; i++) {
+    for (int i = 0; i < STEP_SLOTS && a->retiring_slot < end; i++) {
         struct client *cl = slots_at(&a->clients, a->retiring_slot++);
         if (cl != NULL && a->retiring->vm == NULL) {
             restart_tell_client(a, cl);

@@ -2,9 +2,9 @@
  *
  * A vm dies when a job could not be stopped within its budget, when its C
  * stack was full, when what it keeps leaves its events no memory, or when Lua
- * found itself broken (script/kill.c). Nothing of
- * it can be saved; but the clients' connections, users, rooms and outboxes are
- * the server's, and stay. So:
+ * found itself broken (script/kill.c); or when what waits in it leaves them
+ * none to begin (inbox_run.c). Nothing of it can be saved; but the clients'
+ * connections, users, rooms and outboxes are the server's, and stay. So:
  *
  *   down    the live state has no vm any more. It is there for its settings
  *           and its snapshot; events queue up, and back-pressure does the rest
@@ -17,6 +17,9 @@
  *           are closed with 1013, new ones get 503. It comes back by itself,
  *           or by a reload
  *
+ * An app that is down when the server stops does not come back: whose end was
+ * queued, and who waits to come in, is let go.
+ *
  * Whatever is found out about a death is found out deep inside of the
  * inbox, so all of this happens from a timer, with nothing on the stack. */
 #include "app/api_priv.h"
@@ -25,6 +28,12 @@
 #include "base/units.h"
 #include <stdio.h>
 #include <string.h>
+
+#ifdef MOONWIRE_TINY
+#    define STEP_SLOTS 2
+#else
+#    define STEP_SLOTS 256 /* clients that are let go in one step */
+#endif
 
 static void log_line(
     struct app *a, enum log_level level, const char *kind, const char *text)
@@ -70,9 +79,53 @@ static void forget_gone(struct app *a)
     }
 }
 
+/* No state will ever hear of anybody. */
+static bool is_over(const struct app *a)
+{
+    return a->is_stopping && a->restart.is_down && a->fresh == NULL;
+}
+
+/* A step of it. Then the old generations: nothing of them goes on either. */
+static void let_go(struct app *a)
+{
+    uint32_t *slot = &a->restart.slot;
+    uint32_t end = slots_end(&a->clients);
+
+    for (int i = 0; i < STEP_SLOTS && *slot < end; i++) {
+        struct client *cl = slots_at(&a->clients, (*slot)++);
+        if (cl == NULL || cl->is_moving) {
+            continue;
+        }
+        cl->has_data = false;
+        if (may_be_forgotten(cl)) {
+            forget(cl);
+        }
+    }
+    if (*slot < end) {
+        timer_start(a->loop, &a->restart.sweep_timer, 0);
+        return;
+    }
+    list_each (node, &a->draining) {
+        struct state *s = container_of(node, struct state, node);
+        timer_start(a->loop, &s->drain_timer, 0);
+    }
+}
+
 static void sweep(struct timer *t)
 {
-    forget_gone(container_of(t, struct app, restart.sweep_timer));
+    struct app *a = container_of(t, struct app, restart.sweep_timer);
+
+    forget_gone(a);
+    if (is_over(a)) {
+        let_go(a);
+    }
+}
+
+static void begin_letting_go(struct app *a)
+{
+    inbox_drop(a, NULL);
+    a->restart.slot = 0;
+    timer_start(a->loop, &a->restart.sweep_timer, 0);
 }
 
 void restart_client_closed(struct client *cl)
@@ -214,6 +267,13 @@ void restart_go_on(struct app *a)
     }
 }
 
+void restart_stop(struct app *a)
+{
+    if (is_over(a)) {
+        timer_start(a->loop, &a->restart.timer, 0);
+    }
+}
+
 static void go_on(struct timer *t)
 {
     struct app *a = container_of(t, struct app, restart.timer);
@@ -221,6 +281,9 @@ static void go_on(struct timer *t)
     uint32_t delay_ms = r->delay_ms;
 
     bury(a);
+    if (is_over(a)) {
+        begin_letting_go(a);
+    }
     if (a->is_stopping) {
         app_stop_finished(a);
         return;

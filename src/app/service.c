@@ -55,6 +55,14 @@ static void done(struct job *j, lua_State *T, int status, int n)
     state_trim_traceback(v->why);
 }
 
+/* Of a script that is wrong the load tells; this one was ended. */
+static void count_kill(struct service *v)
+{
+    if (v->status != LUA_OK && task_err(v->status) != ERR_SYNTAX) {
+        failure_count_kill(v->state->app);
+    }
+}
+
 /* What task_run() and task_resume() have said. */
 static int judge(struct service *v, int rc)
 {
@@ -67,18 +75,23 @@ static int judge(struct service *v, int rc)
     case TASK_DEAD:
         (void)snprintf(v->why, v->why_bytes, "%s", vm_why(s->vm));
         task_forget_job(s->vm);
-        if (!s->is_loading) {
+        if (s->is_loading) {
+            failure_count_kill(s->app);
+        } else {
             restart_after_death(s, NULL);
         }
         return is_cpu ? ERR_TIMEOUT : ERR_CLOSED;
     case ERR_QUOTA:
-        (void)snprintf(v->why, v->why_bytes, "no fiber is free");
+    case ERR_NOMEM:
+        (void)snprintf(v->why, v->why_bytes,
+            rc == ERR_QUOTA ? "no fiber is free" : "no memory to begin");
         return rc;
     default:
         /* It would come back to a frame that nobody waits for. */
         ASSERT(false, "I7");
     }
     state_do_chores(s);
+    count_kill(v);
     return task_err(v->status);
 }
 

@@ -65,7 +65,7 @@
     X(PONG_TIMEOUTS, "pong_timeouts_total", "counter", "clients gone silent")  \
     X(HANDLER_ERRORS, "handler_errors_total", "counter", "handler errors")     \
     X(KILLS, "kills_total", "counter",                                         \
-        "events that were ended for CPU, memory or a crash")                   \
+        "events and loads that were ended for CPU, memory or a crash")         \
     X(DEATHS, "app_deaths_total", "counter", "apps that lost their state")     \
     X(RESTARTS, "app_restarts_total", "counter", "apps that began anew")       \
     X(STOPS, "preemptions_total", "counter", "scripts stopped for others")     \

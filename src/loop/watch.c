@@ -307,6 +307,13 @@ struct watch *watch_new(
     return w;
 }
 
+void watch_hand_on(struct watch *w, void (*fn)(void *arg), void *arg)
+{
+    CHECK(w, WATCH_MAGIC);
+    w->fn = fn;
+    w->arg = arg;
+}
+
 void watch_free(struct watch *w)
 {
     CHECK(w, WATCH_MAGIC);

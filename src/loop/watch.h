@@ -19,6 +19,8 @@ struct watch;
 /* NULL if the directory cannot be opened. `fn` runs on the loop. */
 struct watch *watch_new(struct loop *l, const char *dir, void (*fn)(void *arg),
     void *arg) NODISCARD;
+/* From now on it tells somebody else, also of what it has seen already. */
+void watch_hand_on(struct watch *w, void (*fn)(void *arg), void *arg);
 void watch_free(struct watch *w);
 
 #endif

@@ -25,7 +25,11 @@
  * their fibers (limited per vm and per loop thread, for ten thousand idle
  * apps must not hold a touched stack each), some more bare tasks with T only,
  * and nothing beyond that. To take the fiber from an idle task, it is entered
- * once more and returns from serve(), so that T is left clean. */
+ * once more and returns from serve(), so that T is left clean.
+ *
+ * A struct task is no object of Lua's, so for want of its memory nothing would
+ * be collected. Each vm keeps one in reserve: whoever begins with that makes
+ * his thread on his fiber, and finds all the memory that garbage holds. */
 #include "script/task.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -123,6 +127,12 @@ static inline __attribute__((always_inline)) void run_job(
     t->step = STEP_CALL;
     int status = lua_pcall(T, n, j->results, 1);
     if (LIKELY(status == LUA_OK && j->results == 0)) {
+        /* What report() would do, if nothing was the matter. */
+        preempt_set_hold(1);
+        if (LIKELY(t->killing == LUA_OK && t->running == NULL)) {
+            t->step = STEP_DONE;
+            return;
+        }
         report(t, T, LUA_OK, 0);
         return;
     }
@@ -203,6 +213,14 @@ static bool has_thread(struct task *t)
     return t->T != NULL;
 }
 
+/* If anything was collected for the thread, there is memory now. */
+static void keep_spare(struct vm *vm)
+{
+    if (vm->spare == NULL) {
+        vm->spare = arena_realloc(vm->arena, NULL, 0, sizeof(*vm->spare));
+    }
+}
+
 /* A fiber's life. It ends as BARE, and is then freed. */
 static void live(void *arg)
 {
@@ -212,6 +230,7 @@ static void live(void *arg)
     preempt_set_hold(1);
     if (has_one) {
         lua_State *T = t->T;
+        keep_spare(t->vm);
         do {
             /* From an earlier round the error may be on the stack. */
             lua_pushcfunction(T, on_error);
@@ -243,11 +262,26 @@ static inline __attribute__((always_inline)) enum preempt_stop enter(
     return stop;
 }
 
+static struct task *alloc_task(struct vm *vm)
+{
+    struct task *t = arena_realloc(vm->arena, NULL, 0, sizeof(*t));
+    if (t == NULL) {
+        t = vm->spare;
+        vm->spare = NULL;
+    }
+    return t;
+}
+
 static void free_task(struct task *t)
 {
+    struct vm *vm = t->vm;
     list_remove(&t->in_vm);
     t->magic = 0;
-    (void)arena_realloc(t->vm->arena, t, sizeof(*t), 0);
+    if (vm->spare == NULL) {
+        vm->spare = t;
+    } else {
+        (void)arena_realloc(vm->arena, t, sizeof(*t), 0);
+    }
 }
 
 /* For a task that parks, or is to lose its fiber. */
@@ -330,7 +364,7 @@ static struct task *take_bare(struct vm *vm)
         vm->bare_count--;
         return container_of(node, struct task, node);
     }
-    struct task *t = arena_realloc(vm->arena, NULL, 0, sizeof(*t));
+    struct task *t = alloc_task(vm);
     if (t == NULL) {
         return NULL;
     }
@@ -341,21 +375,23 @@ static struct task *take_bare(struct vm *vm)
     return t;
 }
 
-static struct task *take_task(struct vm *vm)
+static int take_task(struct vm *vm, struct task **out)
 {
     if (LIKELY(!list_is_empty(&vm->idle))) {
-        return container_of(vm->idle.next, struct task, node);
+        *out = container_of(vm->idle.next, struct task, node);
+        return 0;
     }
     struct task *t = take_bare(vm);
     if (t == NULL) {
-        return NULL;
+        return ERR_NOMEM;
     }
     t->fiber = fiber_new(live, t);
     if (t->fiber == NULL) {
         give_bare(t);
-        return NULL;
+        return ERR_QUOTA;
     }
-    return t;
+    *out = t;
+    return 0;
 }
 
 /* In the middle of it. */
@@ -383,7 +419,7 @@ static int give_up(struct task *t)
     t->vm->busy_count--;
     fiber_free(t->fiber);
     free_task(t);
-    return ERR_QUOTA;
+    return ERR_NOMEM;
 }
 
 /* The vm may be gone when this returns: finished() may drop it. `begins`: it
@@ -427,9 +463,10 @@ int task_run(struct vm *vm, struct job *j)
         ASSERT(vm->end == VM_ALIVE, "a dead vm is not entered");
         return ERR_QUOTA;
     }
-    struct task *t = take_task(vm);
-    if (t == NULL) {
-        return ERR_QUOTA;
+    struct task *t = NULL;
+    int rc = take_task(vm, &t);
+    if (UNLIKELY(rc != 0)) {
+        return rc;
     }
     t->job = j;
     vm->busy_count++;

@@ -45,11 +45,12 @@ enum task_result {
 };
 
 /* Runs a job until it ends, waits or is stopped. ERR_QUOTA: max_tasks are
- * under way or no stack is to be had (the job was not touched). From the
+ * under way or no stack is to be had; ERR_NOMEM: what is under way, and the
+ * app's data, leave it no memory to begin (the job was not touched). From the
  * loop's stack; the vm is alive, and not stopped. */
 int task_run(struct vm *vm, struct job *j) NODISCARD;
 /* Goes on with the task that was stopped, else with the one that has been
- * ready longest. ERR_QUOTA: the job that was stopped had not come to its
+ * ready longest. ERR_NOMEM: the job that was stopped had not come to its
  * push() yet, and there is no memory for it: it is as before task_run(). */
 int task_resume(struct vm *vm) NODISCARD;
 /* task_resume() until nobody is stopped any more: what the server itself wants

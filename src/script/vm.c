@@ -86,6 +86,12 @@ bool vm_is_stopped(const struct vm *vm)
     return vm->stopped != NULL;
 }
 
+void vm_give_up(struct vm *vm, const char *why)
+{
+    ASSERT(vm->current == NULL && vm->stopped == NULL, "I7");
+    kill_vm(vm, VM_END_FULL, why);
+}
+
 enum vm_end vm_end(const struct vm *vm)
 {
     return vm->end;

@@ -26,7 +26,8 @@ struct vm;
 enum vm_end {
     VM_ALIVE,
     VM_END_CPU,  /* a job did not end */
-    VM_END_FULL, /* what it keeps leaves no memory for its jobs */
+    VM_END_FULL, /* what it keeps, or what waits in it, leaves no memory for
+                    its jobs */
     VM_END_CRASH /* its stack was full, or Lua found itself broken */
 };
 
@@ -43,6 +44,9 @@ lua_State *vm_state(struct vm *vm);
 /* Is a job stopped in the middle of it? Then nothing of its Lua state may be
  * touched; task_resume() goes on with it. */
 bool vm_is_stopped(const struct vm *vm);
+/* Nobody enters it any more: its owner finds it full. From the loop's stack,
+ * while no job of it is stopped. */
+void vm_give_up(struct vm *vm, const char *why);
 /* Once it is not VM_ALIVE, all that can be done is vm_free(). */
 enum vm_end vm_end(const struct vm *vm);
 const char *vm_why(const struct vm *vm); /* in words */

@@ -41,7 +41,8 @@ static const struct counter {
     {"app_slices_total", "slices that the app's Lua had", get_slices},
     {"app_preemptions_total", "slices at whose end a script was stopped",
         get_stops},
-    {"app_kills_total", "events ended for CPU, memory or a crash", app_kills},
+    {"app_kills_total", "events and loads ended for CPU, memory or a crash",
+        app_kills},
     {"app_rests_total", "times the app had used up its share", get_rests},
 };
 

@@ -45,12 +45,21 @@ static void on_files_changed(void *arg)
     tenancy_load(site->home, site);
 }
 
+/* Who reads of it may mend it at once, or has done so already: what watched
+ * over its load watches on. */
 static void fail(struct worker *w, struct site *site)
 {
     set_state(site, SITE_FAILED);
-    if (site->watch == NULL && w->server->config->reload) {
+    if (site->watch == NULL) {
+        site->watch = app_take_watch(site->app);
+    }
+    if (site->watch != NULL) {
+        watch_hand_on(site->watch, on_files_changed, site);
+    } else if (w->server->config->reload) {
         site->watch = watch_new(w->loop, site->dir, on_files_changed, site);
     }
+    app_close(site->app);
+    site->app = NULL;
 }
 
 static void live(struct site *site)
@@ -76,9 +85,6 @@ static void on_opened(void *arg, int rc, const char *why)
         live(site);
         return;
     }
-    app_close(site->app);
-    site->app = NULL;
-    /* Who reads of it may mend it at once: it is watched by then. */
     fail(w, site);
     log_no_start(site, rc, why[0] != '\0' ? why : err_text(rc));
 }

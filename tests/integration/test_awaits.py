@@ -5,7 +5,7 @@ import time
 import pytest
 
 from support import wires
-from support.lab import ask, lines, serve
+from support.lab import ask, counters, lines, serve
 from support.wire import CLOSE, PING, TEXT, Peer, close_payload, encode, until
 
 WIRES = [wires.PLAIN, wires.TLS]
@@ -504,3 +504,39 @@ def test_4096_handlers_wait_and_no_more(tmp_path):
         for i in range(20):
             other.text("m%d" % i)
         assert other.messages(20) == ["m%d" % i for i in range(20)]
+
+
+def test_who_sleeps_for_ever_and_holds_all_memory_is_ended(tmp_path):
+    """Otherwise its app would answer nobody any more."""
+    main = """
+    function on_open(client)
+      client:send("generation " .. app.generation)
+    end
+    function on_message(client, text)
+      if text == "fill" then
+        while task.spawn(sleep, 1e6) do sleep(0) end
+      end
+      client:send(text)
+    end
+    """
+    with serve(tmp_path, main, 'return { limits = { memory = "512KB" } }'
+               ) as server:
+        peer, other = Peer(server.port).open(), Peer(server.port).open()
+        for p in peer, other:
+            assert p.message() == "generation 1"
+        peer.text("fill")
+        server.wait_log(lambda r: r["msg"] == "no memory to begin")
+        # Some are lost until it is sure that nothing will change.
+        for _ in range(10):
+            other.text("hello")
+        assert other.message() == "generation 2"
+        assert other.messages(6) == ["hello"] * 6
+        ended = lines(server, "leaves its events no memory to begin")
+        assert [r["kind"] for r in ended] == ["memory"]
+        assert len(lines(server, "^restarted: generation 2, 2 clients")) == 1
+        figures = counters(server)
+        assert figures["app_deaths_total"] == 1
+        assert figures["app_restarts_total"] == 1
+        peer.text("still here")
+        while peer.message() != "still here":
+            pass

@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from support.lab import counters
+from support.lab import IS_TSAN, Lab, counters, write_app
 from support.server import BINARY
 from support.wire import Peer, until
 
@@ -100,6 +100,57 @@ def test_every_figure_of_the_log_is_there(server):
         for name, value in counters(server).items():
             assert "moonwire_" + name in figures
         assert figures["moonwire_messages_in_total"] == 1
+
+
+ENDLESS = "while true do end"
+FULL = "local t = {} for i = 1, 1e9 do t[i] = {} end"
+DIES = "string.find(string.rep('a', 5000), '.-.-.-.-b')"
+
+
+@pytest.mark.parametrize("name, text, kind", [
+    ("main.lua", ENDLESS, "cpu"),
+    ("main.lua", FULL, "memory"),
+    ("app.conf.lua", ENDLESS, "cpu"),
+    ("main.lua", "error('a mistake')", "error"),
+])
+def test_a_reload_that_is_ended_is_a_kill(serve, name, text, kind):
+    server = serve(ECHO, "--admin", "127.0.0.1:0", conf="return {}")
+    port = admin_port(server)
+    server.write(name, text)
+    server.wait_log(lambda r: r.get("event") == "reload"
+                    and r.get("kind") == kind)
+    figures = scrape(port)
+    assert figures["moonwire_reloads_failed_total"] == 1
+    assert figures["moonwire_kills_total"] == (kind != "error")
+
+
+def test_a_first_load_that_is_ended_is_a_kill(tmp_path):
+    for name, text in (("bad", ENDLESS), ("wrong", "error('x')"),
+                       ("good", ECHO)):
+        write_app(tmp_path / name, text)
+    with Lab(tmp_path, "--drain", "0s", "--admin", "127.0.0.1:0",
+             command="serve") as server:
+        for name in ("bad", "wrong"):
+            server.wait_log(lambda r, name=name: r.get("app") == name
+                            and r.get("event") == "load")
+        assert scrape(admin_port(server))["moonwire_kills_total"] == 1
+
+
+@pytest.mark.skipif(IS_TSAN, reason="no C function can be stopped there")
+def test_a_restart_that_is_ended_is_a_kill(serve):
+    server = serve(
+        "if app.generation > 1 then %s end\n"
+        "function on_message() %s end" % (ENDLESS, DIES),
+        "--admin", "127.0.0.1:0", conf="return { limits = { cpu = '20ms',"
+        " load_cpu = '50ms' } }")
+    port = admin_port(server)
+    with Peer(server.port).open() as peer:
+        peer.text("die")
+        server.wait_log(lambda r: r.get("event") == "restart"
+                        and r.get("kind") == "cpu")
+        figures = scrape(port)
+        assert figures["moonwire_app_deaths_total"] == 1
+        assert figures["moonwire_kills_total"] >= 2
 
 
 def test_it_says_what_is_running(server):

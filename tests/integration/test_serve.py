@@ -223,6 +223,31 @@ def test_an_app_that_does_not_load_is_mended_while_others_serve(
                         and "reloaded: generation 2" in r["msg"], since=mark)
 
 
+SLOW_AND_WRONG = """
+for i = 1, 4000000 do local x = { i } end
+error("mended soon")
+"""
+
+
+def test_whenever_an_app_is_mended_it_is_loaded(tmp_path):
+    """Also in the last moments before its first load fails, when nobody has
+    been told of that yet."""
+    main = write_app(tmp_path / "bad", SLOW_AND_WRONG) / "main.lua"
+    took = None
+    for before in None, 0.12, 0.09, 0.06, 0.03, 0:
+        main.write_text(SLOW_AND_WRONG)
+        with Lab(tmp_path, "--drain", "0s", "--log-level", "debug",
+                 command="serve") as server:
+            begun = time.monotonic()
+            if before is None:
+                server.wait_log(lambda r: "cannot start" in r["msg"])
+                took = time.monotonic() - begun
+            else:
+                time.sleep(max(0, took - before))
+                server.write("bad/main.lua", WHO)
+                server.wait_log(lambda r: r["msg"] == "loaded", timeout=10)
+
+
 def test_sighup_reloads_all_and_loads_what_had_failed(tmp_path):
     names = "abcdef"
     apps = {name: {"main": WHO} for name in names}
@@ -313,7 +338,8 @@ def test_an_app_cannot_write_lines_in_anothers_name(tmp_path):
     main = """
 function on_start()
   log.info("hear", { app = "victim", level = "error", msg = "all is lost",
-                     event = "restart", ts = "1970", gen = 7, n = 1 })
+                     event = "restart", ts = "1970", gen = 7, kind = "crash",
+                     n = 1 })
 end
 """
     with serve_many(tmp_path, {"liar": {"main": main}}) as server:
@@ -322,6 +348,7 @@ end
             "app": "liar", "level": "info", "msg": "hear", "event": "log",
             "gen": 1}
         assert line["app_"] == "victim" and line["gen_"] == 7
+        assert line["kind_"] == "crash" and "kind" not in line
         assert not line["ts"].startswith("1970")
 
 

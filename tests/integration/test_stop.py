@@ -11,6 +11,7 @@ import pytest
 import websockets
 
 from support import wires
+from support.lab import IS_TSAN
 from support.server import Server
 
 WIRES = [wires.PLAIN, wires.TLS]
@@ -178,6 +179,28 @@ def test_an_on_close_that_never_ends_does_not_hold_the_server(serve):
 
     asyncio.run(go())
     assert server.wait() == 0
+
+
+@pytest.mark.skipif(IS_TSAN, reason="no C function can be stopped there")
+def test_an_app_that_dies_meanwhile_does_not_hold_the_server(serve):
+    """Whose on_close was queued behind the one it died of."""
+    server = serve(
+        "function on_close()\n"
+        "  string.find(string.rep('a', 5000), '.-.-.-.-b')\n"
+        "end\n", "--drain", "0s")
+
+    async def go():
+        clients = [await connect(server) for _ in range(20)]
+        server.signal(signal.SIGTERM)
+        for client in clients:
+            await asyncio.wait_for(client.wait_closed(), 10)
+            assert client.close_code == 1001
+
+    asyncio.run(go())
+    begun = time.monotonic()
+    assert server.wait() == 0
+    assert time.monotonic() - begun < 3
+    assert wait_for(server, "could not be stopped")["kind"] == "cpu"
 
 
 def test_a_peer_that_never_answers_the_close_does_not_hold_the_server(serve):

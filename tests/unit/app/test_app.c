@@ -245,6 +245,42 @@ static void what_is_told_of_the_stop_may_close_the_app(void **state)
     stage_fini(&st);
 }
 
+static int rung;
+
+static void ring(struct timer *t)
+{
+    (void)t;
+    rung++;
+}
+
+/* An app that is parked closes its clients over a second; then the server
+ * stops. Timers that are due together lie in one list. */
+static void clients_that_are_being_closed_can_be_closed_sooner(void **state)
+{
+    (void)state;
+    struct stage st;
+    struct peer *p[4];
+    struct timer timers[40];
+    stage_start(&st, "");
+    for (int i = 0; i < 4; i++) {
+        p[i] = peer_open(&st, "/");
+    }
+    rung = 0;
+    for (int i = 0; i < 40; i++) {
+        if (i == 20) {
+            app_close_clients(st.app, 1013, "slowly", 1000);
+        }
+        timer_init(&timers[i], ring);
+        timer_start(st.loop, &timers[i], 10);
+    }
+    app_close_clients(st.app, 1001, "at once", 0);
+    UNTIL(&st, rung == 40);
+    for (int i = 0; i < 4; i++) {
+        UNTIL(&st, p[i]->code == 1001);
+    }
+    stage_fini(&st);
+}
+
 static void an_app_may_be_closed_while_it_stops(void **state)
 {
     (void)state;
@@ -442,6 +478,7 @@ int main(void)
         cmocka_unit_test(an_on_stop_that_does_not_end_has_a_deadline),
         cmocka_unit_test(an_on_stop_that_fails_has_ended),
         cmocka_unit_test(what_is_told_of_the_stop_may_close_the_app),
+        cmocka_unit_test(clients_that_are_being_closed_can_be_closed_sooner),
         cmocka_unit_test(an_app_may_be_closed_while_it_stops),
         cmocka_unit_test(clients_are_closed_spread_over_the_time),
         cmocka_unit_test(without_a_time_they_are_closed_at_once),

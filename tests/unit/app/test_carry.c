@@ -136,6 +136,60 @@ static void what_overlapped_waits_after_the_switch(void **state)
 }
 #endif
 
+#if !PREEMPT_HOOK
+/* Entries in the live state's table of client.data. */
+static int kept_data(struct stage *st)
+{
+    struct state *s = st->app->live;
+    lua_State *L = vm_state(s->vm);
+    int n = 0;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_data);
+    lua_pushnil(L);
+    while (lua_next(L, -2) != 0) {
+        n++;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return n;
+}
+
+/* In whatever moment of the reload he goes: at rest, on his way in, or with a
+ * handler in the old generation. */
+static void who_goes_meanwhile_leaves_no_data_behind(void **state)
+{
+    (void)state;
+    struct stage st;
+    struct peer *peers[CLIENTS];
+    stage_start(&st, KEEPER);
+    open_all(&st, peers);
+    struct peer *stays = peer_open(&st, "/?n=stays");
+    stage_turns(&st, 3);
+    for (int i = 0; i < CLIENTS; i++) {
+        char text[1024];
+        struct peer *late = peer_ask(&st, "/late?n=late", "");
+        peer_say(peers[i], "wait");
+        UNTIL(&st, st.app->connecting == 1);
+        snprintf(text, sizeof(text), KEEPER "-- %d", i);
+        stage_write(&st, "main.lua", text);
+        preempt_set_slice_us(50);
+        assert_int_equal(app_reload(st.app), 0);
+        UNTIL(&st, st.app->carry != NULL);
+        stage_turns(&st, i * i);
+        peer_cut(peers[i]);
+        peer_cut(late);
+        UNTIL(&st, st.app->client_count == (uint32_t)(CLIENTS - i));
+        UNTIL(&st, !reload_has_work(st.app) && st.app->connecting == 0 &&
+                       list_is_empty(&st.app->draining));
+        preempt_set_slice_us(0);
+        assert_int_equal(app_generation(st.app), i + 2);
+        assert_int_equal(kept_data(&st), CLIENTS - i);
+    }
+    peer_say(stays, "x");
+    UNTIL(&st, peer_has(stays, "7stays2000stays"));
+    stage_fini(&st);
+}
+#endif
+
 static void an_app_can_be_closed_with_data_on_its_way(void **state)
 {
     (void)state;
@@ -203,6 +257,9 @@ int main(void)
         cmocka_unit_test(one_client_moves_later),
 #if !PREEMPT_HOOK /* else it is carried in one go */
         cmocka_unit_test(what_overlapped_waits_after_the_switch),
+#endif
+#if !PREEMPT_HOOK
+        cmocka_unit_test(who_goes_meanwhile_leaves_no_data_behind),
 #endif
         cmocka_unit_test(an_app_can_be_closed_with_data_on_its_way),
         cmocka_unit_test(who_has_not_waited_for_the_answer_is_no_client),

@@ -537,6 +537,10 @@ static void when_all_tasks_are_taken_events_wait_for_one(void **state)
     stage_pass(&st, 20);
     assert_int_equal(a->messages, 0);
     assert_int_equal(stage_events(&st), 1);
+    assert_int_equal(
+        stage_logged(
+            &st, "no other handler or task can begin: limits.tasks is 4096"),
+        1);
     /* The server itself still finds a task to reload with. */
     stage_write(&st, "main.lua", "function on_message(c, m) c:send('new') end");
     st.app->drain_old_ms = 20;
@@ -606,7 +610,7 @@ static void an_event_that_cannot_begin_is_tried_again(void **state)
     st.app->live->vm->config.max_tasks = 1;
     peer_say(a, "3");
     UNTIL(&st, stage_logged(&st, "no memory to begin") > 0);
-    assert_logged(&st, "task.all: no memory to begin one of them");
+    UNTIL(&st, stage_logged(&st, "task.all: no memory to begin one of them"));
     st.app->live->vm->config.max_tasks = most;
     peer_say(a, "4");
     UNTIL(&st, peer_has(a, "4 all"));
@@ -641,6 +645,98 @@ static void an_event_that_cannot_even_begin_is_over_and_told(void **state)
     stage_fini(&st);
 }
 
+#define SLEEPERS                                                               \
+    "function on_open(c) c:send('gen' .. app.generation) end\n"                \
+    "function on_message(c, m)\n"                                              \
+    "  if m == 'fill' then\n"                                                  \
+    "    while task.spawn(sleep, how_long) do sleep(0) end\n"                  \
+    "  end\n"                                                                  \
+    "  c:send(m)\n"                                                            \
+    "end\n"
+
+static void open_sleepers(struct stage *st, const char *how_long)
+{
+    char text[1024];
+    stage_init(st);
+    stage_write(st, "app.conf.lua", "return { limits = { memory = '512KB' } }");
+    snprintf(text, sizeof(text), "local how_long = %s\n" SLEEPERS, how_long);
+    stage_open(st, text);
+}
+
+/* Nothing would ever change that, and nobody would get an answer. */
+static void who_sleeps_for_ever_and_holds_all_memory_is_ended(void **state)
+{
+    (void)state;
+    struct stage st;
+    open_sleepers(&st, "1e6");
+    struct peer *a = peer_open(&st, "/");
+    struct peer *b = peer_open(&st, "/");
+    peer_say(a, "fill");
+    UNTIL(&st, st.app->inbox.failing_since_ms != 0);
+    uint64_t begun_ms = loop_now_ms(st.loop);
+    preempt_set_slice_us(50); /* it may be stopped on its way, too */
+    for (int i = 0; i < 2 * LIMIT_FULL_BEGINS; i++) {
+        peer_say(b, "hello");
+    }
+    /* Few are lost; most are heard by the new one. */
+    UNTIL(&st, b->messages > 2 + LIMIT_FULL_BEGINS);
+    assert_memory_equal(b->words, "gen1 gen2 hello", 15);
+    preempt_set_slice_us(0);
+    assert_true(loop_now_ms(st.loop) - begun_ms >=
+                (uint64_t)LIMIT_FULL_BEGINS * LIMIT_BEGIN_MS);
+    UNTIL(&st, peer_has(a, "gen2"));
+    assert_int_equal(stage_logged(&st,
+                         "kind=memory] what waits in the app leaves its events "
+                         "no memory to begin (limits.memory)"),
+        1);
+    assert_logged(&st, "restarted: generation 2, 2 clients stay");
+    struct metrics *m = loop_metrics(st.loop);
+    assert_int_equal(metric_get(m, METRIC_DEATHS), 1);
+    assert_int_equal(metric_get(m, METRIC_RESTARTS), 1);
+    stage_fini(&st);
+}
+
+/* It is ended for what never changes, not for what takes a while. */
+static void who_wakes_again_and_again_is_not_ended(void **state)
+{
+    (void)state;
+    struct stage st;
+    open_sleepers(&st, "1.5");
+    struct peer *a = peer_open(&st, "/");
+    struct peer *b = peer_open(&st, "/");
+    peer_say(a, "fill");
+    UNTIL(&st, st.app->inbox.failing_since_ms != 0);
+    stage_pass(&st, (LIMIT_FULL_BEGINS + 2) * (uint64_t)LIMIT_BEGIN_MS);
+    peer_say(b, "hello");
+    UNTIL(&st, peer_has(b, "hello"));
+    assert_string_equal(peer_take(b), "gen1 hello");
+    assert_int_equal(metric_get(loop_metrics(st.loop), METRIC_DEATHS), 0);
+    stage_fini(&st);
+}
+
+/* Its calls cannot begin; those of the new one can. */
+static void an_old_state_without_memory_dies_by_itself(void **state)
+{
+    (void)state;
+    struct stage st;
+    open_sleepers(&st, "1e6");
+    struct peer *a = peer_open(&st, "/");
+    struct peer *b = peer_open(&st, "/");
+    peer_say(a, "fill");
+    UNTIL(&st, st.app->inbox.failing_since_ms != 0);
+    st.app->drain_old_ms = 100000;
+    stage_write(&st, "main.lua", "function on_message(c, m) c:send('new') end");
+    assert_int_equal(stage_reload(&st), 0);
+    peer_say(b, "hello");
+    UNTIL(&st, peer_has(b, "new"));
+    UNTIL(&st, list_is_empty(&st.app->draining));
+    assert_logged(&st, "leaves its events no memory to begin");
+    assert_false(st.app->restart.is_down);
+    peer_say(b, "hello");
+    UNTIL(&st, b->messages == 3);
+    stage_fini(&st);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -669,6 +765,9 @@ int main(void)
         cmocka_unit_test(an_old_state_that_is_full_does_not_hold_up_the_new),
         cmocka_unit_test(an_event_that_cannot_begin_is_tried_again),
         cmocka_unit_test(an_event_that_cannot_even_begin_is_over_and_told),
+        cmocka_unit_test(who_sleeps_for_ever_and_holds_all_memory_is_ended),
+        cmocka_unit_test(who_wakes_again_and_again_is_not_ended),
+        cmocka_unit_test(an_old_state_without_memory_dies_by_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

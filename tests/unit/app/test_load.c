@@ -1,4 +1,5 @@
 /* Loads that take long: the neighbours, and the app itself, go on meanwhile. */
+#include "loop/watch.h"
 #include "script/preempt_priv.h"
 #include "stage.h"
 
@@ -111,12 +112,17 @@ static void the_log_says_of_what_kind_the_failure_was(void **state)
         &p.st, "app.conf.lua", "return { limits = { load_cpu = '200ms' } }");
     for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
         int before = stage_logged(&p.st, ends[i].kind);
+        uint64_t kills = metric_get(loop_metrics(p.st.loop), METRIC_KILLS);
         stage_write(&p.st, "main.lua", ends[i].code);
         assert_int_equal(app_reload(p.st.app) > 0, 0);
         (void)answers_while_loading(&p);
         assert_true(p.st.app->load_rc < 0);
         assert_int_equal(stage_logged(&p.st, ends[i].kind), before + 1);
+        /* An error is no kill. */
+        kills = metric_get(loop_metrics(p.st.loop), METRIC_KILLS) - kills;
+        assert_int_equal(kills, i > 0);
     }
+    assert_int_equal(app_kills(p.st.app), ARRAY_LEN(ends) - 1);
     end_pair(&p);
 }
 
@@ -132,6 +138,7 @@ static void settings_that_never_end_stop_nobody(void **state)
     assert_true(answers_while_loading(&p) >= 5);
     assert_true(p.st.app->load_rc < 0);
     assert_logged(&p.st, "reload failed, generation 1 goes on: ");
+    assert_int_equal(app_kills(p.st.app), 1);
     end_pair(&p);
 }
 
@@ -155,6 +162,62 @@ static void the_old_generation_serves_while_the_new_one_loads(void **state)
     assert_int_equal(app_generation(p.st.app), 2);
     expect_words(&p.st, a, "z", "2z");
     end_pair(&p);
+}
+
+/* The first load has failed, and nobody has been told yet. */
+static void a_file_that_changes_behind_the_first_load_is_loaded(void **state)
+{
+    (void)state;
+    struct stage st;
+    struct stage_opening o = {.stage = &st};
+    stage_init(&st);
+    stage_write(&st, "main.lua", "error('mended soon')");
+    struct app_config config = stage_config(&st);
+    st.app = app_open(&config, stage_on_opened, &o);
+    assert_null(st.app->load);
+    assert_false(o.is_over);
+    stage_write(&st, "main.lua", ECHO);
+    assert_int_equal(app_reload(st.app), 0);
+    while (!o.is_over) {
+        stage_turn(&st, 10);
+    }
+    assert_int_equal(o.rc, 0);
+    assert_string_equal(st.why, "");
+    struct peer *a = peer_open(&st, "/");
+    expect_words(&st, a, "x", "1x");
+    stage_fini(&st);
+}
+
+static void note_change(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+/* What a watch has seen, and not told yet, is told to who has it then. */
+static void a_watch_outlives_an_app_that_does_not_open(void **state)
+{
+    (void)state;
+    struct stage st;
+    struct stage_opening o = {.stage = &st};
+    stage_init(&st);
+    stage_write(&st, "main.lua", "error('mended soon')");
+    struct app_config config = stage_config(&st);
+    config.watch = true;
+    st.app = app_open(&config, stage_on_opened, &o);
+    stage_write(&st, "main.lua", ECHO);
+    while (!o.is_over) {
+        stage_turn(&st, 10);
+    }
+    assert_int_not_equal(o.rc, 0);
+    struct watch *w = app_take_watch(st.app);
+    bool has_changed = false;
+    assert_non_null(w);
+    watch_hand_on(w, note_change, &has_changed);
+    app_close(st.app);
+    st.app = NULL;
+    UNTIL(&st, has_changed);
+    watch_free(w);
+    stage_fini(&st);
 }
 
 static void files_that_change_during_a_load_are_loaded_next(void **state)
@@ -237,6 +300,8 @@ int main(void)
         cmocka_unit_test(the_log_says_of_what_kind_the_failure_was),
         cmocka_unit_test(settings_that_never_end_stop_nobody),
         cmocka_unit_test(the_old_generation_serves_while_the_new_one_loads),
+        cmocka_unit_test(a_file_that_changes_behind_the_first_load_is_loaded),
+        cmocka_unit_test(a_watch_outlives_an_app_that_does_not_open),
         cmocka_unit_test(files_that_change_during_a_load_are_loaded_next),
         cmocka_unit_test(an_app_can_be_closed_while_it_loads),
 #if !PREEMPT_HOOK

@@ -286,6 +286,84 @@ static void what_is_not_done_at_the_deadline_is_ended(void **state)
     stage_fini(&st);
 }
 
+#ifdef MOONWIRE_TINY
+#    define STEP 2
+#    define MANY 20
+#else
+#    define STEP 256
+#    define MANY 400
+#endif
+
+static uint32_t clients_of(const struct stage *st, const struct state *s)
+{
+    uint32_t n = 0;
+    list_each (node, &st->app->client_list) {
+        n += container_of(node, struct client, node)->state == s;
+    }
+    return n;
+}
+
+/* A hundred thousand clients whose handlers wait stop nobody's clock. */
+static void the_end_of_many_handlers_takes_many_turns(void **state)
+{
+    (void)state;
+    struct stage st;
+    struct peer *p[MANY];
+    stage_start(&st, "function on_message(c) sleep(0.6) print('woken') end");
+    for (int i = 0; i < MANY; i++) {
+        p[i] = peer_open(&st, "/");
+        peer_say(p[i], "wait");
+    }
+    UNTIL(&st, task_count(st.app->live->vm) == MANY);
+    st.app->drain_old_ms = 100000;
+    reload_to(&st, "function on_message(c, m) c:send(m) end");
+    struct state *old = container_of(st.app->draining.next, struct state, node);
+    uint32_t left = clients_of(&st, old);
+    assert_int_equal(left, MANY);
+    timer_start(st.loop, &old->drain_timer, 0);
+    for (int turns = 0; left > 0; turns++) {
+        stage_turn(&st, 0);
+        uint32_t now = clients_of(&st, old);
+        assert_true(left - now <= STEP);
+        left = now;
+        assert_true(turns < 1000);
+    }
+    UNTIL(&st, list_is_empty(&st.app->draining));
+    assert_int_equal(stage_logged(&st, "handlers and tasks of the old"), 1);
+    for (int i = 0; i < MANY; i++) {
+        peer_say(p[i], "new");
+        UNTIL(&st, p[i]->messages == 1);
+    }
+    assert_int_equal(stage_logged(&st, "woken"), 0);
+    stage_fini(&st);
+}
+
+/* Data that has been carried over would not see what it does any more. */
+static void who_is_being_ended_does_not_wake_again(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "function on_message(c)\n"
+                     "  c.data.n = 1\n"
+                     "  sleep(0.05)\n"
+                     "  c.data.n = 2\n"
+                     "  print('woken')\n"
+                     "end\n");
+    struct peer *p = peer_open(&st, "/");
+    peer_say(p, "wait");
+    stage_turns(&st, 3);
+    reload_to(&st, "function on_message(c) c:send(tostring(c.data.n)) end");
+    struct state *old = container_of(st.app->draining.next, struct state, node);
+    old->is_ending = true;
+    stage_pass(&st, 80);
+    assert_int_equal(stage_logged(&st, "woken"), 0);
+    timer_start(st.loop, &old->drain_timer, 0);
+    peer_say(p, "?");
+    UNTIL(&st, p->messages == 1);
+    assert_string_equal(peer_take(p), "1");
+    stage_fini(&st);
+}
+
 static void an_app_can_be_closed_with_everything_waiting(void **state)
 {
     (void)state;
@@ -515,6 +593,8 @@ int main(void)
         cmocka_unit_test(a_handler_that_waits_ends_in_the_old_state),
         cmocka_unit_test(data_that_an_old_handler_spoilt_is_lost_and_told),
         cmocka_unit_test(what_is_not_done_at_the_deadline_is_ended),
+        cmocka_unit_test(the_end_of_many_handlers_takes_many_turns),
+        cmocka_unit_test(who_is_being_ended_does_not_wake_again),
         cmocka_unit_test(an_app_can_be_closed_with_everything_waiting),
         cmocka_unit_test(
             timers_of_the_old_state_die_and_those_of_the_new_begin),

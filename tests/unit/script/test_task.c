@@ -208,6 +208,50 @@ static void more_tasks_than_allowed_are_refused_untouched(void **state)
     assert_int_equal(task_count(vm), 0);
 }
 
+/* What is left of the arena, for good. */
+static void take_all_memory(struct vm *v)
+{
+    for (size_t bytes = 64 * 1024; bytes >= 16; bytes /= 2) {
+        while (arena_realloc(vm_arena(v), NULL, 0, bytes) != NULL) {
+        }
+    }
+}
+
+static void where_those_who_wait_hold_all_memory_nobody_begins(void **state)
+{
+    (void)state;
+    struct test_job first = test_job_of("return wait(7)");
+    struct test_job j = test_job_of("return 'fine'");
+    assert_int_equal(task_run(vm, &first.job), TASK_PARKED);
+    take_all_memory(vm);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(task_run(vm, &j.job), ERR_NOMEM);
+        assert_int_equal(j.done + j.finished, 0);
+        assert_int_equal(task_count(vm), 1);
+    }
+    test_wait_wake(0);
+    assert_int_equal(task_resume(vm), TASK_DONE);
+    assert_int_equal(first.finished, 1);
+}
+
+static void garbage_keeps_nobody_from_beginning(void **state)
+{
+    (void)state;
+    const char *waiters[] = {
+        "collectgarbage('stop') ; ('x'):rep(400000) wait()",
+        "collectgarbage('stop') ; ('x'):rep(40000) wait()",
+    };
+    struct test_job jobs[3];
+    for (int i = 0; i < 2; i++) {
+        jobs[i] = test_job_of(waiters[i]);
+        assert_int_equal(task_run(vm, &jobs[i].job), TASK_PARKED);
+        take_all_memory(vm);
+    }
+    jobs[2] = test_job_of("return 'fine'");
+    assert_int_equal(task_run(vm, &jobs[2].job), TASK_DONE);
+    assert_string_equal(jobs[2].text, "fine");
+}
+
 static void ready_tasks_go_on_in_the_order_of_waking(void **state)
 {
     (void)state;
@@ -586,7 +630,7 @@ static void every_allocation_of_a_job_may_fail(void **state)
                     j.status == LUA_ERRRUN &&
                     strstr(j.text, "stack traceback") != NULL;
         mem_fail_at(0);
-        if (rc == ERR_QUOTA) {
+        if (rc == ERR_NOMEM) {
             assert_int_equal(j.done + j.finished, 0);
             continue;
         }
@@ -617,7 +661,7 @@ static void every_allocation_of_a_new_vm_may_fail(void **state)
             int rc = task_run(other, &j.job);
             was_made = rc == TASK_DONE && j.status == LUA_OK;
             mem_fail_at(0);
-            assert_true(rc == TASK_DONE || rc == ERR_QUOTA);
+            assert_true(rc == TASK_DONE || rc == ERR_NOMEM);
             assert_int_equal(j.done, rc == TASK_DONE);
             /* A refusal holds for one more try (arena.c). */
             j = test_job_of("return 6");
@@ -728,6 +772,8 @@ int main(void)
         TEST(an_error_in_done_is_not_reported_twice),
         TEST(a_memory_error_is_a_plain_text),
         TEST(more_tasks_than_allowed_are_refused_untouched),
+        TEST(where_those_who_wait_hold_all_memory_nobody_begins),
+        TEST(garbage_keeps_nobody_from_beginning),
         TEST(ready_tasks_go_on_in_the_order_of_waking),
         TEST(forty_tasks_wait_everywhere_and_all_come_out_right),
         TEST(a_vm_can_be_dropped_while_tasks_wait_everywhere),
