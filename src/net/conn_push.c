@@ -116,8 +116,10 @@ int conn_push_bytes(struct conn *c, const void *p, size_t n)
     return rc;
 }
 
-/* A client that keeps up has its pongs in the order of its pings, in the
- * lane. In an outbox they overtake the data, and the newest is enough. */
+/* A client that keeps up has a pong for each of its pings, in their order: in
+ * the lane, or, where there were answers to something else in this turn, ahead
+ * of these. Once its socket is full, and where they are too many, the newest is
+ * enough (RFC 6455 5.5.3). */
 void conn_push_control(
     struct conn *c, enum frame_opcode op, const uint8_t *p, size_t n)
 {
@@ -140,7 +142,9 @@ void conn_push_control(
     if (n > 0) {
         memcpy(frame + at, p, n);
     }
-    outbox_push_control(c->outbox, frame, at + n, op == FRAME_PONG);
+    bool is_pong = op == FRAME_PONG;
+    outbox_push_control(
+        c->outbox, frame, at + n, is_pong, !is_pong || conn_awaits_write(c));
 }
 
 int conn_push_close(

@@ -306,9 +306,12 @@ static void read_proxy_header(struct conn *c, struct blob *b)
     if (c->state == CONN_DEAD) {
         return;
     }
-    k = transport_tcp.read(NULL, fd, b->data, (size_t)k - left);
-    if (k <= 0) {
-        conn_kill(c, false);
+    for (size_t used = (size_t)k - left; used > 0; used -= (size_t)k) {
+        k = transport_tcp.read(NULL, fd, b->data, used);
+        if (k <= 0) {
+            conn_kill(c, false);
+            return;
+        }
     }
 }
 
