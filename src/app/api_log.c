@@ -27,10 +27,11 @@ static void write_line(lua_State *L, enum log_level level, const char *text,
     preempt_release();
 }
 
-/* What each line of an app has already. A second time it would be read as
- * the server's word: another app's name, say. */
+/* What each line of an app has already, and the server's word for how an event
+ * ended. A second time it would be read as the server's: another app's name,
+ * say. */
 static const char *const taken[] = {
-    "app", "event", "gen", "level", "msg", "ts"};
+    "app", "event", "gen", "kind", "level", "msg", "ts"};
 
 static bool is_taken(const char *name)
 {

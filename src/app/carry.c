@@ -20,11 +20,13 @@
 #include <string.h>
 
 #ifdef MOONWIRE_TINY
-#    define BATCH_IDS  2
-#    define LOOK_SLOTS 3
+#    define BATCH_IDS   2
+#    define BATCH_BYTES 20
+#    define LOOK_SLOTS  3
 #else
-#    define BATCH_IDS  64
-#    define LOOK_SLOTS 1024 /* of them, in one step */
+#    define BATCH_IDS   64
+#    define BATCH_BYTES (64u * 1024u) /* before the last of them */
+#    define LOOK_SLOTS  1024          /* of them, in one step */
 #endif
 
 enum carry_step { CARRY_COLLECT, CARRY_ENCODE, CARRY_DECODE };
@@ -39,6 +41,7 @@ struct carry {
     bool is_stopped; /* the step has begun */
     uint32_t slot;   /* where to look next */
     uint32_t count;
+    uint32_t done; /* of them */
     uint64_t ids[BATCH_IDS];
     struct buf buf; /* records of {id, length, bytes} */
     struct service service;
@@ -69,12 +72,15 @@ static void encode_one(lua_State *L, struct carry *c, uint64_t id)
     memcpy(c->buf.p + at + sizeof(id), &len, sizeof(len));
 }
 
+/* Not all of them, where it comes to much: what a buffer holds is copied while
+ * it grows. */
 static int encode_data(lua_State *L)
 {
     struct carry *c = lua_touserdata(L, 1);
 
-    for (uint32_t i = 0; i < c->count; i++) {
-        encode_one(L, c, c->ids[i]);
+    c->buf.len = 0;
+    while (c->done < c->count && c->buf.len < BATCH_BYTES) {
+        encode_one(L, c, c->ids[c->done++]);
     }
     return 0;
 }
@@ -116,6 +122,7 @@ static bool collect(struct carry *c)
     uint32_t end = slots_end(&a->clients);
 
     c->count = 0;
+    c->done = 0;
     if (c->only != NULL) {
         if (c->slot == 0) {
             c->ids[c->count++] = client_id(c->only);
@@ -163,8 +170,15 @@ static int take_step(struct carry *c)
     case CARRY_DECODE: return call(c, c->to, decode_data);
     case CARRY_COLLECT: break;
     }
-    c->buf.len = 0;
     return 0;
+}
+
+static enum carry_step next_step(const struct carry *c)
+{
+    if (c->step == CARRY_ENCODE) {
+        return CARRY_DECODE;
+    }
+    return c->done < c->count ? CARRY_ENCODE : CARRY_COLLECT;
 }
 
 int carry_go_on(struct app *a)
@@ -178,10 +192,8 @@ int carry_go_on(struct app *a)
     }
     if (rc != 0 || !has_more) {
         end(c, rc);
-    } else if (c->step == CARRY_COLLECT) {
-        c->step = c->count > 0 ? CARRY_ENCODE : CARRY_COLLECT;
     } else {
-        c->step = c->step == CARRY_ENCODE ? CARRY_DECODE : CARRY_COLLECT;
+        c->step = next_step(c);
     }
     return rc;
 }

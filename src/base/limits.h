@@ -45,7 +45,7 @@
 #define LIMIT_DEFAULT_DEFLATE_THRESHOLD_BYTES 1024
 #define LIMIT_DEFAULT_DEFLATE_LEVEL           3
 #define LIMIT_DEFLATE_BYTES                   (1024 * 1024)
-#define LIMIT_DEFLATE_STEP_BYTES              1024 /* then it can be stopped */
+#define LIMIT_DEFLATE_STEP_BYTES              256 /* then it can be stopped */
 
 /* Outbox: per client and per app. A queued frame costs its bytes plus
  * LIMIT_FRAME_OVERHEAD_BYTES. */
@@ -92,11 +92,11 @@
 #define LIMIT_MAX_LOAD_CPU_MS       10000
 #define LIMIT_MEMORY_ERRORS         20   /* caught in one event: it ends */
 #define LIMIT_FULL_EVENTS           10   /* that find no memory: a new state */
-#define LIMIT_BEGIN_MS              1000 /* an event is tried to begin, and ... */
-#define LIMIT_FULL_BEGINS           5 /* ... so many that did not: a new state */
-#define LIMIT_CLIENT_HANDLERS       64  /* at once, where settings allow it */
-#define LIMIT_ERROR_EVENTS          16  /* on_error, queued at once */
-#define LIMIT_RESTART_MS            100 /* before the second; then doubled */
+#define LIMIT_BEGIN_MS              1000 /* an event is tried to begin, ... */
+#define LIMIT_FULL_BEGINS           5    /* ... so many: a new state */
+#define LIMIT_CLIENT_HANDLERS       64   /* at once, where settings allow it */
+#define LIMIT_ERROR_EVENTS          16   /* on_error, queued at once */
+#define LIMIT_RESTART_MS            100  /* before the second; then doubled */
 #define LIMIT_MAX_RESTART_MS        10000
 #define LIMIT_DEATHS                5     /* so many ... */
 #define LIMIT_DEATHS_MS             30000 /* ... in this time: parked */

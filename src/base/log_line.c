@@ -12,7 +12,9 @@
 #include <string.h>
 #include <time.h>
 
-#define INDENT "    "
+#define INDENT     "    "
+#define MARK       "..."
+#define MARK_BYTES (sizeof(MARK) - 1)
 
 void line_put(struct line *l, const char *s)
 {
@@ -96,60 +98,119 @@ static const char *short_escape(enum line_style style, uint32_t c)
     return c == '\n' ? "\\n" : c == '\r' ? "\\r" : c == '\t' ? "\\t" : NULL;
 }
 
-/* Writes the character at s as the line shall have it. Bytes of s used. */
-static size_t next_piece(enum line_style style, const char *s, char out[16])
+/* What a character becomes. */
+struct piece {
+    char p[8];
+    size_t len;
+};
+
+static void set_text(struct piece *out, const char *s, size_t len)
+{
+    memcpy(out->p, s, len);
+    out->len = len;
+}
+
+static void set_hex(struct piece *out, char kind, uint32_t c, int digits)
+{
+    out->p[0] = '\\';
+    out->p[1] = kind;
+    for (int i = 0; i < digits; i++) {
+        out->p[2 + i] = "0123456789abcdef"[c >> 4 * (digits - 1 - i) & 15];
+    }
+    out->len = 2 + (size_t)digits;
+}
+
+/* The character at s as the line shall have it. Bytes of s used. */
+static size_t next_piece(
+    enum line_style style, const char *s, struct piece *out)
 {
     uint32_t c = 0;
     size_t used = decode((const unsigned char *)s, &c);
+    bool is_text = style == LINE_TEXT || style == LINE_LINES;
     if (used == 0) {
         /* Not UTF-8. JSON text has no way to say a byte. */
-        if (style == LINE_TEXT || style == LINE_LINES) {
-            (void)snprintf(out, 16, "\\x%02x", (unsigned)(unsigned char)*s);
+        if (is_text) {
+            set_hex(out, 'x', (unsigned char)*s, 2);
         } else {
-            (void)snprintf(out, 16, "\xef\xbf\xbd"); /* U+FFFD */
+            set_text(out, "\xef\xbf\xbd", 3); /* U+FFFD */
         }
         return 1;
     }
     const char *escape = short_escape(style, c);
     if (escape != NULL) {
-        (void)snprintf(out, 16, "%s", escape);
+        set_text(out, escape, strlen(escape));
     } else if (!is_harmful(c)) {
-        memcpy(out, s, used);
-        out[used] = '\0';
-    } else if (c < 0x80 && (style == LINE_TEXT || style == LINE_LINES)) {
-        (void)snprintf(out, 16, "\\x%02x", (unsigned)c);
+        set_text(out, s, used);
+    } else if (c < 0x80 && is_text) {
+        set_hex(out, 'x', c, 2);
     } else {
-        (void)snprintf(out, 16, "\\u%04x", (unsigned)c);
+        set_hex(out, 'u', c, 4);
     }
     return used;
+}
+
+/* Of s, how many bytes stay as they are in every style: nearly all, mostly, and
+ * those go at once, for an app cannot be stopped while its line is written. */
+static size_t count_plain(const char *s)
+{
+    size_t n = 0;
+    while (s[n] >= ' ' && s[n] <= '~' && s[n] != '"' && s[n] != '\\') {
+        n++;
+    }
+    return n;
+}
+
+static void put_bytes(struct line *l, const char *p, size_t len)
+{
+    memcpy(l->p + l->len, p, len);
+    l->len += len;
+}
+
+static bool cut_off(struct line *l, size_t cut, size_t room)
+{
+    l->len = cut;
+    if (room >= MARK_BYTES) {
+        put_bytes(l, MARK, MARK_BYTES);
+    }
+    return false;
 }
 
 bool line_escape(
     struct line *l, enum line_style style, const char *s, size_t room)
 {
-    static const char mark[] = "...";
-    char piece[16];
     if (room > l->max - l->len) {
         room = l->max - l->len;
     }
-    size_t end = l->len + room;
-    size_t cut = l->len; /* where the mark can still stand */
+    const size_t end = l->len + room;
+    /* The last place where the mark can stand, and the last whole character
+     * before that. */
+    const size_t last = room >= MARK_BYTES ? end - MARK_BYTES : l->len;
+    size_t cut = l->len;
     while (*s != '\0') {
+        struct piece piece;
+        size_t plain = count_plain(s);
+        if (plain > 0) {
+            size_t fits = plain < end - l->len ? plain : end - l->len;
+            bool is_before = l->len <= last;
+            put_bytes(l, s, fits);
+            if (is_before) {
+                cut = l->len < last ? l->len : last;
+            }
+            if (fits < plain) {
+                return cut_off(l, cut, room);
+            }
+            s += plain;
+            continue;
+        }
         if (style == LINE_LINES && strcmp(s, "\n") == 0) {
             break; /* it would leave an empty line behind */
         }
-        s += next_piece(style, s, piece);
-        if (strlen(piece) > end - l->len) {
-            l->len = cut;
-            if (end - cut >= sizeof(mark) - 1) {
-                line_put(l, mark);
-            }
-            return false;
+        s += next_piece(style, s, &piece);
+        if (piece.len > end - l->len) {
+            return cut_off(l, cut, room);
         }
-        line_put(l, piece);
-        if (l->len + sizeof(mark) - 1 <= end) {
-            cut = l->len;
-        }
+        put_bytes(l, piece.p, piece.len);
+        cut = l->len <= last ? l->len : cut;
     }
     return true;
 }

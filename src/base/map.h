@@ -12,15 +12,22 @@ struct map_entry {
     void *value;
 };
 
-struct map {
-    struct map_entry *entries;
+/* Entries, in segments if there are many. */
+struct map_table {
+    union {
+        struct map_entry *entries;   /* of one segment at most */
+        struct map_entry **segments; /* NULL: all of it is free */
+    } u;
     uint32_t capacity; /* 0 or a power of two */
+};
+
+struct map {
+    struct map_table now;
     uint32_t count;
     uint32_t filled; /* with the deleted ones, and places for those of `old` */
-    /* The table before this one, less what has moved over; NULL: none. */
-    struct map_entry *old;
-    uint32_t old_capacity;
-    uint32_t moved; /* entries below this have */
+    /* The table before this one, less what has moved over: all below this. */
+    uint32_t moved;
+    struct map_table old; /* no capacity: none */
 };
 
 void map_init(struct map *m);

@@ -8,10 +8,19 @@
 #include "base/base.h"
 
 #define SLOT_NONE UINT32_MAX
+#ifdef MOONWIRE_TINY
+#    define SLOT_ROW 16u
+#else
+#    define SLOT_ROW 512u
+#endif
 
 struct slots {
-    struct slot_entry *entries;
+    union {
+        struct slot_entry *entries; /* of one row at most */
+        struct slot_entry **rows;   /* of SLOT_ROW each */
+    } u;
     uint32_t capacity; /* entries allocated */
+    uint32_t row_cap;  /* room in u.rows; 0: there is u.entries instead */
     uint32_t used;     /* slots in use */
     uint32_t free_head;
 };
@@ -29,20 +38,29 @@ uint32_t slots_add(struct slots *s, void *ptr, uint32_t *generation);
 /* Frees the slot; ids of it are stale from now on. */
 void slots_retire(struct slots *s, uint32_t slot);
 
+/* Of one that there is. */
+static inline struct slot_entry *slots_entry(
+    const struct slots *s, uint32_t slot)
+{
+    return s->row_cap == 0 ? &s->u.entries[slot]
+                           : &s->u.rows[slot / SLOT_ROW][slot % SLOT_ROW];
+}
+
 static inline void *slots_get(
     const struct slots *s, uint32_t slot, uint32_t generation)
 {
-    if (slot >= s->capacity || s->entries[slot].generation != generation) {
+    if (slot >= s->capacity) {
         return NULL;
     }
-    return s->entries[slot].ptr;
+    const struct slot_entry *e = slots_entry(s, slot);
+    return e->generation == generation ? e->ptr : NULL;
 }
 
 /* Whoever has that slot now; NULL: nobody. To look at one after the other, from
  * 0 to slots_end(), while the table may change in between. */
 static inline void *slots_at(const struct slots *s, uint32_t slot)
 {
-    return slot < s->capacity ? s->entries[slot].ptr : NULL;
+    return slot < s->capacity ? slots_entry(s, slot)->ptr : NULL;
 }
 
 static inline uint32_t slots_end(const struct slots *s)

@@ -18,8 +18,6 @@
 #include "script/preempt.h"
 #include <string.h>
 
-#define FIRST_TARGETS 16u
-
 static struct far_loop *far_loop_of(struct hub *h, uint32_t loop)
 {
     if (h->far == NULL) {
@@ -34,7 +32,7 @@ void far_fini(struct hub *h)
 {
     for (uint32_t i = 0; i < h->far_count; i++) {
         meter_unref(h->far[i].window);
-        quota_free(h->far[i].batch.targets);
+        fanout_drop_all(&h->far[i].batch);
     }
     mem_free(h->far);
 }
@@ -46,13 +44,15 @@ static void count_dropped(const struct hub *h, uint32_t members)
     metric_add(h->net->metrics, METRIC_DROPPED_APP, members);
 }
 
-static int post(struct hub *h, uint32_t loop, const struct fanout *f)
+/* Takes f->except. */
+static int post(struct hub *h, uint32_t loop, struct fanout *f)
 {
     struct far_loop *l = far_loop_of(h, loop);
     if (l->window == NULL) {
         l->window = meter_new(LIMIT_WINDOW_BYTES);
         if (l->window == NULL) {
-            count_dropped(h, f->list != NULL ? f->count - f->except_count : 1);
+            count_dropped(h, f->list != NULL ? f->count - f->except.count : 1);
+            fanout_drop_all(&f->except);
             return ERR_FULL;
         }
     }
@@ -61,20 +61,8 @@ static int post(struct hub *h, uint32_t loop, const struct fanout *f)
 
 bool far_collect(struct hub *h, const struct member *m)
 {
-    struct far_batch *b = &far_loop_of(h, m->conn.loop)->batch;
-    if (b->count == b->cap) {
-        uint32_t cap = b->cap == 0 ? FIRST_TARGETS : b->cap * 2;
-        struct fanout_target *p =
-            quota_realloc(b->targets, cap * sizeof(*b->targets));
-        if (p == NULL) {
-            return false;
-        }
-        b->targets = p;
-        b->cap = cap;
-    }
-    b->targets[b->count++] =
-        (struct fanout_target){m->conn.slot, m->conn.generation};
-    return true;
+    const struct fanout_target t = {m->conn.slot, m->conn.generation};
+    return fanout_add(&far_loop_of(h, m->conn.loop)->batch, &t);
 }
 
 /* ---- lists, in steps ---- */
@@ -147,18 +135,17 @@ bool far_make_list(struct hub *h, struct part *p)
 
 bool far_list_collected(struct hub *h, uint32_t loop)
 {
-    const struct far_batch *b = &h->far[loop].batch;
+    struct fanout_pieces *b = &h->far[loop].batch;
     struct walk *k = &h->walk;
-    if (b->count < 2 || !begin_list(h, b->count)) {
+    if (k->list == NULL && (b->count < 2 || !begin_list(h, b->count))) {
         return true;
     }
-    while (k->filled < b->count) {
-        uint32_t n = b->count - k->filled;
-        n = n < 16 * PIECE ? n : 16 * PIECE;
-        memcpy(targets_of(k->list) + k->filled, b->targets + k->filled,
-            n * sizeof(*b->targets));
-        k->filled += n;
-        if (preempt_is_due()) {
+    while (b->first != NULL) {
+        memcpy(targets_of(k->list) + k->filled, b->first->targets,
+            b->first->count * sizeof(b->first->targets[0]));
+        k->filled += b->first->count;
+        fanout_drop_piece(b);
+        if (preempt_is_due() && b->first != NULL) {
             return false;
         }
     }
@@ -170,15 +157,15 @@ bool far_list_collected(struct hub *h, uint32_t loop)
 /* Returns whether it is on its way. */
 static bool post_part(struct hub *h, struct part *p, struct fanout f)
 {
-    const struct far_batch *except = &far_loop_of(h, p->loop)->batch;
+    struct fanout_pieces *except = &far_loop_of(h, p->loop)->batch;
     f.list = p->list;
     f.count = p->list_len;
-    f.except = except->targets;
-    f.except_count = except->count;
     if (f.list == NULL) {
         count_dropped(h, part_count(p) - p->hidden);
         return false;
     }
+    f.except = *except;
+    *except = (struct fanout_pieces){0};
     return post(h, p->loop, &f) == 0;
 }
 
@@ -201,7 +188,7 @@ void far_drop_part(struct hub *h, struct part *p, uint32_t *dropped)
 void far_forget_collected(struct hub *h)
 {
     for (uint32_t i = 0; i < h->far_count; i++) {
-        h->far[i].batch.count = 0;
+        fanout_drop_all(&h->far[i].batch);
     }
 }
 
@@ -212,28 +199,31 @@ uint32_t far_collected(const struct hub *h, uint32_t loop)
     return loop < h->far_count ? h->far[loop].batch.count : 0;
 }
 
-static bool post_collected(struct hub *h, uint32_t loop, struct fanout f)
+static bool post_collected(
+    struct hub *h, uint32_t loop, struct fanout f, uint32_t count)
 {
-    const struct far_batch *b = &h->far[loop].batch;
-    if (b->count == 1) {
-        f.to = b->targets[0];
+    const struct fanout_pieces *b = &h->far[loop].batch;
+    if (count == 1) {
+        f.to = b->first->targets[0];
     } else if (h->walk.list == NULL) {
-        count_dropped(h, b->count);
+        count_dropped(h, count);
         return false;
     }
     f.list = h->walk.list; /* the letter takes its own reference */
-    f.count = b->count;
+    f.count = count;
     return post(h, loop, &f) == 0;
 }
 
 void far_send_collected(struct hub *h, uint32_t loop, const struct fanout *f,
     uint32_t *queued, uint32_t *dropped)
 {
-    struct far_batch *b = &h->far[loop].batch;
-    *(post_collected(h, loop, *f) ? queued : dropped) += b->count;
-    b->count = 0;
-    blob_unref(h->walk.list);
-    h->walk.list = NULL;
+    struct walk *k = &h->walk;
+    struct fanout_pieces *b = &h->far[loop].batch;
+    uint32_t count = k->list != NULL ? k->filled : b->count;
+    *(post_collected(h, loop, *f, count) ? queued : dropped) += count;
+    fanout_drop_all(b);
+    blob_unref(k->list);
+    k->list = NULL;
 }
 
 int far_send(struct hub *h, const struct member *m, const struct fanout *f)

@@ -77,17 +77,10 @@ struct rule {
     struct room_rule rule;
 };
 
-/* Members on one other loop that a broadcast has found so far (far.c). */
-struct far_batch {
-    struct fanout_target *targets;
-    uint32_t count;
-    uint32_t cap;
-};
-
 /* The hub's end of the way to one other loop. */
 struct far_loop {
     struct meter *window; /* ref; what is under way there. NULL: nothing was */
-    struct far_batch batch;
+    struct fanout_pieces batch; /* members that a broadcast has found there */
 };
 
 /* Where a walk is, so that it can go on after anything. See walk.c. */

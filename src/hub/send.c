@@ -4,7 +4,6 @@
  * not, is better sent as a broadcast to one, which can be stopped.
  *
  * Laws: I2 (net_send judges by the policy), I10. */
-#include "base/limits.h"
 #include "hub/hub_priv.h"
 
 static bool member_takes_usual_form(const struct member *m)
@@ -15,8 +14,8 @@ static bool member_takes_usual_form(const struct member *m)
 bool hub_is_long(const struct member *m, const struct hub_message *msg)
 {
     return encode_is_long(msg) ||
-           (msg->len > LIMIT_DEFLATE_STEP_BYTES && m->pack_bits != 0 &&
-               encode_is_packed(m->hub, msg));
+           (msg->len > pack_step_bytes(m->hub->compress.level) &&
+               m->pack_bits != 0 && encode_is_packed(m->hub, msg));
 }
 
 static int send_far(

@@ -22,6 +22,8 @@
 /* Lanes are asked for so many members before they are needed. */
 #define AHEAD 16u
 
+#define FIRST_TARGETS 16u
+
 struct fanout_letter {
     struct letter letter;
     struct net *to;
@@ -32,17 +34,61 @@ struct fanout_letter {
     struct pack_settings how;
     struct blob *list; /* ref; NULL: `one` */
     struct fanout_target one;
+    struct fanout_pieces except;
     uint32_t count;
-    uint32_t except_count;
     uint32_t key_len;
     enum outbox_policy policy;
-    struct fanout_target except[]; /* then the key */
+    char key[];
 };
 
-static const char *key_of(const struct fanout_letter *l)
+/* ---- pieces ---- */
+
+static bool add_piece(struct fanout_pieces *p)
 {
-    return l->key_len != 0 ? (const char *)(l->except + l->except_count) : NULL;
+    uint32_t cap = p->last != NULL ? p->last->cap * 2 : FIRST_TARGETS;
+    cap = cap < FANOUT_PIECE ? cap : FANOUT_PIECE;
+    struct fanout_piece *piece =
+        quota_alloc(sizeof(*piece) + cap * sizeof(piece->targets[0]));
+    if (piece == NULL) {
+        return false;
+    }
+    piece->next = NULL;
+    piece->count = 0;
+    piece->cap = cap;
+    *(p->last != NULL ? &p->last->next : &p->first) = piece;
+    p->last = piece;
+    return true;
 }
+
+bool fanout_add(struct fanout_pieces *p, const struct fanout_target *t)
+{
+    if ((p->last == NULL || p->last->count == p->last->cap) && !add_piece(p)) {
+        return false;
+    }
+    p->last->targets[p->last->count++] = *t;
+    p->count++;
+    return true;
+}
+
+void fanout_drop_piece(struct fanout_pieces *p)
+{
+    struct fanout_piece *piece = p->first;
+    p->count -= piece->count;
+    p->first = piece->next;
+    if (p->first == NULL) {
+        p->last = NULL;
+    }
+    quota_free(piece);
+}
+
+void fanout_drop_all(struct fanout_pieces *p)
+{
+    while (p->first != NULL) {
+        fanout_drop_piece(p);
+    }
+}
+
+/* ---- over there ---- */
 
 /* The lane of a target that is still who it was; NULL: it has gone. */
 static struct lane *find_lane(
@@ -59,12 +105,15 @@ static struct lane *find_lane(
 
 static void mark_excepted(const struct fanout_letter *l, bool is_marked)
 {
-    for (uint32_t i = 0; i < l->except_count; i++) {
-        struct lane *lane = find_lane(l->to, &l->except[i]);
-        if (lane != NULL && is_marked) {
-            lane->flags |= LANE_SKIP;
-        } else if (lane != NULL) {
-            lane->flags &= ~(uint32_t)LANE_SKIP;
+    for (const struct fanout_piece *p = l->except.first; p != NULL;
+         p = p->next) {
+        for (uint32_t i = 0; i < p->count; i++) {
+            struct lane *lane = find_lane(l->to, &p->targets[i]);
+            if (lane != NULL && is_marked) {
+                lane->flags |= LANE_SKIP;
+            } else if (lane != NULL) {
+                lane->flags &= ~(uint32_t)LANE_SKIP;
+            }
         }
     }
 }
@@ -81,7 +130,7 @@ static int send_to(const struct fanout_letter *l, struct parcel *parcel,
 static void walk(const struct fanout_letter *l, struct parcel *parcel)
 {
     struct net *n = l->to;
-    const char *key = key_of(l);
+    const char *key = l->key_len != 0 ? l->key : NULL;
     const struct fanout_target *targets = &l->one;
     uint32_t dropped = 0;
     if (l->list != NULL) {
@@ -121,18 +170,21 @@ static void open_fanout(struct letter *letter, struct loop *here)
     blob_unref(l->range.blob);
     blob_unref(l->packed.blob);
     blob_unref(l->list);
+    fanout_drop_all(&l->except);
     meter_release(l->window, l->cost);
     meter_unref(l->window);
     quota_free(l);
 }
 
+/* ---- here ---- */
+
 static struct fanout_letter *new_letter(
     struct meter *window, const struct fanout *f)
 {
-    size_t size = sizeof(struct fanout_letter) +
-                  f->except_count * sizeof(struct fanout_target) + f->key_len;
+    size_t size = sizeof(struct fanout_letter) + f->key_len;
     bool has_packed = f->packed != NULL && f->packed->blob != f->range->blob;
-    size_t cost = size + f->range->len + (has_packed ? f->packed->len : 0);
+    size_t cost = size + f->except.count * sizeof(struct fanout_target) +
+                  f->range->len + (has_packed ? f->packed->len : 0);
     /* One that is larger than the window takes all of it: as an outbox that
      * holds nothing, it lets a message of any size through. */
     if (cost > window->cap) {
@@ -154,7 +206,7 @@ static struct fanout_letter *new_letter(
         .list = f->list != NULL ? blob_ref(f->list) : NULL,
         .one = f->to,
         .count = f->list != NULL ? f->count : 1,
-        .except_count = f->except_count,
+        .except = f->except,
         .key_len = (uint32_t)f->key_len,
         .policy = f->policy,
     };
@@ -173,16 +225,15 @@ int fanout_post(
     ASSERT(f->key_len <= LIMIT_KEY_BYTES, "I6");
     struct fanout_letter *l = new_letter(window, f);
     if (l == NULL) {
-        uint32_t members = f->list != NULL ? f->count - f->except_count : 1;
+        uint32_t members = f->list != NULL ? f->count - f->except.count : 1;
+        struct fanout_pieces except = f->except;
+        fanout_drop_all(&except);
         metric_add(n->metrics, METRIC_DROPPED_WINDOW,
             (uint64_t)members * f->range->frames);
         return ERR_FULL;
     }
-    if (f->except_count > 0) {
-        memcpy(l->except, f->except, f->except_count * sizeof(*f->except));
-    }
     if (f->key_len > 0) {
-        memcpy(l->except + l->except_count, f->key, f->key_len);
+        memcpy(l->key, f->key, f->key_len);
     }
     l->to = n->peers[loop];
     mailbox_post(n->loop, l->to->loop, &l->letter, open_fanout);

@@ -18,6 +18,34 @@ struct fanout_target {
     uint32_t generation;
 };
 
+/* Targets that are collected one by one, in pieces of at most FANOUT_PIECE: so
+ * adding one never copies the others, nor does handing them over. */
+struct fanout_piece {
+    struct fanout_piece *next;
+    uint32_t count;
+    uint32_t cap;
+    struct fanout_target targets[];
+};
+
+struct fanout_pieces {
+    struct fanout_piece *first; /* NULL: nobody */
+    struct fanout_piece *last;
+    uint32_t count; /* of targets */
+};
+
+#ifdef MOONWIRE_TINY
+#    define FANOUT_PIECE 4u
+#else
+#    define FANOUT_PIECE 1024u
+#endif
+
+/* False: there is no memory for it. */
+bool fanout_add(
+    struct fanout_pieces *p, const struct fanout_target *t) NODISCARD;
+/* Frees the first piece, whose targets are not counted any more. */
+void fanout_drop_piece(struct fanout_pieces *p);
+void fanout_drop_all(struct fanout_pieces *p);
+
 struct fanout {
     const struct range *range;
     /* Level 0: the range goes out as it is. Else it is a plain frame alone, and
@@ -34,9 +62,9 @@ struct fanout {
     struct blob *list;
     struct fanout_target to;
     uint32_t count;
-    /* Targets of the list that are passed over. */
-    const struct fanout_target *except;
-    uint32_t except_count;
+    /* Targets of the list that are passed over. They are the letter's from
+     * fanout_post() on, whatever it returns. */
+    struct fanout_pieces except;
 };
 
 /* From the loop of `n` to clients on `loop`, another one. 0; ERR_FULL: the

@@ -43,8 +43,11 @@ static void grow_ring(struct net *n, uint32_t cap)
 
 static void grow_lanes(struct net *n)
 {
-    uint32_t cap = n->conns.capacity;
-    if (cap <= n->lane_cap) {
+    uint32_t cap = n->lane_cap != 0 ? n->lane_cap : 1;
+    while (cap < slots_end(&n->conns)) {
+        cap *= 2;
+    }
+    if (cap == n->lane_cap) {
         return;
     }
     n->lanes = mem_realloc(n->lanes, cap * sizeof(*n->lanes));
@@ -116,7 +119,7 @@ static void flush_plain(struct net *n, uint32_t slot)
     ssize_t k = tcp_send(l->fd, l->blob->data + l->off, l->len);
     metric_add(n->metrics, METRIC_SENDS, 1);
     if (UNLIKELY(k != (ssize_t)l->len)) {
-        conn_flush_partial(n->conns.entries[slot].ptr, k);
+        conn_flush_partial(slots_at(&n->conns, slot), k);
         return;
     }
     metric_add(n->metrics, METRIC_BYTES_OUT, l->len);
@@ -136,7 +139,7 @@ static void flush_one(struct net *n)
         flush_plain(n, slot);
         return;
     }
-    struct conn *c = n->conns.entries[slot].ptr;
+    struct conn *c = slots_at(&n->conns, slot);
     if (c != NULL) {
         conn_flush(c);
     }
@@ -189,7 +192,7 @@ int net_send_slow(struct net *n, uint32_t slot, const struct range *r,
     if (!(n->lanes[slot].flags & LANE_OPEN)) {
         return ERR_CLOSED;
     }
-    return conn_send_data(n->conns.entries[slot].ptr, r, policy, key, key_len);
+    return conn_send_data(slots_at(&n->conns, slot), r, policy, key, key_len);
 }
 
 struct net *net_new(struct loop *l)
@@ -228,8 +231,8 @@ void net_meet(struct net *n, struct net *const *peers, uint32_t count,
 
 void net_kill_all(struct net *n, bool reset)
 {
-    for (uint32_t i = 0; i < n->conns.capacity; i++) {
-        struct conn *c = n->conns.entries[i].ptr;
+    for (uint32_t i = 0; i < slots_end(&n->conns); i++) {
+        struct conn *c = slots_at(&n->conns, i);
         if (c != NULL) {
             conn_kill(c, reset);
         }
@@ -238,8 +241,8 @@ void net_kill_all(struct net *n, bool reset)
 
 void net_kill_idle(struct net *n)
 {
-    for (uint32_t i = 0; i < n->conns.capacity; i++) {
-        struct conn *c = n->conns.entries[i].ptr;
+    for (uint32_t i = 0; i < slots_end(&n->conns); i++) {
+        struct conn *c = slots_at(&n->conns, i);
         if (c != NULL && conn_get_state(c) == CONN_HTTP) {
             conn_kill(c, false);
         }

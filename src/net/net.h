@@ -91,9 +91,9 @@ struct net {
         *defaults;           /* and theirs, until they are claimed */
     struct metrics *metrics; /* the loop's */
     struct slots conns;      /* slot -> struct conn * */
-    struct lane *lanes;      /* parallel to conns.entries */
+    struct lane *lanes;      /* parallel to conns */
     uint32_t lane_cap;
-    uint32_t dirty_cap; /* a power of two, >= conns.capacity */
+    uint32_t dirty_cap; /* a power of two, >= lane_cap */
     uint32_t *dirty;    /* ring of slots, each at most once */
     uint32_t dirty_head;
     uint32_t dirty_count;

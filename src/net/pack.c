@@ -196,20 +196,20 @@ static void begin_job(
     }
 }
 
-/* The higher levels look further for each byte. */
-static size_t step_bytes(const struct parcel *p)
+size_t pack_step_bytes(int level)
 {
-    return p->how.level > 6 ? LIMIT_DEFLATE_STEP_BYTES / 4
-                            : LIMIT_DEFLATE_STEP_BYTES;
+    /* The higher levels look further for each byte. */
+    return LIMIT_DEFLATE_STEP_BYTES >> (level > 6 ? 2 : level > 3 ? 1 : 0);
 }
 
 bool parcel_run_job(struct parcel *p)
 {
     struct pack_job *j = &p->job;
     const struct pack_message *m = &p->message;
+    const size_t most = pack_step_bytes(p->how.level);
     while (!j->is_ended && j->at < m->len) {
         size_t n = m->len - j->at;
-        n = n < step_bytes(p) ? n : step_bytes(p);
+        n = n < most ? n : most;
         j->rc = deflater_feed(
             j->deflater, (const uint8_t *)m->data + j->at, n, &j->out);
         j->at += n;
@@ -257,7 +257,7 @@ static void abandon_job(struct parcel *p)
     struct pack_job *j = &p->job;
     struct net *n = p->net;
     if (j->bits == 0 && net_find(n, j->conn) != NULL) {
-        conn_pack_forget(n->conns.entries[j->conn.slot].ptr);
+        conn_pack_forget(slots_at(&n->conns, j->conn.slot));
     } else if (j->bits != 0) {
         return_deflater(n, j->deflater, j->bits, p->message.len);
     }
@@ -414,7 +414,7 @@ int parcel_send_packed(struct parcel *p, uint32_t slot,
     struct net *n = p->net;
     uint32_t flags = n->lanes[slot].flags;
     if (flags & LANE_CONTEXT) {
-        struct conn *c = n->conns.entries[slot].ptr;
+        struct conn *c = slots_at(&n->conns, slot);
         if (p->job.deflater != NULL && p->job.bits != 0 &&
             !make_form(p, p->job.bits)) {
             return PARCEL_MORE;

@@ -54,6 +54,8 @@ struct parcel {
  * be used otherwise, but not the parcel. */
 #define PARCEL_MORE 1
 
+/* So many bytes of a message are compressed before it is asked. */
+size_t pack_step_bytes(int level);
 /* `r` is the message's plain frame, and all that goes out until parcel_pack()
  * is called. The payload is lent. */
 void parcel_init(struct parcel *p, struct net *n, const struct range *r,

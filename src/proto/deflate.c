@@ -27,6 +27,12 @@
  * further than the window less this. */
 #define ZLIB_LOOKAHEAD 262
 
+/* Levels above this look at more candidates for each byte than one step has
+ * time for, where all of a text looks alike; for half a hundredth of its
+ * bytes. */
+#define LEVEL_BOUNDED 7
+#define CHAIN_MOST    256
+
 static const uint8_t flush_tail[4] = {0x00, 0x00, 0xff, 0xff};
 
 /* z_stream.data_type after inflate(). */
@@ -181,6 +187,17 @@ int inflater_end(struct inflater *z, struct buf *out, size_t max)
 
 /* ---- deflate ---- */
 
+/* zlib's memLevel, 8 by default. With 5 a block is closed after 2048 symbols,
+ * which cannot be interrupted; the output grows by a hundredth at most. */
+static int memory_level(unsigned bits)
+{
+    const int most = 5;
+    if (bits <= 9) {
+        return 1;
+    }
+    return (int)bits - 9 < most ? (int)bits - 9 : most;
+}
+
 struct deflater *deflater_new(unsigned window_bits)
 {
     struct deflater *d = quota_alloc(sizeof(*d));
@@ -195,11 +212,8 @@ struct deflater *deflater_new(unsigned window_bits)
      * 2^9 - ZLIB_LOOKAHEAD bytes, which is less than 2^8. */
     _Static_assert((1 << 9) - ZLIB_LOOKAHEAD <= (1 << 8), "window of 256");
     unsigned bits = judge_bits(window_bits) == 8 ? 9 : window_bits;
-    /* The second number is zlib's memLevel, 8 by default. With 6 a block is
-     * closed after 4096 symbols, which takes as long as one may keep others
-     * waiting; the output grows by a hundredth at most. */
     int rc = deflateInit2(&d->s, d->level, Z_DEFLATED, -(int)bits,
-        bits > 9 ? (int)bits - 9 : 1, Z_DEFAULT_STRATEGY);
+        memory_level(bits), Z_DEFAULT_STRATEGY);
     if (rc != Z_OK) {
         quota_free(d);
         return NULL;
@@ -257,6 +271,11 @@ void deflater_begin(struct deflater *d, int level, bool keeps)
         d->s.avail_out = 0;
         (void)deflateParams(&d->s, level, Z_DEFAULT_STRATEGY);
         d->level = level;
+    }
+    if (level > LEVEL_BOUNDED) {
+        /* Good enough at once, lazy, nice: zlib's own for 9; but the chain
+         * of candidates for each byte would have 4096. A reset forgets it. */
+        (void)deflateTune(&d->s, 32, 258, 258, CHAIN_MOST);
     }
 }
 

@@ -200,17 +200,19 @@ bool fiber_is_overrun(const struct fiber *f, const void *info, void *context)
 void fiber_lose(struct fiber *f, void *context)
 {
     ucontext_t *uc = context;
-    uintptr_t *saved = f->outside.sp;
+    const struct fiber_context *to = &f->outside;
     f->state = FIBER_LOST;
 #    if SANITIZE_ASAN
     __sanitizer_start_switch_fiber(NULL, f->outside_low, f->outside_bytes);
 #    endif
+    *stack_pointer(uc) = (uintptr_t)to->sp;
 #    if defined(__x86_64__)
-    *stack_pointer(uc) = (uintptr_t)(saved + 1);
-    uc->uc_mcontext.gregs[REG_RIP] = (greg_t)saved[0];
+    uc->uc_mcontext.gregs[REG_RIP] = (greg_t)to->pc;
+    uc->uc_mcontext.gregs[REG_RBP] = (greg_t)to->fp;
+    uc->uc_mcontext.gregs[REG_RBX] = (greg_t)to->bx;
 #    else
-    *stack_pointer(uc) = (uintptr_t)saved;
-    uc->uc_mcontext.pc = saved[1];
+    uc->uc_mcontext.pc = (uintptr_t)to->pc;
+    uc->uc_mcontext.regs[29] = (uintptr_t)to->fp;
 #    endif
 }
 

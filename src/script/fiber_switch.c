@@ -17,8 +17,7 @@ void fiber_switch_base(void);
 
 #    if defined(__x86_64__)
 
-/* From the stack pointer up: where to go (taken by the switch), argument,
- * function, two zeros. */
+/* From the stack pointer up: argument, function, two zeros. */
 __asm__(".pushsection .text\n"
         ".globl fiber_switch_base\n"
         ".hidden fiber_switch_base\n"
@@ -36,12 +35,9 @@ __asm__(".pushsection .text\n"
         ".size fiber_switch_base, . - fiber_switch_base\n"
         ".popsection\n");
 
-enum { SAVED_PC, SAVED_ARG, SAVED_FN, SAVED_WORDS };
-
 #    else
 
-/* From the stack pointer up: frame pointer and where to go (read by the
- * switch), argument, function, two zeros. */
+/* The stack as above. */
 __asm__(".pushsection .text\n"
         ".globl fiber_switch_base\n"
         ".hidden fiber_switch_base\n"
@@ -51,8 +47,7 @@ __asm__(".pushsection .text\n"
         ".cfi_startproc\n"
         "    .cfi_undefined x30\n"
         "    hint #36\n" /* bti j */
-        "    ldp x0, x9, [sp, #16]\n"
-        "    add sp, sp, #32\n"
+        "    ldp x0, x9, [sp], #16\n"
         "    mov x29, xzr\n"
         "    mov x30, xzr\n"
         "    blr x9\n"
@@ -60,8 +55,6 @@ __asm__(".pushsection .text\n"
         ".cfi_endproc\n"
         ".size fiber_switch_base, . - fiber_switch_base\n"
         ".popsection\n");
-
-enum { SAVED_FP, SAVED_PC, SAVED_ARG, SAVED_FN, SAVED_WORDS };
 
 #    endif
 
@@ -72,15 +65,13 @@ void fiber_context_make(struct fiber_context *c, void *low, size_t bytes,
      * the caller of the base. Below them the stack is a multiple of 16, as it
      * has to be where a function is called. */
     uintptr_t top = ((uintptr_t)low + bytes) & ~(uintptr_t)15;
-    uintptr_t *end = (uintptr_t *)(void *)(top - 16);
-    end[0] = 0;
-    end[1] = 0;
-    uintptr_t *saved = end - SAVED_WORDS;
-    saved[0] = 0;
-    saved[SAVED_PC] = (uintptr_t)fiber_switch_base;
-    saved[SAVED_ARG] = (uintptr_t)arg;
-    saved[SAVED_FN] = (uintptr_t)start;
-    c->sp = saved;
+    uintptr_t *words = (uintptr_t *)(void *)(top - 4 * sizeof(uintptr_t));
+    words[0] = (uintptr_t)arg;
+    words[1] = (uintptr_t)start;
+    words[2] = 0;
+    words[3] = 0;
+    *c = (struct fiber_context){
+        .sp = words, .pc = (void *)(uintptr_t)fiber_switch_base};
 }
 
 #else

@@ -104,8 +104,10 @@ __attribute__((destructor)) static void write_sites(void)
             (unsigned long long)(s->at - __executable_start));
     }
 }
-#endif
 
+/* Inside of its caller it would take the caller's caller for where it is. */
+__attribute__((noinline))
+#endif
 void preempt_hold(void)
 {
     preempt_self.hold = preempt_self.hold + 1;

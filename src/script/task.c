@@ -127,6 +127,12 @@ static inline __attribute__((always_inline)) void run_job(
     t->step = STEP_CALL;
     int status = lua_pcall(T, n, j->results, 1);
     if (LIKELY(status == LUA_OK && j->results == 0)) {
+        /* What report() would do, if nothing was the matter. */
+        preempt_set_hold(1);
+        if (LIKELY(t->killing == LUA_OK && t->running == NULL)) {
+            t->step = STEP_DONE;
+            return;
+        }
         report(t, T, LUA_OK, 0);
         return;
     }

@@ -1,7 +1,8 @@
 /* value_encode.c -- plain Lua data to bytes (value_priv.h has the format).
  *
  * Recurses once per level of nesting, at most LIMIT_VALUE_DEPTH deep, and
- * appends to the caller's buffer, whose length it restores if it fails. An
+ * appends to the caller's buffer, whose length it restores if it fails; only
+ * its growing is a section (I10): nobody else looks at it meanwhile. An
  * error names its path: the levels on the C stack know their keys. When the
  * state's memory is out this raises, and the buffer may hold half a value. */
 #include "base/err.h"
@@ -13,6 +14,8 @@
 #include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
+
+#define FEW_BYTES ((size_t)16 * 1024)
 
 /* A table that is being written, for the path of an error. */
 struct level {
@@ -77,16 +80,35 @@ static bool fail_type(struct writer *w, int idx, const struct level *where)
     return fail(w, ERR_SYNTAX, where, what);
 }
 
+/* What is there is copied then, in a section. So when it is not little any
+ * more there shall be room for all that may come; what of it is not used is
+ * not touched, and costs nothing. */
+static int grow(struct writer *w, size_t more)
+{
+    struct buf *out = w->out;
+    if (out->len + more > FEW_BYTES) {
+        size_t most = out->max - out->len;
+        size_t wanted = w->start + LIMIT_VALUE_BYTES - out->len;
+        wanted = wanted < most ? wanted : most;
+        more = more > wanted ? more : wanted;
+    }
+    preempt_hold();
+    int error = buf_reserve(out, more);
+    preempt_release();
+    return error;
+}
+
 static bool add(struct writer *w, const void *p, size_t n)
 {
+    struct buf *out = w->out;
     int error = ERR_TOO_BIG;
-    size_t so_far = w->out->len - w->start;
+    size_t so_far = out->len - w->start;
     if (n <= LIMIT_VALUE_BYTES - so_far) {
-        preempt_hold(); /* it may allocate */
-        error = buf_add(w->out, p, n);
-        preempt_release();
+        error = out->cap - out->len >= n && out->p != NULL ? 0 : grow(w, n);
     }
     if (error == 0) {
+        memcpy(out->p + out->len, p, n);
+        out->len += n;
         return true;
     }
     return fail(w, error, NULL,

@@ -257,10 +257,10 @@ def test_an_answer_under_way_has_its_time(serve):
     """The clock is for the decision: a long answer may take longer."""
     server = serve("""
 function on_request(request) return ("x"):rep(4000000) end
-""", conf=conf("answer = '100ms'"))
+""", conf=conf("answer = '%dms'" % (100 * FACTOR)))
     with Peer(server.port, rcvbuf=4096) as peer:
         peer.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(0.5)
+        time.sleep(0.5 * FACTOR)
         assert len(peer.response().body) == 4000000
 
 

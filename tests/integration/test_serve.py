@@ -338,7 +338,8 @@ def test_an_app_cannot_write_lines_in_anothers_name(tmp_path):
     main = """
 function on_start()
   log.info("hear", { app = "victim", level = "error", msg = "all is lost",
-                     event = "restart", ts = "1970", gen = 7, n = 1 })
+                     event = "restart", ts = "1970", gen = 7, kind = "crash",
+                     n = 1 })
 end
 """
     with serve_many(tmp_path, {"liar": {"main": main}}) as server:
@@ -347,6 +348,7 @@ end
             "app": "liar", "level": "info", "msg": "hear", "event": "log",
             "gen": 1}
         assert line["app_"] == "victim" and line["gen_"] == 7
+        assert line["kind_"] == "crash" and "kind" not in line
         assert not line["ts"].startswith("1970")
 
 

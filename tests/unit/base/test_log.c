@@ -614,6 +614,32 @@ static void text_for_people_is_escaped_and_cut(void **state)
     assert_string_equal(out, "");
 }
 
+static void a_cut_leaves_the_most_whole_characters_that_fit(void **state)
+{
+    (void)state;
+    static const char text[] = "ab\xc3\xa4"
+                               "cd\xe2\x82\xac\xe2\x82\xac"
+                               "ef"
+                               "\xf0\x9f\x98\x80"
+                               "ghij\xc3\xa4";
+    const size_t len = strlen(text);
+    for (size_t room = 0; room <= len + 2; room++) {
+        char out[64];
+        char want[64];
+        size_t n = len;
+        if (room < len) {
+            n = room < 3 ? 0 : room - 3;
+            while (n > 0 && (text[n] & 0xc0) == 0x80) {
+                n--;
+            }
+        }
+        snprintf(want, sizeof(want), "%.*s%s", (int)n, text,
+            room < len && room >= 3 ? "..." : "");
+        log_escape(out, room + 1, text);
+        assert_string_equal(out, want);
+    }
+}
+
 static void words_name_levels_and_formats(void **state)
 {
     (void)state;
@@ -679,6 +705,7 @@ int main(void)
         WITH_SOCKET(a_reader_that_is_gone_is_no_failure),
         WITH_SOCKET(lines_of_threads_do_not_mix_in_a_pipe),
         cmocka_unit_test(text_for_people_is_escaped_and_cut),
+        cmocka_unit_test(a_cut_leaves_the_most_whole_characters_that_fit),
         cmocka_unit_test(words_name_levels_and_formats),
         cmocka_unit_test(a_broken_law_is_named_and_ends_the_process),
     };

@@ -124,8 +124,8 @@ static void it_agrees_with_a_model_through_many_steps(void **state)
         int other = (int)((seed >> 16) % N);
         assert_ptr_equal(get(&m, other), is_in[other] ? &things[other] : NULL);
         assert_int_equal(m.count, count);
-        assert_true(m.filled >= m.count && m.filled < m.capacity);
-        largest = m.capacity > largest ? m.capacity : largest;
+        assert_true(m.filled >= m.count && m.filled < m.now.capacity);
+        largest = m.now.capacity > largest ? m.now.capacity : largest;
     }
     assert_true(largest <= 1024);
     map_fini(&m);
@@ -143,7 +143,7 @@ static void tombstones_do_not_make_it_grow(void **state)
         }
     }
     assert_int_equal(m.count, 4);
-    assert_true(m.capacity <= 16);
+    assert_true(m.now.capacity <= 16);
     map_fini(&m);
 }
 
@@ -201,19 +201,48 @@ static void a_table_moves_over_a_few_entries_at_a_time(void **state)
     (void)state;
     struct map m;
     uint32_t most = 0;
+    uint64_t most_calls = 0;
     map_init(&m);
     for (int i = 0; i < 20000; i++) {
+        uint64_t calls = mem_quota_calls();
         uint32_t before = m.moved;
-        bool was_moving = m.old != NULL;
-        uint32_t old = m.old_capacity;
+        bool was_moving = m.old.capacity != 0;
+        uint32_t old = m.old.capacity;
         assert_int_equal(put(&m, i), 0);
+        calls = mem_quota_calls() - calls;
+        most_calls = calls > most_calls ? calls : most_calls;
         if (was_moving) {
             uint32_t now =
-                m.old != NULL && m.old_capacity == old ? m.moved : old;
+                m.old.capacity != 0 && m.old.capacity == old ? m.moved : old;
             most = now - before > most ? now - before : most;
         }
     }
     assert_int_equal(most, 32);
+    /* A key, a table without its segments, a segment for the key, and those
+     * that 32 neighbours come to: two parts, with an end in each. */
+    assert_in_range(most_calls, 3, 3 + 2 * (32 / SEGMENT + 2));
+    map_fini(&m);
+}
+
+/* Freeing a large table at once takes as long as making it. */
+static void what_has_moved_of_a_table_is_gone(void **state)
+{
+    (void)state;
+    struct map m;
+    unsigned partly = 0;
+    map_init(&m);
+    for (int i = 0; i < 20000; i++) {
+        assert_int_equal(put(&m, i), 0);
+        if (m.old.capacity <= SEGMENT) {
+            continue;
+        }
+        uint32_t end = m.moved / SEGMENT;
+        for (uint32_t k = 0; k < end; k++) {
+            assert_null(m.old.u.segments[k]);
+        }
+        partly += end > 0;
+    }
+    assert_true(partly > 100);
     map_fini(&m);
 }
 
@@ -226,12 +255,12 @@ static void both_tables_are_one_map(void **state)
     unsigned met = 0;
     int n = 0;
     map_init(&m);
-    while (n < 10000 && (m.old == NULL || m.old_capacity < 4096 ||
-                            m.moved < m.old_capacity / 2)) {
+    while (n < 10000 && (m.old.capacity == 0 || m.old.capacity < 4096 ||
+                            m.moved < m.old.capacity / 2)) {
         assert_int_equal(put(&m, n), 0);
         n++;
     }
-    assert_non_null(m.old);
+    assert_true(m.old.capacity != 0);
     for (int i = 0; i < n; i++) {
         assert_ptr_equal(get(&m, i), &things[i]);
     }
@@ -260,12 +289,13 @@ static void both_tables_are_one_map(void **state)
 static void whatever_allocation_fails_nothing_is_changed(void **state)
 {
     (void)state;
-    for (uint64_t n = 1; n < 120; n++) {
+    enum { N = 1300 };
+    for (uint64_t n = 1; n < N + 40; n += n < 120 ? 1 : 7) {
         struct map m;
         map_init(&m);
         mem_fail_at(n);
         int failed = -1;
-        for (int i = 0; i < 100; i++) {
+        for (int i = 0; i < N; i++) {
             int err = put(&m, i);
             if (err != 0) {
                 assert_int_equal(err, ERR_NOMEM);
@@ -275,7 +305,7 @@ static void whatever_allocation_fails_nothing_is_changed(void **state)
             assert_int_equal(m.count, i + (failed < 0));
         }
         mem_fail_at(0);
-        for (int i = 0; i < 100; i++) {
+        for (int i = 0; i < N; i++) {
             assert_ptr_equal(get(&m, i), i != failed ? &things[i] : NULL);
         }
         map_fini(&m);
@@ -326,6 +356,7 @@ int main(void)
         cmocka_unit_test(iteration_meets_each_entry_once),
         cmocka_unit_test(the_entry_just_met_may_be_removed),
         cmocka_unit_test(a_table_moves_over_a_few_entries_at_a_time),
+        cmocka_unit_test(what_has_moved_of_a_table_is_gone),
         cmocka_unit_test(both_tables_are_one_map),
         cmocka_unit_test(whatever_allocation_fails_nothing_is_changed),
         cmocka_unit_test(the_hash_is_siphash_1_3),

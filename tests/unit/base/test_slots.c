@@ -96,7 +96,7 @@ static void a_generation_that_wraps_skips_zero(void **state)
     slots_init(&s);
     uint32_t slot = slots_add(&s, &things[0], &generation);
     slots_retire(&s, slot);
-    s.entries[slot].generation = UINT32_MAX - 1;
+    slots_entry(&s, slot)->generation = UINT32_MAX - 1;
     assert_int_equal(slots_add(&s, &things[0], &generation), slot);
     assert_int_equal(generation, UINT32_MAX);
     slots_retire(&s, slot);
@@ -108,14 +108,14 @@ static void a_generation_that_wraps_skips_zero(void **state)
 static void the_table_follows_a_model_through_many_steps(void **state)
 {
     (void)state;
-    enum { N = 300 };
+    enum { N = 3000 };
     struct slots s;
-    uint32_t slot_of[N], generation_of[N];
+    uint32_t slot_of[N] = {0}, generation_of[N] = {0};
     bool is_in[N] = {false};
     static int object[N];
     uint32_t seed = 1, used = 0;
     slots_init(&s);
-    for (int step = 0; step < 20000; step++) {
+    for (int step = 0; step < 200000; step++) {
         seed = seed * 1664525 + 1013904223;
         uint32_t i = (seed >> 8) % N;
         if (is_in[i]) {
@@ -131,9 +131,32 @@ static void the_table_follows_a_model_through_many_steps(void **state)
         is_in[i] = !is_in[i];
         assert_int_equal(s.used, used);
         uint32_t other = (seed >> 16) % N;
-        if (!is_in[other] && step > 1000) {
+        if (!is_in[other]) {
             assert_null(slots_get(&s, slot_of[other], generation_of[other]));
         }
+    }
+    slots_fini(&s);
+}
+
+/* It takes long to copy or to clear a large table. */
+static void growing_adds_a_row_and_moves_no_other(void **state)
+{
+    (void)state;
+    struct slots s;
+    uint32_t generation;
+    slots_init(&s);
+    for (uint32_t i = 0; i < SLOT_ROW; i++) {
+        assert_int_equal(slots_add(&s, &things[0], &generation), i);
+    }
+    const struct slot_entry *first = slots_entry(&s, 0);
+    for (uint32_t i = SLOT_ROW; i < 20 * SLOT_ROW; i++) {
+        uint32_t capacity = s.capacity;
+        const struct slot_entry *last = slots_entry(&s, i - 1);
+        assert_int_equal(slots_add(&s, &things[0], &generation), i);
+        assert_true(s.capacity == capacity || i == capacity);
+        assert_in_range(s.capacity, capacity, capacity + SLOT_ROW);
+        assert_ptr_equal(slots_entry(&s, i - 1), last);
+        assert_ptr_equal(slots_entry(&s, 0), first);
     }
     slots_fini(&s);
 }
@@ -175,6 +198,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fresh_slots_come_lowest_first_and_start_at_one),
+        cmocka_unit_test(growing_adds_a_row_and_moves_no_other),
         cmocka_unit_test(an_empty_table_knows_nobody),
         cmocka_unit_test(an_id_that_was_never_given_finds_nobody),
         cmocka_unit_test(a_stale_id_finds_nobody),

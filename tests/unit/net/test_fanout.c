@@ -56,6 +56,16 @@ static struct blob *list_of_all(struct scene *s)
     return list_of(t, CLIENTS);
 }
 
+/* For the letter, which takes them. */
+static struct fanout_pieces pieces_of(const struct fanout_target *t, uint32_t n)
+{
+    struct fanout_pieces p = {0};
+    for (uint32_t i = 0; i < n; i++) {
+        assert_true(fanout_add(&p, &t[i]));
+    }
+    return p;
+}
+
 static struct range frame_of(struct scene *s, const char *text)
 {
     return world_frame(&s->ws.a, FRAME_TEXT, text, strlen(text));
@@ -171,8 +181,7 @@ static void letters_are_queued_in_the_order_of_posting(void **state)
         } else if (what == 2) {
             except[0] = target_of(&s.c[one]);
             except[1] = target_of(&s.c[two]);
-            f.except = except;
-            f.except_count = 2;
+            f.except = pieces_of(except, 2);
         }
         for (int i = 0; i < CLIENTS; i++) {
             if (what == 0 || (what == 1 && i == one) ||
@@ -247,7 +256,7 @@ static void what_the_excepted_left_behind_does_not_except_their_heirs(
     client_open(&s.c[2], &s.ws.b, PAIR_UNIX);
     assert_int_equal(s.c[2].id.slot, old.slot);
     assert_int_equal(
-        post(&s, "x", (struct fanout){.except = &old, .except_count = 1}), 0);
+        post(&s, "x", (struct fanout){.except = pieces_of(&old, 1)}), 0);
     deliver(&s);
     expect_text(&s.c[2], "x");
     end(&s);
@@ -266,8 +275,7 @@ static void slots_beyond_the_table_are_passed_over(void **state)
     struct blob *list = list_of(t, ARRAY_LEN(t));
     struct fanout f = {.list = list, .count = ARRAY_LEN(t)};
     assert_int_equal(post(&s, "1", f), 0);
-    f.except = except;
-    f.except_count = ARRAY_LEN(except);
+    f.except = pieces_of(except, ARRAY_LEN(except));
     assert_int_equal(post(&s, "2", f), 0);
     assert_int_equal(post(&s, "3", (struct fanout){.to = t[5]}), 0);
     blob_unref(list);
@@ -287,7 +295,7 @@ static void the_excepted_miss_one_letter_and_get_the_next(void **state)
     begin(&s);
     struct fanout_target except[] = {
         target_of(&s.c[1]), target_of(&s.c[4]), target_of(&s.c[1])};
-    struct fanout f = {.except = except, .except_count = 3};
+    struct fanout f = {.except = pieces_of(except, 3)};
     assert_int_equal(post(&s, "1", f), 0);
     assert_int_equal(post_to_all(&s, "2"), 0);
     deliver(&s);
@@ -299,6 +307,37 @@ static void the_excepted_miss_one_letter_and_get_the_next(void **state)
         client_expect_nothing(&s.c[i]);
         assert_int_equal(conn_lane(s.c[i].conn)->flags & LANE_SKIP, 0);
     }
+    end(&s);
+}
+
+/* Sections in which it is done do not become longer with their number. */
+static void collecting_copies_nobody_and_neither_does_the_letter(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    struct fanout_pieces p = {0};
+    for (uint32_t i = 0; i < 5000; i++) {
+        struct fanout_target t = {i, 0};
+        const struct fanout_piece *last = p.last;
+        uint32_t count = last != NULL ? last->count : 0;
+        assert_true(fanout_add(&p, &t));
+        assert_true(p.last == last || last == NULL ||
+                    (count == last->cap && last->next == p.last));
+        assert_in_range(p.last->cap, 1, FANOUT_PIECE);
+        assert_int_equal(p.last->targets[p.last->count - 1].slot, i);
+    }
+    assert_int_equal(p.count, 5000);
+    struct blob *list = list_of_all(&s);
+    struct range r = frame_of(&s, "x");
+    uint64_t calls = mem_quota_calls();
+    struct fanout f = {
+        .range = &r, .list = list, .count = CLIENTS, .except = p};
+    assert_int_equal(fanout_post(s.ws.a.net, 1, s.window, &f), 0);
+    assert_int_equal(mem_quota_calls(), calls + 1);
+    blob_unref(list);
+    deliver(&s);
+    expect_text(&s.c[0], "x");
     end(&s);
 }
 
@@ -448,8 +487,7 @@ static int post_keyed(
             .key_len = len,
             .list = list,
             .count = 3,
-            .except = except,
-            .except_count = 2});
+            .except = pieces_of(except, 2)});
     blob_unref(list);
     return rc;
 }
@@ -517,8 +555,7 @@ static void the_window_is_charged_until_the_letter_is_opened(void **state)
         .key_len = 3,
         .list = list,
         .count = CLIENTS,
-        .except = except,
-        .except_count = 3};
+        .except = pieces_of(except, 3)};
     assert_int_equal(fanout_post(s.ws.a.net, 1, s.window, &f), 0);
     assert_int_equal(
         meter_used(s.window), used + base + r.len + 3 + sizeof(except));
@@ -575,7 +612,7 @@ static void a_full_window_refuses_and_counts(void **state)
     assert_int_equal(here(&s, METRIC_DROPPED_WINDOW), 1 + CLIENTS);
     struct fanout_target except[] = {target_of(&s.c[1]), target_of(&s.c[2])};
     assert_int_equal(
-        post(&s, "x", (struct fanout){.except = except, .except_count = 2}),
+        post(&s, "x", (struct fanout){.except = pieces_of(except, 2)}),
         ERR_FULL);
     assert_int_equal(here(&s, METRIC_DROPPED_WINDOW), 1 + 2 * CLIENTS - 2);
     assert_int_equal(meter_used(s.window), WINDOW);
@@ -821,6 +858,7 @@ int main(void)
             what_the_excepted_left_behind_does_not_except_their_heirs),
         cmocka_unit_test(slots_beyond_the_table_are_passed_over),
         cmocka_unit_test(the_excepted_miss_one_letter_and_get_the_next),
+        cmocka_unit_test(collecting_copies_nobody_and_neither_does_the_letter),
         cmocka_unit_test(one_that_is_closing_gets_nothing_and_that_is_counted),
         cmocka_unit_test(one_that_is_no_websocket_yet_gets_nothing),
 #ifndef MOONWIRE_TINY

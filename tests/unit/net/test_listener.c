@@ -240,11 +240,11 @@ static void connections_inherit_their_options(void **state)
     connect_to(fd, port_of(ln));
     turns(2);
     uint32_t slot = 0;
-    while (world.net->conns.entries[slot].ptr == NULL) {
+    while (slots_at(&world.net->conns, slot) == NULL) {
         slot++;
         assert_true(slot < world.net->conns.capacity);
     }
-    struct conn *c = world.net->conns.entries[slot].ptr;
+    struct conn *c = slots_at(&world.net->conns, slot);
     int ours = conn_lane(c)->fd;
     assert_int_equal(option_of(ours, IPPROTO_TCP, TCP_NODELAY), 1);
     assert_int_equal(
@@ -451,7 +451,7 @@ static void a_shared_port_has_the_options_of_the_first(void **state)
     assert_int_equal(accepted_by_second(), 1);
     struct conn *c = NULL;
     for (uint32_t i = 0; i < second.net->conns.capacity && c == NULL; i++) {
-        c = second.net->conns.entries[i].ptr;
+        c = slots_at(&second.net->conns, i);
     }
     assert_non_null(c);
     int ours = conn_lane(c)->fd;

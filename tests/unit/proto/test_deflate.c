@@ -150,6 +150,61 @@ static void the_level_may_change_between_messages(void **s)
 }
 
 /* The bomb: 64 MiB of zeros, in some 64 KiB. */
+/* A block is closed in one go, so it must not be long: it is counted in
+ * symbols, and of what has no matches each byte is one. */
+static void a_block_ends_after_2048_symbols(void **s)
+{
+    (void)s;
+    struct deflater *d = deflater_new(DEFLATE_BITS_MAX);
+    struct buf out;
+    buf_init(&out, 2 * TEXT_BYTES);
+    size_t begun = 0;
+    uint32_t seed = 1;
+    deflater_begin(d, 3, false);
+    for (size_t at = 0; at < TEXT_BYTES; at += 100) {
+        uint8_t some[100];
+        for (size_t i = 0; i < sizeof(some); i++) {
+            seed = seed * 1664525 + 1013904223;
+            some[i] = (uint8_t)(seed >> 24);
+        }
+        size_t before = out.len;
+        assert_int_equal(deflater_feed(d, some, sizeof(some), &out), 0);
+        if (out.len > before) {
+            assert_in_range(at - begun, 1800, 2500);
+            begun = at;
+        }
+    }
+    assert_true(begun > TEXT_BYTES - 2500);
+    deflater_free(d);
+    buf_fini(&out);
+}
+
+/* What 9 would find among all of them costs more than it saves. */
+static void the_highest_levels_look_at_a_bounded_number_of_candidates(void **s)
+{
+    (void)s;
+    static uint8_t alike[TEXT_BYTES];
+    struct buf out;
+    size_t len[2];
+    buf_init(&out, TEXT_BYTES);
+    for (size_t i = 0; i < TEXT_BYTES; i++) {
+        alike[i] = (uint8_t)('a' + (noise[i] & 1));
+    }
+    for (int i = 0; i < 2; i++) {
+        struct deflater *d = deflater_new(DEFLATE_BITS_MAX);
+        for (int again = 0; again < 2; again++) {
+            out.len = 0;
+            assert_int_equal(
+                deflater_run(d, 8 + i, false, alike, TEXT_BYTES, &out), 0);
+            assert_true(again == 0 || out.len == len[i]);
+            len[i] = out.len;
+        }
+        deflater_free(d);
+    }
+    assert_int_equal(len[0], len[1]);
+    buf_fini(&out);
+}
+
 static void a_bomb_costs_no_more_than_the_bound(void **s)
 {
     (void)s;
@@ -257,6 +312,9 @@ int main(void)
         cmocka_unit_test(a_context_makes_the_second_message_shorter),
         cmocka_unit_test(an_empty_message_is_the_byte_0),
         cmocka_unit_test(the_level_may_change_between_messages),
+        cmocka_unit_test(a_block_ends_after_2048_symbols),
+        cmocka_unit_test(
+            the_highest_levels_look_at_a_bounded_number_of_candidates),
         cmocka_unit_test(a_bomb_costs_no_more_than_the_bound),
         cmocka_unit_test(many_final_blocks_are_no_attack),
         cmocka_unit_test(a_reset_forgets_a_message_under_way),

@@ -272,6 +272,31 @@ static void sizes_are_bounded(void **state)
     assert_int_equal(value_encode(b->from, -1, "data", &b->buf), 0);
 }
 
+/* Its growing is not stopped, and copies what is there. */
+static void a_buffer_that_is_not_small_grows_once_for_a_value(void **state)
+{
+    struct bench *b = *state;
+    struct buf out;
+    size_t cap = 0;
+    buf_init(&out, (size_t)1 << 30);
+    run(b->from, "local t = {} for i = 1, 800 do t[i] = ('x'):rep(100) end "
+                 "return t");
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(value_encode(b->from, -1, "data", &out), 0);
+        assert_true(out.cap == cap || out.len - cap < 100000);
+        cap = out.cap;
+        assert_true(cap >= LIMIT_VALUE_BYTES);
+    }
+    buf_fini(&out);
+
+    /* It takes no more than it may. */
+    buf_init(&out, 150000);
+    assert_int_equal(value_encode(b->from, -1, "data", &out), 0);
+    assert_int_equal(out.cap, 150000);
+    assert_int_equal(value_encode(b->from, -1, "data", &out), ERR_TOO_BIG);
+    buf_fini(&out);
+}
+
 static void bytes_that_were_not_written_are_refused(void **state)
 {
     static const struct {
@@ -462,6 +487,7 @@ int main(void)
         T(nesting_is_bounded),
         T(reading_is_bounded_in_depth_as_well),
         T(sizes_are_bounded),
+        T(a_buffer_that_is_not_small_grows_once_for_a_value),
         T(bytes_that_were_not_written_are_refused),
         T(a_truncated_or_changed_value_never_harms),
         T(claims_of_length_cost_no_memory),
