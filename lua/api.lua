@@ -193,7 +193,7 @@ once its client has gone, `closed` is true and every call says `nil, "closed"`.]
     text = "Durations are seconds (fractions too) or texts: \"100ms\", \"30s\", \"5m\", \"1h\", \"1d\".",
     items = {
       { name = "sleep", kind = "function", await = true, params = { { "seconds", "number|string", "" } }, text = "Waits. Other handlers run meanwhile, this client's do not." },
-      { name = "timer.after", kind = "function", params = { { "seconds", "number|string", "" }, { "fn", "function", "" }, { "...", "any", "its arguments" } }, returns = { { "timer?", "" }, { "string?", "\"quota\": more than 16384 timers; \"closed\": a newer generation has taken over" } }, text = "Calls `fn` once. Timers die with their generation: the new main.lua makes its own." },
+      { name = "timer.after", kind = "function", params = { { "seconds", "number|string", "" }, { "fn", "function", "" }, { "...", "any", "its arguments" } }, returns = { { "timer?", "" }, { "string?", "\"quota\"; \"closed\": a newer generation has taken over" }, { "string?", "which setting that was: limits.timers (16,384)" } }, text = "Calls `fn` once. Timers die with their generation: the new main.lua makes its own." },
       { name = "timer.every", kind = "function", params = { { "seconds", "number|string", "" }, { "fn", "function", "" }, { "...", "any", "its arguments" } }, returns = { { "timer?", "" }, { "string?", "as timer.after" } }, text = "Calls `fn` again and again, on a beat that does not drift. A tick that finds the last call still under way is left out." },
       { name = "timer:cancel", kind = "method", class = "timer", params = {}, returns = { { "boolean", "it was still to fire" } }, text = "Nothing begins after it; a call under way is not stopped." },
       { name = "time.now", kind = "function", params = {}, returns = { { "number", "seconds since 1970, to the millisecond" } }, text = "The wall clock." },
@@ -205,8 +205,8 @@ once its client has gone, `closed` is true and every call says `nil, "closed"`.]
     title = "Tasks",
     text = "Several things under way in one app.",
     items = {
-      { name = "task.spawn", kind = "function", params = { { "fn", "function", "" }, { "...", "any", "its arguments" } }, returns = { { "true?", "" }, { "string?", "\"quota\": more than 4096 under way" } }, text = "Calls `fn` on its own, when the present handler ends or waits." },
-      { name = "task.all", kind = "function", await = true, params = { { "functions", "function[]", "" } }, returns = { { "any[]?", "the first result of each" }, { "string?", "\"quota\"" } }, text = "Runs all of them, waits for all, and raises the first error if there was one." },
+      { name = "task.spawn", kind = "function", params = { { "fn", "function", "" }, { "...", "any", "its arguments" } }, returns = { { "true?", "" }, { "string?", "\"quota\"" }, { "string?", "which setting that was: limits.tasks (4,096)" } }, text = "Calls `fn` on its own, when the present handler ends or waits." },
+      { name = "task.all", kind = "function", await = true, params = { { "functions", "function[]", "" } }, returns = { { "any[]?", "the first result of each" }, { "string?", "\"quota\"" }, { "string?", "as task.spawn" } }, text = "Runs all of them, waits for all, and raises the first error if there was one." },
       { name = "lock", kind = "function", await = true, params = { { "name", "string", "1 to 128 bytes" }, { "fn", "function", "" }, { "...", "any", "its arguments" } }, returns = { { "any", "what `fn` returns" } }, text = "Calls `fn` while nobody else of this generation of the app holds the lock of that name; first come, first served. An error passes through and frees the lock. Taking it again inside waits for ever. With 4096 locks held it returns nil, \"quota\"." },
     },
   },

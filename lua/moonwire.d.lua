@@ -248,7 +248,8 @@ timer = {}
 ---@param fn function
 ---@param ... any its arguments
 ---@return timer?
----@return string? # "quota": more than 16384 timers; "closed": a newer generation has taken over
+---@return string? # "quota"; "closed": a newer generation has taken over
+---@return string? # which setting that was: limits.timers (16,384)
 function timer.after(seconds, fn, ...) end
 
 --- Calls `fn` again and again, on a beat that does not drift. A tick that finds the last call still under way is left out.
@@ -287,7 +288,8 @@ task = {}
 ---@param fn function
 ---@param ... any its arguments
 ---@return true?
----@return string? # "quota": more than 4096 under way
+---@return string? # "quota"
+---@return string? # which setting that was: limits.tasks (4,096)
 function task.spawn(fn, ...) end
 
 --- Runs all of them, waits for all, and raises the first error if there was one.
@@ -295,6 +297,7 @@ function task.spawn(fn, ...) end
 ---@param functions function[]
 ---@return any[]? # the first result of each
 ---@return string? # "quota"
+---@return string? # as task.spawn
 function task.all(functions) end
 
 --- Calls `fn` while nobody else of this generation of the app holds the lock of that name; first come, first served. An error passes through and frees the lock. Taking it again inside waits for ever. With 4096 locks held it returns nil, "quota".

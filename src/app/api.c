@@ -22,6 +22,16 @@ int api_fail(lua_State *L, int err, const char *detail)
     return 3;
 }
 
+int api_fail_limit(lua_State *L, struct state *s, enum app_limit which)
+{
+    char text[APP_LIMIT_TEXT_BYTES];
+
+    preempt_hold();
+    app_note_limit(s, which, text);
+    preempt_release();
+    return api_fail(L, ERR_QUOTA, text);
+}
+
 int api_bad_argument(lua_State *L, int idx, const char *name, const char *want)
 {
     return luaL_error(L, "bad argument '%s' (%s expected, got %s)", name, want,

@@ -67,6 +67,8 @@ void api_set_request_body(lua_State *L, const char *body, size_t len);
 /* Pushes nil, word (of an ERR_*), and detail if it is not NULL; returns how
  * many values. */
 int api_fail(lua_State *L, int err, const char *detail);
+/* The same for ERR_QUOTA, with which setting that is; the log hears of it. */
+int api_fail_limit(lua_State *L, struct state *s, enum app_limit which);
 /* Raises "bad argument 'NAME' (WANT expected, got TYPE)". */
 int api_bad_argument(lua_State *L, int idx, const char *name, const char *want);
 /* Raises the same for a method's own object, which '.' instead of ':' loses. */

@@ -15,8 +15,8 @@ static int task_spawn(lua_State *L)
     if (!lua_isfunction(L, 1)) {
         return api_bad_argument(L, 1, "fn", "function");
     }
-    if (s->calls >= LIMIT_TASKS) {
-        return api_fail(L, ERR_QUOTA, "too many tasks");
+    if (s->calls >= s->settings.tasks) {
+        return api_fail_limit(L, s, APP_TASKS);
     }
     int ref = call_pack(L, 1);
     preempt_hold();
@@ -117,8 +117,8 @@ static int task_all(lua_State *L)
         }
         lua_pop(L, 1);
     }
-    if (n > LIMIT_TASKS || s->calls + (uint64_t)n > LIMIT_TASKS) {
-        return api_fail(L, ERR_QUOTA, "too many tasks");
+    if ((uint64_t)n + s->calls > s->settings.tasks) {
+        return api_fail_limit(L, s, APP_TASKS);
     }
     struct group *g = lua_newuserdatauv(L, sizeof(*g), 2);
     memset(g, 0, sizeof(*g));

@@ -128,8 +128,8 @@ static int new_timer(lua_State *L, bool repeats)
     if (s->is_draining) {
         return api_fail(L, ERR_CLOSED, "a newer generation has taken over");
     }
-    if (s->timer_count >= LIMIT_TIMERS) {
-        return api_fail(L, ERR_QUOTA, "too many timers");
+    if (s->timer_count >= s->settings.timers) {
+        return api_fail_limit(L, s, APP_TIMERS);
     }
     struct timer_ref *handle = lua_newuserdatauv(L, sizeof(*handle), 0);
     api_push_meta(L, &s->timer_meta, make_meta);

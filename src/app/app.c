@@ -40,6 +40,35 @@ void app_note_late(const struct app *a, const char *ip, const char *handler)
         a->live->settings.answer_ms);
 }
 
+void app_note_limit(const struct state *s, enum app_limit which,
+    char text[APP_LIMIT_TEXT_BYTES])
+{
+    static const struct {
+        const char *what;
+        const char *setting;
+        const char *event;
+    } words[] = {
+        [APP_TASKS] = {"handler or task can begin", "tasks", "task"},
+        [APP_TIMERS] = {"timer can be set", "timers", "timer"},
+        [APP_REQUESTS] = {"request is taken", "requests", "request"},
+    };
+    const uint32_t most[] = {
+        [APP_TASKS] = s->settings.tasks,
+        [APP_TIMERS] = s->settings.timers,
+        [APP_REQUESTS] = s->settings.requests,
+    };
+    struct app *a = s->app;
+    struct log_fields f;
+
+    (void)snprintf(text, APP_LIMIT_TEXT_BYTES, "limits.%s is %u",
+        words[which].setting, most[which]);
+    if (app_is_due(loop_now_ms(a->loop), &a->limit_logged_ms[which])) {
+        app_log_fields(a, s, &f);
+        f.event = words[which].event;
+        log_event(LOG_WARN, &f, "no other %s: %s", words[which].what, text);
+    }
+}
+
 const char *app_name(const struct app *a)
 {
     return a->name;

@@ -334,6 +334,9 @@ struct far_side;
  * them; longer ones to a place of their own. */
 #define APP_LENT_BYTES 512
 
+/* What is bounded by a setting of its own, and told in one line. */
+enum app_limit { APP_TASKS, APP_TIMERS, APP_REQUESTS, APP_LIMITS };
+
 struct app {
     char *name;
     char *dir;
@@ -385,10 +388,10 @@ struct app {
     uint64_t rest_logged_ms;
     struct lines own_lines;
     struct lines failure_lines;
-    uint64_t full_logged_ms;  /* the inbox */
-    uint64_t tasks_logged_ms; /* all are taken */
+    uint64_t full_logged_ms; /* the inbox */
     uint64_t rooms_logged_ms;
     uint64_t outbox_logged_ms;
+    uint64_t limit_logged_ms[APP_LIMITS];
     uint64_t refused_seen; /* of hub_refused() */
     _Atomic uint64_t kills;
     uint8_t lent[APP_LENT_BYTES];
@@ -419,6 +422,11 @@ void app_log_fields(
 /* A handler took longer than `answer`: a line in the log, and the count. */
 #define APP_LATE_TEXT "the app took too long"
 void app_note_late(const struct app *a, const char *ip, const char *handler);
+/* The state has met one: a line in the log, now and then. `text` is which
+ * setting that is, and how much. */
+#define APP_LIMIT_TEXT_BYTES 48
+void app_note_limit(const struct state *s, enum app_limit which,
+    char text[APP_LIMIT_TEXT_BYTES]);
 /* What may go on and on is said in the log every ten seconds. True, with *last
  * set to now: it is time to say it. */
 #define APP_NOTE_MS 10000

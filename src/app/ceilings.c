@@ -44,6 +44,10 @@ static const struct settings base = {
     .clients = LIMIT_MAX_CLIENTS,
     .rooms = LIMIT_MAX_ROOMS,
     .rooms_per_client = LIMIT_MAX_ROOMS_PER_CLIENT,
+    .tasks = LIMIT_MAX_TASKS,
+    .timers = LIMIT_MAX_TIMERS,
+    .requests = LIMIT_MAX_REQUESTS,
+    .response_bytes = LIMIT_MAX_RESPONSE_BYTES,
     .answer_ms = LIMIT_MAX_WAIT_MS,
 };
 
@@ -72,6 +76,10 @@ void ceilings_bend(const struct settings *most, struct settings *s)
     BEND(clients);
     BEND(rooms);
     BEND(rooms_per_client);
+    BEND(tasks);
+    BEND(timers);
+    BEND(requests);
+    BEND(response_bytes);
     BEND(answer_ms);
 }
 

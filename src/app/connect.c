@@ -3,7 +3,7 @@
  * Origin and limits are judged first, then on_connect(request) is asked; it
  * may await. The request is flattened to one block, since the parser's copy
  * dies with the call. The verdict (verdict.c) comes back by conn_id: if the
- * connection has died meanwhile, neither on_open nor on_close runs.
+ * peer has gone meanwhile, neither on_open nor on_close runs.
  *
  * All of this happens on the app's home loop. A request that came elsewhere
  * has been sent here (branch.c), and its answer goes back there (far.c). */
@@ -230,7 +230,7 @@ static bool accept_client(struct app *a, struct connect *cn, struct state *s)
     return true;
 }
 
-/* While we thought it may have died; of one on another loop that is found out
+/* While we thought it may have gone; of one on another loop that is found out
  * over there. */
 static bool has_gone(struct app *a, struct conn_id conn)
 {

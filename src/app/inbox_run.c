@@ -142,7 +142,7 @@ static int start(struct app *a, struct event *ev)
     }
     /* The vm takes one task more: for what the server itself does in it. */
     int rc = ERR_QUOTA;
-    if (task_count(s->vm) < LIMIT_TASKS && keep_lent(a, ev)) {
+    if (task_count(s->vm) < s->settings.tasks && keep_lent(a, ev)) {
         rc = task_run(s->vm, &ev->job);
     }
     if (rc < 0) {

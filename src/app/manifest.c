@@ -298,6 +298,10 @@ void settings_init(struct settings *s)
     s->clients = LIMIT_DEFAULT_CLIENTS;
     s->rooms = LIMIT_DEFAULT_ROOMS;
     s->rooms_per_client = LIMIT_DEFAULT_ROOMS_PER_CLIENT;
+    s->tasks = LIMIT_DEFAULT_TASKS;
+    s->timers = LIMIT_DEFAULT_TIMERS;
+    s->requests = LIMIT_DEFAULT_REQUESTS;
+    s->response_bytes = LIMIT_DEFAULT_RESPONSE_BYTES;
     s->answer_ms = LIMIT_DEFAULT_ANSWER_MS;
     s->placement = PLACEMENT_UNSET;
 }

@@ -43,7 +43,11 @@ struct settings {
     uint32_t clients;
     uint32_t rooms;
     uint32_t rooms_per_client;
-    uint32_t answer_ms; /* for on_connect and on_request to decide in */
+    uint32_t tasks; /* handlers and tasks under way at once */
+    uint32_t timers;
+    uint32_t requests;     /* that wait for on_request, or for its end */
+    size_t response_bytes; /* of a body that it answers with */
+    uint32_t answer_ms;    /* for on_connect and on_request to decide in */
     enum placement placement;
     bool concurrent;
     char **origins; /* ends with NULL; NULL: same origin only */

@@ -162,13 +162,42 @@ static void read_rooms_per_client(
         (uint32_t)manifest_read_count(L, p, path, 1, p->most->rooms_per_client);
 }
 
+static void read_tasks(lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->tasks = (uint32_t)manifest_read_count(
+        L, p, path, LIMIT_MIN_TASKS, p->most->tasks);
+}
+
+static void read_timers(
+    lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->timers =
+        (uint32_t)manifest_read_count(L, p, path, 1, p->most->timers);
+}
+
+static void read_requests(
+    lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->requests =
+        (uint32_t)manifest_read_count(L, p, path, 1, p->most->requests);
+}
+
+static void read_response(
+    lua_State *L, struct manifest_parse *p, const char *path)
+{
+    p->settings->response_bytes = (size_t)manifest_read_bytes(
+        L, p, path, LIMIT_MIN_RESPONSE_BYTES, p->most->response_bytes);
+}
+
 void manifest_read_limits(
     lua_State *L, struct manifest_parse *p, const char *path)
 {
     static const struct manifest_key keys[] = {{"cpu", read_cpu},
         {"load_cpu", read_load_cpu}, {"memory", read_memory},
         {"clients", read_clients}, {"share", read_share}, {"rooms", read_rooms},
-        {"rooms_per_client", read_rooms_per_client}};
+        {"rooms_per_client", read_rooms_per_client}, {"tasks", read_tasks},
+        {"timers", read_timers}, {"requests", read_requests},
+        {"response", read_response}};
 
     manifest_read_keys(L, p, path, keys, ARRAY_LEN(keys));
 }

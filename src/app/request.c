@@ -316,8 +316,14 @@ static void begin(struct app *a, struct conn_id conn, const char *ip,
         free_exchange(x);
         return;
     }
-    if (a->is_stopping || a->requests >= LIMIT_REQUESTS ||
-        a->request_bytes + len > LIMIT_REQUEST_BYTES) {
+    if (a->requests >= a->live->settings.requests) {
+        char text[APP_LIMIT_TEXT_BYTES];
+        app_note_limit(a->live, APP_REQUESTS, text);
+        refuse(a, x, 503, "the app is busy");
+        free_exchange(x);
+        return;
+    }
+    if (a->is_stopping || a->request_bytes + len > LIMIT_REQUEST_BYTES) {
         refuse(a, x, 503, "the app is busy");
         free_exchange(x);
         return;

@@ -46,9 +46,11 @@ static void read_content(lua_State *L, struct exchange *x)
             luaL_typename(L, -1));
     }
     const char *text = lua_tolstring(L, -1, &len);
-    if (len > LIMIT_RESPONSE_BODY_BYTES) {
-        luaL_error(L, "on_request: the body is over %d bytes",
-            LIMIT_RESPONSE_BODY_BYTES);
+    size_t most = state_from(L)->settings.response_bytes;
+    if (len > most) {
+        luaL_error(L,
+            "on_request: the body has %I bytes, and limits.response is %I",
+            (lua_Integer)len, (lua_Integer)most);
     }
     preempt_hold();
     x->content = quota_alloc(len != 0 ? len : 1);

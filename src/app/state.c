@@ -186,7 +186,7 @@ int state_make_vm(struct state *s)
 {
     struct vm_config config = {
         .memory_bytes = s->settings.memory_bytes,
-        .max_tasks = LIMIT_TASKS + 1, /* a service finds one */
+        .max_tasks = s->settings.tasks + 1, /* a service finds one */
         .cpu_ms = s->settings.cpu_ms,
         .owner = s,
         .on_ready = on_ready,

@@ -21,19 +21,6 @@
 
 #define RETRY_MS 10
 
-static void note_all_taken(struct app *a, const struct state *s)
-{
-    struct log_fields f;
-
-    if (!app_is_due(loop_now_ms(a->loop), &a->tasks_logged_ms)) {
-        return;
-    }
-    app_log_fields(a, s, &f);
-    f.event = "inbox";
-    log_event(LOG_INFO, &f,
-        "events wait: all %d handlers and tasks are under way", LIMIT_TASKS);
-}
-
 /* True: that was one too many. */
 static bool end_if_full(struct state *s, const struct event *ev)
 {
@@ -52,8 +39,9 @@ bool stuck_is_over(struct app *a, const struct event *ev, int rc)
     struct inbox *in = &a->inbox;
     uint64_t now = loop_now_ms(a->loop);
 
-    if (task_count(ev->state->vm) >= LIMIT_TASKS) {
-        note_all_taken(a, ev->state);
+    if (task_count(ev->state->vm) >= ev->state->settings.tasks) {
+        char text[APP_LIMIT_TEXT_BYTES];
+        app_note_limit(ev->state, APP_TASKS, text);
         return false;
     }
     timer_start(a->loop, &in->retry_timer, RETRY_MS);

@@ -83,47 +83,53 @@
 #define LIMIT_TURN_LETTERS_US 1000  /* opening them, in one turn */
 
 /* Apps. */
-#define LIMIT_DEFAULT_MEMORY_BYTES  (64 * 1024 * 1024)
-#define LIMIT_MIN_MEMORY_BYTES      (256 * 1024)
-#define LIMIT_MAX_MEMORY_BYTES      (1024 * 1024 * 1024)
-#define LIMIT_DEFAULT_CPU_MS        100
-#define LIMIT_MAX_CPU_MS            10000
-#define LIMIT_DEFAULT_LOAD_CPU_MS   500 /* main.lua, a reload's hand-over */
-#define LIMIT_MAX_LOAD_CPU_MS       10000
-#define LIMIT_MEMORY_ERRORS         20   /* caught in one event: it ends */
-#define LIMIT_FULL_EVENTS           10   /* that find no memory: a new state */
-#define LIMIT_BEGIN_MS              1000 /* an event is tried to begin, ... */
-#define LIMIT_FULL_BEGINS           5    /* ... so many: a new state */
-#define LIMIT_CLIENT_HANDLERS       64   /* at once, where settings allow it */
-#define LIMIT_ERROR_EVENTS          16   /* on_error, queued at once */
-#define LIMIT_RESTART_MS            100  /* before the second; then doubled */
-#define LIMIT_MAX_RESTART_MS        10000
-#define LIMIT_DEATHS                5     /* so many ... */
-#define LIMIT_DEATHS_MS             30000 /* ... in this time: parked */
-#define LIMIT_PARK_MS               30000
-#define LIMIT_DEFAULT_CLIENTS       100000
-#define LIMIT_MAX_CLIENTS           1000000
-#define LIMIT_ROOM_NAME_BYTES       128
-#define LIMIT_ROOM_RULES            64
-#define LIMIT_USER_BYTES            128
-#define LIMIT_PROTOCOL_BYTES        128
-#define LIMIT_RESPONSE_HEADER_BYTES 4096
-#define LIMIT_RESPONSE_BODY_BYTES   (16 * 1024 * 1024)
-#define LIMIT_REQUESTS              4096 /* on_request under way or queued */
-#define LIMIT_REQUEST_BYTES         (64 * 1024 * 1024) /* of their bodies */
-#define LIMIT_TASKS                 4096 /* handlers and tasks parked at once */
-#define LIMIT_LOCKS                 4096 /* held at once */
-#define LIMIT_TIMERS                16384
-#define LIMIT_TIMER_MIN_MS          1
-#define LIMIT_SNAPSHOT_BYTES        (8 * 1024 * 1024)
-#define LIMIT_SNAPSHOT_FILES        1024
-#define LIMIT_CONF_BYTES            (64 * 1024)
-#define LIMIT_VALUE_BYTES           (16 * 1024 * 1024)
-#define LIMIT_VALUE_DEPTH           100
-#define LIMIT_JSON_DEPTH            100
-#define LIMIT_DRAIN_OLD_MS          5000 /* awaiting handlers of an old gen */
-#define LIMIT_APP_LOG_LINES_PER_S   100  /* of its own, and ... */
-#define LIMIT_FAILURE_LINES_PER_S   20   /* ... of what fails in it */
+#define LIMIT_DEFAULT_MEMORY_BYTES   (64 * 1024 * 1024)
+#define LIMIT_MIN_MEMORY_BYTES       (256 * 1024)
+#define LIMIT_MAX_MEMORY_BYTES       (1024 * 1024 * 1024)
+#define LIMIT_DEFAULT_CPU_MS         100
+#define LIMIT_MAX_CPU_MS             10000
+#define LIMIT_DEFAULT_LOAD_CPU_MS    500 /* main.lua, a reload's hand-over */
+#define LIMIT_MAX_LOAD_CPU_MS        10000
+#define LIMIT_MEMORY_ERRORS          20   /* caught in one event: it ends */
+#define LIMIT_FULL_EVENTS            10   /* that find no memory: a new state */
+#define LIMIT_BEGIN_MS               1000 /* an event tries to begin, and ... */
+#define LIMIT_FULL_BEGINS            5    /* ... so many fail: a new state */
+#define LIMIT_CLIENT_HANDLERS        64   /* at once, where settings allow it */
+#define LIMIT_ERROR_EVENTS           16   /* on_error, queued at once */
+#define LIMIT_RESTART_MS             100  /* before the second; then doubled */
+#define LIMIT_MAX_RESTART_MS         10000
+#define LIMIT_DEATHS                 5     /* so many ... */
+#define LIMIT_DEATHS_MS              30000 /* ... in this time: parked */
+#define LIMIT_PARK_MS                30000
+#define LIMIT_DEFAULT_CLIENTS        100000
+#define LIMIT_MAX_CLIENTS            1000000
+#define LIMIT_ROOM_NAME_BYTES        128
+#define LIMIT_ROOM_RULES             64
+#define LIMIT_USER_BYTES             128
+#define LIMIT_PROTOCOL_BYTES         128
+#define LIMIT_RESPONSE_HEADER_BYTES  4096
+#define LIMIT_DEFAULT_RESPONSE_BYTES (16 * 1024 * 1024) /* without head */
+#define LIMIT_MIN_RESPONSE_BYTES     1024
+#define LIMIT_MAX_RESPONSE_BYTES     (64 * 1024 * 1024)
+#define LIMIT_DEFAULT_REQUESTS       4096 /* on_request under way or queued */
+#define LIMIT_MAX_REQUESTS           16384
+#define LIMIT_REQUEST_BYTES          (64 * 1024 * 1024) /* of their bodies */
+#define LIMIT_DEFAULT_TASKS          4096 /* handlers and tasks at once */
+#define LIMIT_MIN_TASKS              16
+#define LIMIT_MAX_TASKS              16384 /* two mappings of memory each */
+#define LIMIT_LOCKS                  4096  /* held at once */
+#define LIMIT_DEFAULT_TIMERS         16384
+#define LIMIT_MAX_TIMERS             100000
+#define LIMIT_TIMER_MIN_MS           1
+#define LIMIT_SNAPSHOT_BYTES         (8 * 1024 * 1024)
+#define LIMIT_SNAPSHOT_FILES         1024
+#define LIMIT_CONF_BYTES             (64 * 1024)
+#define LIMIT_VALUE_BYTES            (16 * 1024 * 1024)
+#define LIMIT_VALUE_DEPTH            100
+#define LIMIT_JSON_DEPTH             100
+#define LIMIT_DRAIN_OLD_MS           5000 /* awaiting handlers of an old gen */
+#define LIMIT_APP_LOG_LINES_PER_S    100  /* of its own, and ... */
+#define LIMIT_FAILURE_LINES_PER_S    20   /* ... of what fails in it */
 
 /* Rooms. Those of one client are looked through one by one. */
 #define LIMIT_DEFAULT_ROOMS            100000

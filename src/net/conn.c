@@ -198,19 +198,23 @@ enum conn_state conn_get_state(const struct conn *c)
     return (enum conn_state)c->state;
 }
 
-bool conn_has_left(const struct conn *c)
+bool conn_has_left(struct conn *c)
 {
-    short gone = POLLERR | POLLHUP | POLLNVAL;
     struct pollfd p = {.events = 0};
 #ifdef POLLRDHUP /* sees a FIN behind bytes not read yet */
     p.events |= POLLRDHUP;
-    gone |= POLLRDHUP;
 #endif
     if (c->state == CONN_DEAD) {
         return true;
     }
     p.fd = conn_lane(c)->fd;
-    return poll(&p, 1, 0) == 1 && (p.revents & gone) != 0;
+    if (poll(&p, 1, 0) != 1 || p.revents == 0) {
+        return false;
+    }
+    if (p.revents & (POLLERR | POLLHUP | POLLNVAL)) {
+        return true;
+    }
+    return !conn_read_ahead(c);
 }
 
 void conn_add_todo(struct conn *c)
@@ -307,6 +311,7 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len)
     ASSERT(len <= LIMIT_CLOSE_REASON, "RFC 6455 5.5");
     conn_set_state(c, CONN_CLOSING);
     shut_lane(c);
+    message_reader_skip(&c->p.ws.reader);
     conn_start_timer(c, c->settings->close_ms);
     if (conn_push_close(c, code, reason, len) != 0) {
         conn_doom(c, CONN_DOOM_ERROR);
@@ -316,15 +321,25 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len)
     tell_closed(c, code, reason, len);
 }
 
+/* The clock of a close that has begun runs on: the peer has that much time for
+ * all of its side. */
 void conn_begin_flushing(struct conn *c)
 {
+    bool is_first = c->state != CONN_CLOSING;
     conn_set_state(c, CONN_FLUSHING);
     shut_lane(c);
+    if (c->flags & CONN_IS_WS) {
+        message_reader_skip(&c->p.ws.reader);
+    }
     quota_free(c->u.live.rest);
     c->u.live.rest = NULL;
     c->flags &= CONN_IS_WS | CONN_IN_CALL | CONN_FIN_SEEN;
-    conn_start_timer(c, c->settings->close_ms);
-    conn_watch(c, c->watch.events | IO_READ);
+    if (is_first) {
+        conn_start_timer(c, c->settings->close_ms);
+    }
+    if (!(c->flags & CONN_FIN_SEEN)) {
+        conn_watch(c, c->watch.events | IO_READ);
+    }
 }
 
 void conn_fail(
@@ -364,13 +379,13 @@ void conn_on_peer_close(struct conn *c, const struct message *m)
     tell_closed(c, m->close_code, (const char *)m->data, m->len);
 }
 
-/* 7.1.5: without a Close the code is 1006. What was said before that is
- * answered if the peer listens yet. */
+/* 7.1.5: without a Close the code is 1006. The peer has said all it will, but
+ * may be listening yet: what we have said to it leaves, our Close included. */
 void conn_on_peer_fin(struct conn *c)
 {
-    conn_begin_flushing(c);
-    c->flags |= CONN_FIN_SEEN;
-    conn_watch(c, c->watch.events & ~IO_READ);
+    if (c->state < CONN_FLUSHING) {
+        conn_begin_flushing(c);
+    }
     tell_closed(c, CODE_ABNORMAL, "", 0);
 }
 

@@ -105,9 +105,10 @@ struct http_parser *conn_take_request(struct conn *c) NODISCARD;
 struct conn_id conn_get_id(const struct conn *c);
 struct net *conn_net(const struct conn *c);
 enum conn_state conn_get_state(const struct conn *c);
-/* Has the peer ended the connection already, though what it sent before that
- * may not have been read? One system call: for who has kept it waiting. */
-bool conn_has_left(const struct conn *c);
+/* For who has kept a request waiting: has the peer gone meanwhile? One that has
+ * ended its side only, and said something behind its request before that, has
+ * not: it may be listening. One system call for all others. */
+bool conn_has_left(struct conn *c);
 /* Numeric address of the client, NUL-terminated: who a trusted proxy says is
  * behind it, else the peer. */
 #define CONN_IP_BYTES 46

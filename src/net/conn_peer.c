@@ -123,8 +123,9 @@ void conn_peer_leave(struct conn *c)
     }
 }
 
-/* Somebody behind a proxy: may there be another connection of theirs? */
-static bool admit(struct conn *c, const struct ip *ip)
+/* Somebody behind a proxy: may there be another connection of theirs? `how`
+ * they hear of it if not. */
+static bool admit(struct conn *c, const struct ip *ip, const char *how)
 {
     char why[GUARD_WHY_BYTES];
     if (c->extra->counted != NULL ||
@@ -134,9 +135,46 @@ static bool admit(struct conn *c, const struct ip *ip)
     metric_add(c->net->metrics, METRIC_TURNED_AWAY, 1);
     char text[CONN_IP_BYTES];
     ip_write(ip, text);
-    log_event(
-        LOG_INFO, NULL, "connection of %s answered with 429: %s", text, why);
+    log_event(LOG_INFO, NULL, "connection of %s %s: %s", text, how, why);
     return false;
+}
+
+/* What stands in front of TLS is not answered: nobody there speaks HTTP yet. */
+static bool is_in_front_of_tls(const struct conn *c)
+{
+    return c->transport != &transport_tcp;
+}
+
+static void refuse_header(struct conn *c, const char *detail)
+{
+    if (!is_in_front_of_tls(c)) {
+        conn_http_refuse(c, 400, detail);
+        return;
+    }
+    char ip[CONN_IP_BYTES];
+    conn_ip(c, ip);
+    log_event(LOG_INFO, NULL, "connection of %s cut off: %s", ip, detail);
+    conn_kill(c, false);
+}
+
+/* False: it is refused. */
+static bool welcome(struct conn *c, const struct ip *ip)
+{
+    bool is_mute = is_in_front_of_tls(c);
+    if (!admit(c, ip, is_mute ? "turned away" : "answered with 429")) {
+        if (is_mute) {
+            conn_kill(c, false);
+            return false;
+        }
+        c->flags |= CONN_THINKING;
+        reply_text(c, 429, "too many connections of your address",
+            "Retry-After: 10\r\n", false, false);
+        return false;
+    }
+    if (count_peer(c, ip) != 0) {
+        conn_doom(c, CONN_DOOM_ERROR);
+    }
+    return true;
 }
 
 bool conn_peer_feed(struct conn *c, uint8_t **p, size_t *n)
@@ -149,7 +187,7 @@ bool conn_peer_feed(struct conn *c, uint8_t **p, size_t *n)
     *p += used;
     *n -= used;
     if (rc == PROXY_BAD) {
-        conn_http_refuse(c, 400, detail);
+        refuse_header(c, detail);
     }
     if (rc != PROXY_DONE) {
         return false;
@@ -161,18 +199,7 @@ bool conn_peer_feed(struct conn *c, uint8_t **p, size_t *n)
     }
     e->ip = ip;
     e->is_trusted = guard_trusts(c->net->guard, &ip);
-    if (!e->is_trusted) {
-        if (!admit(c, &ip)) {
-            c->flags |= CONN_THINKING;
-            reply_text(c, 429, "too many connections of your address",
-                "Retry-After: 10\r\n", false, false);
-            return false;
-        }
-        if (count_peer(c, &ip) != 0) {
-            conn_doom(c, CONN_DOOM_ERROR);
-        }
-    }
-    return true;
+    return e->is_trusted || welcome(c, &ip);
 }
 
 bool conn_peer_learn(struct conn *c, struct http_parser *parser)
@@ -198,7 +225,7 @@ bool conn_peer_learn(struct conn *c, struct http_parser *parser)
     if (!r->upgrade || guard_trusts(g, &ip)) {
         return true;
     }
-    if (!admit(c, &ip)) {
+    if (!admit(c, &ip, "answered with 429")) {
         reply_text(c, 429, "too many connections of your address",
             "Retry-After: 10\r\n", false, false);
         return false;

@@ -64,6 +64,7 @@ struct conn_rest {
     uint32_t off;
     uint32_t len;
     bool is_end;         /* `bytes` is the reason of the peer's Close */
+    bool is_fin;         /* there was no Close before the end */
     uint16_t close_code; /* of the peer's Close */
     int rc;              /* != 0: a rule was broken instead */
     const char *detail;  /* static */
@@ -166,7 +167,7 @@ void conn_doom(struct conn *c, enum conn_doom why);
 void conn_begin_flushing(struct conn *c);
 /* The peer's Close came. */
 void conn_on_peer_close(struct conn *c, const struct message *m);
-/* The stream has ended without one. */
+/* The stream has ended; no Close of the peer's will come. */
 void conn_on_peer_fin(struct conn *c);
 /* Ends a client that lags: one line, one count, 1013. */
 void conn_end_slow(struct conn *c);
@@ -174,6 +175,9 @@ void conn_end_slow(struct conn *c);
 void conn_finish(struct conn *c);
 
 /* conn_read.c */
+/* The stream has an end: is there anything before it? That is kept for its
+ * turn. */
+bool conn_read_ahead(struct conn *c);
 void conn_on_ready(struct io_watch *w, unsigned events);
 /* Parses what rests, then reads on. */
 void conn_read_on(struct conn *c);

@@ -56,8 +56,10 @@ static void end_now(struct conn *c, int rc, const struct message *m)
 {
     if (rc != 0) {
         fail_peer(c, rc, m->detail);
-    } else {
+    } else if (m->kind == MESSAGE_CLOSE) {
         conn_on_peer_close(c, m);
+    } else {
+        conn_on_peer_fin(c);
     }
 }
 
@@ -69,9 +71,9 @@ static bool is_behind(struct conn *c)
            h->is_behind(c->p.ws.user);
 }
 
-/* The peer has closed or broken a rule (rc != 0). What it said before that
- * shall be answered, and an answer cannot follow our Close; so while the
- * handler lags the end itself is what rests. */
+/* The peer has closed, broken a rule (rc != 0), or ended without a word (m is
+ * no Close). What it said before that shall be answered, and an answer cannot
+ * follow our Close; so while the handler lags the end itself is what rests. */
 static void end_open(struct conn *c, int rc, const struct message *m)
 {
     struct conn_rest *rest = NULL;
@@ -85,6 +87,7 @@ static void end_open(struct conn *c, int rc, const struct message *m)
     *rest = (struct conn_rest){
         .len = (uint32_t)m->len,
         .is_end = true,
+        .is_fin = rc == 0 && m->kind != MESSAGE_CLOSE,
         .close_code = m->close_code,
         .rc = rc,
         .detail = m->detail,
@@ -104,7 +107,7 @@ static void end_put_off(struct conn *c)
     }
     c->u.live.rest = NULL;
     struct message m = {
-        .kind = MESSAGE_CLOSE,
+        .kind = rest->is_fin ? MESSAGE_MORE : MESSAGE_CLOSE,
         .data = rest->bytes,
         .len = rest->len,
         .close_code = rest->close_code,
@@ -243,17 +246,45 @@ static struct blob *take_buffer(struct net *n)
 
 static void on_eof(struct conn *c)
 {
-    if (c->state == CONN_OPEN) {
-        conn_on_peer_fin(c);
-        return;
-    }
-    if (c->state != CONN_FLUSHING || (c->flags & CONN_FIN_SENT)) {
+    static const uint8_t nothing[1];
+    if (c->state < CONN_OPEN || (c->flags & CONN_FIN_SENT)) {
         conn_kill(c, false);
         return;
     }
-    /* The peer has said all it will, but may be listening yet. */
     c->flags |= CONN_FIN_SEEN;
     conn_watch(c, c->watch.events & ~IO_READ);
+    if (c->state == CONN_OPEN) {
+        struct message m = {.kind = MESSAGE_MORE, .data = nothing};
+        end_open(c, 0, &m);
+    } else {
+        conn_on_peer_fin(c);
+    }
+}
+
+bool conn_read_ahead(struct conn *c)
+{
+    struct conn_rest *rest = c->u.live.rest;
+    if (rest != NULL || (c->flags & CONN_IN_CALL)) {
+        return true; /* or it may be in the caller's hands */
+    }
+    rest = quota_alloc(sizeof(*rest) + LIMIT_READ_BUFFER_BYTES);
+    if (rest == NULL) {
+        return false;
+    }
+    *rest = (struct conn_rest){.off = 0};
+    ssize_t k;
+    do { /* a record may take several reads; the stream has an end */
+        k = c->transport->read(c->transport_state, conn_lane(c)->fd,
+            rest->bytes, LIMIT_READ_BUFFER_BYTES);
+    } while (k == TRANSPORT_AGAIN);
+    if (k <= 0) {
+        quota_free(rest);
+        return false;
+    }
+    metric_add(c->net->metrics, METRIC_BYTES_IN, (uint64_t)k);
+    rest->len = (uint32_t)k;
+    c->u.live.rest = rest;
+    return true;
 }
 
 /* What a proxy says about who is behind it stands in front of TLS, so it must

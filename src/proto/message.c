@@ -20,7 +20,8 @@
  * come, and what is kept, bounded and judged is what comes out.
  *
  * It does not answer pings, and after a Close frame goes on if it is fed on:
- * those are the caller's matters. */
+ * those are the caller's matters. A caller who has ended the conversation has
+ * messages skipped: a peer that goes on costs its headers, and no memory. */
 #include "proto/message.h"
 #include "base/buf.h"
 #include "base/err.h"
@@ -200,9 +201,13 @@ static int read_whole(struct message_reader *r, bool inflates, uint8_t **p,
     }
     uint8_t *payload = *p + h.bytes;
     size_t length = (size_t)h.length;
-    frame_mask(payload, length, h.mask, 0);
     *p = payload + length;
     *n -= h.bytes + length;
+    if (r->skips && !is_control) {
+        hand_out_data(out, h.opcode, h.rsv1, no_bytes, 0);
+        return 0;
+    }
+    frame_mask(payload, length, h.mask, 0);
     if (is_control) {
         return hand_out_control(out, h.opcode, payload, length);
     }
@@ -368,10 +373,13 @@ static int read_payload(
     const struct frame_header *h = &part->frame;
     uint64_t missing = h->length - part->got;
     size_t here = missing < *n ? (size_t)missing : *n;
-    frame_mask(*p, here, h->mask, part->got);
-    if ((h->opcode & FRAME_BIT_CONTROL) != 0) {
+    bool is_control = (h->opcode & FRAME_BIT_CONTROL) != 0;
+    if (is_control || !r->skips) {
+        frame_mask(*p, here, h->mask, part->got);
+    }
+    if (is_control) {
         memcpy(part->control + part->got, *p, here);
-    } else {
+    } else if (!r->skips) {
         int rc = keep_data(r, *p, here, out);
         if (rc != 0) {
             return rc;
@@ -437,6 +445,15 @@ void message_reader_rest(struct message_reader *r)
 {
     if (r->part != NULL && part_is_idle(r->part)) {
         message_reader_fini(r);
+    }
+}
+
+void message_reader_skip(struct message_reader *r)
+{
+    r->skips = true;
+    if (message_is_partial(r)) { /* else it may be lent out */
+        give_inflater_back(r->part, false);
+        buf_fini(&r->part->data);
     }
 }
 

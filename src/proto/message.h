@@ -30,6 +30,7 @@ struct message_reader {
     uint16_t fragments;        /* of one message; may be changed. More are fine
                                   if they bring LIMIT_FRAGMENT_BYTES each */
     bool allow_rsv1;           /* permessage-deflate was negotiated */
+    bool skips;                /* see message_reader_skip() */
 };
 
 struct message {
@@ -68,6 +69,10 @@ int message_read_packed(struct message_reader *r, struct inflate_source *from,
     uint8_t **p, size_t *n, struct message *out) NODISCARD;
 /* Between messages: frees what the last one was lent from. */
 void message_reader_rest(struct message_reader *r);
+/* Nobody wants messages any more: from now on they come out empty, with nothing
+ * of them unmasked, judged, inflated or kept, also of one that is under way.
+ * Headers and control frames are read as before. */
+void message_reader_skip(struct message_reader *r);
 /* Gives an inflater that is lent back to its source; the reader must not be
  * fed again, but what it lent out stays. */
 void message_reader_detach(struct message_reader *r);

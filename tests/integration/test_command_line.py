@@ -290,3 +290,23 @@ def test_the_app_of_the_readme_loads(app):
 def test_the_apps_that_come_along_load(name):
     done = moonwire("check", str(ROOT / "apps" / name))
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("options, says", [
+    (["--proxy-protocol"], "--trust-proxy"),
+    (["--trust-proxy", "10.0.0.1/8"], "--trust-proxy"),
+    (["--trust-proxy", "localhost"], "--trust-proxy"),
+    (["--trust-proxy", "10.0.0.0/8,"], "--trust-proxy"),
+    (["--address-rate", "5/0"], "--address-rate"),
+    (["--address-rate", "many"], "--address-rate"),
+    (["--max-head", "1"], "--max-head"),
+    (["--max-head", "1MB"], "--max-head"),
+    (["--max-headers", "5"], "--max-headers"),
+    (["--max-body", "65MB"], "--max-body"),
+    (["--head-time", "0"], "--head-time"),
+    (["--slow-bytes", "0"], "--slow-bytes"),
+])
+def test_settings_that_cannot_be_meant_are_refused(options, says):
+    run = moonwire("run", str(ROOT / "apps/echo"), *options)
+    assert run.returncode == 2
+    assert re.search("^moonwire: .*" + says, run.stderr), run.stderr

@@ -1,8 +1,10 @@
 """The opening handshake: what is wrong with it is answered with the right
 status, a text that names the fault, and one line in the log; and what
 on_connect, origins and limits decide is what the client gets."""
+import contextlib
 import json
 import re
+import ssl
 import urllib.request
 
 import pytest
@@ -410,6 +412,15 @@ end
         assert b"\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n" in head
 
 
+def take_leave(peer):
+    """With a close_notify, where there is TLS."""
+    if wires.is_tls():
+        peer.sock.settimeout(0)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            peer.sock.unwrap()
+    peer.close()
+
+
 def test_a_client_that_leaves_while_on_connect_thinks_was_never_there(serve):
     server = serve("""
 function on_connect(request)
@@ -424,10 +435,13 @@ function on_open(client) log.info("open " .. client.path) end
 function on_close(client) log.info("close " .. client.path) end
 function on_message(client) client:send { n = clients.count() } end
 """)
-    for leave in (Peer.reset, Peer.close, Peer.half_close):
+    early = encode(TEXT, b"early")      # see test_half_close.py for the rest
+    for leave, words in ((Peer.reset, b""), (Peer.close, b""),
+                         (Peer.half_close, b""), (take_leave, b""),
+                         (Peer.reset, early)):
         mark = server.mark()
         with Peer(server.port) as peer:
-            peer.send(peer.request("/slow") + encode(TEXT, b"early"))
+            peer.send(peer.request("/slow") + words)
             server.wait_log(lambda r: r["msg"] == "thinking", since=mark)
             leave(peer)
             server.wait_log(lambda r: r["msg"] == "decided", since=mark)

@@ -177,6 +177,126 @@ function on_message(client) client:send(tostring(#client:rooms())) end
     server.wait_log(lambda r: "limits.rooms_per_client (200)" in str(r))
 
 
+# ---- tasks, timers, requests
+
+TASKS = """
+function on_message(client, message)
+  local n, ok, err, which = tonumber(message), nil, nil, nil
+  if n then
+    for i = 1, n do
+      ok, err, which = task.spawn(function() sleep(0.5) end)
+      if not ok then return client:send(i .. " " .. err .. ": " .. which) end
+    end
+    ok, err, which = task.all { sleep, sleep, sleep }
+    return client:send(tostring(ok) .. " " .. err .. ": " .. which)
+  end
+  client:send(message)
+end
+"""
+
+
+def test_tasks(serve, place):
+    server = serve(TASKS, *place, conf=conf("limits = { tasks = 16 }"))
+    with Peer(server.port).open() as peer:
+        peer.text("20")
+        assert peer.message() == "17 quota: limits.tasks is 16"
+        line = word(server, "no other handler or task", "limits.tasks is 16")
+        assert (line["level"], line["event"]) == ("warn", "task")
+        # Events wait until there is one, and none is lost.
+        begun = time.monotonic()
+        for i in range(20):
+            peer.text("again %d" % i)
+        assert peer.messages(20) == ["again %d" % i for i in range(20)]
+        assert time.monotonic() - begun < 3 * FACTOR
+        peer.text("14")     # with three more that is one too many
+        assert peer.message() == "nil quota: limits.tasks is 16"
+
+
+def test_events_that_find_no_task_wait_and_are_told(serve):
+    server = serve("""
+function on_message(client, message) sleep(0.3) client:send(message) end
+""", conf=conf("limits = { tasks = 16 }"))
+    peers = peers_of(server, 40)
+    for peer in peers:
+        peer.text("here")
+    word(server, "no other handler or task", "limits.tasks is 16")
+    for peer in peers:
+        assert peer.message() == "here"
+        peer.close()
+
+
+def test_timers(serve):
+    server = serve("""
+function on_message(client, message)
+  for i = 1, 10 do
+    local t, err, which = timer.after(0.2, function() end)
+    if not t then return client:send(i .. " " .. err .. ": " .. which) end
+  end
+end
+""", conf=conf("limits = { timers = 5 }"))
+    with Peer(server.port).open() as peer:
+        peer.text("go")
+        assert peer.message() == "6 quota: limits.timers is 5"
+        line = word(server, "no other timer", "limits.timers is 5")
+        assert (line["level"], line["event"]) == ("warn", "timer")
+        time.sleep(0.4)     # those have been
+        peer.text("go")
+        assert peer.message() == "6 quota: limits.timers is 5"
+
+
+def get(path):
+    return b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode()
+
+
+def test_requests_that_wait(serve, place):
+    server = serve("""
+function on_request(request) sleep(0.5) return "done" end
+""", *place, conf=conf("limits = { requests = 3 }"))
+    peers = [Peer(server.port) for _ in range(3)]
+    for peer in peers:
+        peer.send(get("/"))
+    time.sleep(0.2)
+    with Peer(server.port) as peer:
+        peer.send(get("/"))
+        assert peer.response().status == 503
+    line = word(server, "no other request", "limits.requests is 3")
+    assert (line["level"], line["event"]) == ("warn", "request")
+    for peer in peers:
+        assert peer.response().body == b"done"
+        peer.send(get("/"))
+        assert peer.response().body == b"done"
+        peer.close()
+
+
+def test_the_body_of_an_answer(serve, place):
+    server = serve("""
+function on_request(request)
+  local n = tonumber(request.query.n)
+  return { body = request.query.json and { ("x"):rep(n) } or ("x"):rep(n) }
+end
+""", *place, conf=conf("limits = { response = '2KB' }"))
+    with Peer(server.port) as peer:
+        for path, status in (("/?n=2048", 200), ("/?n=2049", 500),
+                             ("/?n=2044&json=1", 200),
+                             ("/?n=2045&json=1", 500)):
+            with Peer(server.port) as peer:
+                peer.send(get(path))
+                response = peer.response()
+                assert response.status == status, path
+                if status == 200:
+                    assert len(response.body) == 2048
+    server.wait_log(lambda r: "limits.response is 2048" in str(r))
+
+
+def test_an_answer_may_have_more_than_the_default(serve):
+    server = serve("""
+function on_request(request) return ("x"):rep(20 * 1024 * 1024) end
+""", conf=conf("limits = { response = '32MB', memory = '128MB' }"))
+    with Peer(server.port) as peer:
+        peer.send(get("/"))
+        assert len(peer.response().body) == 20 << 20
+
+
 # ---- answers
 
 SLOW = """

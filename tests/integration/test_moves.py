@@ -20,11 +20,14 @@ import struct
 
 import pytest
 
+from support import packed, wires
 from support.lab import (IS_ASAN, IS_TINY, IS_TSAN, counters, memory,
                          serve_many)
 from support.stress import seeded
 from support.wire import (CLOSE, FACTOR, HOST, TEXT, FrameReader, Peer,
                           close_payload, encode, parse_close, until)
+
+WIRES = wires.ALL
 
 MIB = 1 << 20
 PLACEMENTS = ["home", "spread", "auto"]
@@ -33,6 +36,8 @@ CLIENTS = 40 if IS_TINY else 80 if IS_TSAN else 200
 ROUNDS = 3 if IS_TINY or IS_TSAN else 6
 SIZES = [0, 1, 10, 125, 126] if IS_TINY else [0, 1, 10, 126, 5000, 70_000]
 WAIT_S = 20 * FACTOR
+OFFER = "Sec-WebSocket-Extensions: %s\r\n" % wires.OFFER
+AGREED = {"client_no_context_takeover": None}
 
 APP = """
 local opened, closed, wrong = {}, 0, nil
@@ -96,6 +101,17 @@ def pieces(dice, data):
     return [data[a:b] for a, b in zip([0, *ends], ends) if a < b]
 
 
+def words(dice, count):
+    """Messages 1 to `count`; some of them compressed, where that has been
+    offered and will be agreed on."""
+    def frame(n):
+        text = b"%d %s" % (n, b"x" * dice.choice(SIZES))
+        if wires.is_packed() and dice.random() < 0.5:
+            return encode(TEXT, packed.Codec(AGREED).pack(text), rsv=4)
+        return encode(TEXT, text)
+    return b"".join(frame(n) for n in range(1, count + 1))
+
+
 class Caller:
     """One client: what it says, and how far it comes."""
 
@@ -113,17 +129,17 @@ class Caller:
             query.append("refuse=1")
         return ("GET /%s/?%s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\n"
                 "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-                % (self.dice.choice(NAMES), "&".join(query), HOST, self.port)
-                ).encode()
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n"
+                % (self.dice.choice(NAMES), "&".join(query), HOST, self.port,
+                   OFFER if wires.is_packed() else "")).encode()
 
     def frames(self):
-        return b"".join(
-            encode(TEXT, b"%d %s" % (n, b"x" * self.dice.choice(SIZES)))
-            for n in range(1, self.words + 1))
+        return words(self.dice, self.words)
 
     async def say(self, data):
         for piece in pieces(self.dice, data):
+            if self.writer.is_closing():
+                break
             self.writer.write(piece)
             if self.dice.random() < 0.5:
                 await asyncio.sleep(self.dice.choice([0, 0, 0.001, 0.01]))
@@ -136,7 +152,8 @@ class Caller:
             self.writer.transport.abort()
         elif end == "half":
             with contextlib.suppress(OSError):
-                self.writer.write_eof()
+                # Past TLS, if there is any.
+                self.writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
             await asyncio.sleep(0.1)
         elif end == "silence":
             await asyncio.sleep(0.3)
@@ -210,7 +227,8 @@ class Caller:
             "dies_after_the_101", "is_turned_away", "lives"])
         self.is_refused = stage == "is_turned_away"
         self.reader, self.writer = await asyncio.open_connection(
-            HOST, self.port, limit=1 << 20)
+            HOST, self.port, limit=1 << 20, ssl=wires.client_context(),
+            server_hostname="localhost" if wires.is_tls() else None)
         try:
             await asyncio.wait_for(
                 getattr(self, stage)(self.request(), self.frames()), WAIT_S)
@@ -325,7 +343,7 @@ def test_requests_and_frames_of_one_packet_are_all_answered_in_order(
     """Files of several apps, a WebSocket, and messages, sent at once and cut
     anywhere."""
     dice = seeded()
-    words = 3 if IS_TINY else 30
+    count = 3 if IS_TINY else 30
     with start(tmp_path, placement) as server:
         for _ in range(10 if IS_TINY else 40):
             with Peer(server.port) as peer:
@@ -334,20 +352,18 @@ def test_requests_and_frames_of_one_packet_are_all_answered_in_order(
                     for _ in range(dice.randint(0, 3)))
                 files = data.count(b"GET ")
                 data += peer.request("/%s/?think=0.001" % dice.choice(NAMES))
-                data += b"".join(
-                    encode(TEXT, b"%d %s" % (n, b"x" * dice.choice(SIZES)))
-                    for n in range(1, words + 1))
+                data += words(dice, count)
                 for piece in pieces(dice, data):
                     peer.send(piece)
                 for _ in range(files):
                     assert peer.response().status == 200
                 assert peer.response().status == 101
                 heard = []
-                while len(heard) <= words:
+                while len(heard) <= count:
                     message = peer.message()
                     heard += [] if message == "tick" else [message]
                 assert heard == ["hello"] + [
-                    "ack %d" % n for n in range(1, words + 1)]
+                    "ack %d" % n for n in range(1, count + 1)]
                 assert peer.goodbye(1000) == (1000, "")
         until(lambda: "connections" not in counters(server))
 

@@ -1,5 +1,6 @@
 """Peers that are too many, too fast or too slow, and the limits they meet: each
 has its setting, its word in the log and its number."""
+import ssl
 import time
 
 import pytest
@@ -94,21 +95,28 @@ def test_those_behind_a_proxy_are_counted_each_for_themselves(serve):
 
 
 def test_those_behind_a_proxy_header_are_counted_too(serve):
-    if wires.is_tls():
-        pytest.skip("test_tls.py has that header in front of TLS")
     server = serve(ECHO, "--address-connections", "1", "--trust-proxy",
                    "127.0.0.1", "--proxy-protocol")
-    header = b"PROXY TCP4 %s 192.0.2.100 1 2\r\n"
-    first = Peer(server.port)
-    first.send(header % b"192.0.2.1")
-    until(lambda: counters(server).get("connections") == 1)
-    first.open()
-    with Peer(server.port) as second:
-        second.send(header % b"192.0.2.1" + second.request())
-        assert second.response().status == 429
-    with Peer(server.port) as third:
-        third.send(header % b"192.0.2.2" + third.request())
-        assert third.response().status == 101
+
+    def come(client):
+        return Peer(server.port, front=[
+            b"PROXY TCP4 %s 192.0.2.100 1 2\r\n" % client])
+
+    with come(b"192.0.2.1").open():
+        mark = server.mark()
+        if wires.is_tls():      # in front of which nobody can be told
+            word = "turned away"
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                come(b"192.0.2.1")
+        else:
+            word = "answered with 429"
+            with come(b"192.0.2.1") as second:
+                second.send(second.request())
+                assert second.response().status == 429
+        server.wait_log(lambda r: "192.0.2.1 " + word in r["msg"], since=mark)
+        with come(b"192.0.2.2").open() as third:
+            third.text("here")
+            assert third.message() == "here"
 
 
 # ---- too fast

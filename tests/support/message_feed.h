@@ -13,6 +13,7 @@ struct message_feed_config {
     bool allow_rsv1;
     bool inflates;
     bool keeps; /* the context of the messages before */
+    bool skips;
 };
 
 struct message_feed {
@@ -32,6 +33,9 @@ static inline void *message_feed_start(const void *config)
     message_reader_init(&f->reader, c->max);
     f->reader.allow_rsv1 = c->allow_rsv1 || c->inflates;
     f->inflates = c->inflates;
+    if (c->skips) {
+        message_reader_skip(&f->reader);
+    }
     if (c->inflates) {
         f->source = (struct inflate_source){
             .bits = DEFLATE_BITS_MAX, .keeps = c->keeps};

@@ -225,8 +225,9 @@ class Peer:
     everybody = weakref.WeakSet()
 
     def __init__(self, port, host=HOST, rcvbuf=None, timeout=PATIENCE_S,
-                 tls=None, offer=None):
-        """tls: an ssl context, False: none; offer: for
+                 tls=None, offer=None, front=()):
+        """front: pieces of what stands in front of everything, TLS too; the
+        last comes in one packet with what follows. tls: an ssl context, False: none; offer: for
         Sec-WebSocket-Extensions, "": none. None: as the wire has it."""
         self.offer = wires.offer() if offer is None else offer
         tls = wires.client_context() if tls is None else tls
@@ -237,6 +238,9 @@ class Peer:
         self.timeout = timeout
         self.sock.settimeout(timeout)
         self.sock.connect((host, port))
+        for i, piece in enumerate(front, 1):
+            self.sock.sendall(
+                piece, socket.MSG_MORE if i == len(front) else 0)
         if tls:
             # An end without close_notify is none, and how a reset shows.
             self.sock = tls.wrap_socket(self.sock, suppress_ragged_eofs=False,

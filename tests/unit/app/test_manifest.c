@@ -110,7 +110,8 @@ static void every_key_sets_what_it_names(void **state)
         "  outbox = { policy = 'drop_oldest', hard = 512 * kb, soft = 100,\n"
         "    soft_for = '1.5s', total = '3MB' },\n"
         "  limits = { cpu = 0.25, load_cpu = 2, memory = '1MB',\n"
-        "    clients = 7, share = 20, rooms = 11, rooms_per_client = 4 },\n"
+        "    clients = 7, share = 20, rooms = 11, rooms_per_client = 4,\n"
+        "    tasks = 17, timers = 2, requests = 3, response = '2KB' },\n"
         "  answer = '3s',\n"
         "  ping = '1m', placement = 'spread', concurrent = true,\n"
         "  origins = { 'https://a.example', '*.b.example' },\n"
@@ -125,6 +126,10 @@ static void every_key_sets_what_it_names(void **state)
     assert_int_equal(s.load_cpu_ms, 2000);
     assert_int_equal(s.rooms, 11);
     assert_int_equal(s.rooms_per_client, 4);
+    assert_int_equal(s.tasks, 17);
+    assert_int_equal(s.timers, 2);
+    assert_int_equal(s.requests, 3);
+    assert_int_equal(s.response_bytes, 2048);
     assert_int_equal(s.answer_ms, 3000);
     assert_int_equal(s.conn.policy, OUTBOX_DROP_OLDEST);
     assert_int_equal(s.conn.outbox.hard_bytes, 512 * 1024);
@@ -357,6 +362,12 @@ static void values_out_of_range_name_the_range(void **state)
         {"limits = { rooms = 0 }", "limits.rooms must be 1 to 1000000, got 0"},
         {"limits = { rooms_per_client = 1025 }",
             "limits.rooms_per_client must be 1 to 1024, got 1025"},
+        {"limits = { tasks = 15 }", "limits.tasks must be 16 to 16384, got 15"},
+        {"limits = { timers = 0 }", "limits.timers must be 1 to 100000, got 0"},
+        {"limits = { requests = 0 }",
+            "limits.requests must be 1 to 16384, got 0"},
+        {"limits = { response = '65MB' }",
+            "limits.response must be 1KB to 64MB, got 65MB"},
         {"answer = '2h'", "answer must be 100ms to 1h, got 2h"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -572,7 +583,8 @@ static void defaults_come_down_to_a_ceiling(void **state)
             "    total = '256KB' },\n"
             "  limits = { cpu = 0.02, load_cpu = 0.05, share = 9,\n"
             "    memory = '256KB', clients = 8, rooms = 7,\n"
-            "    rooms_per_client = 6 }, answer = 1 }",
+            "    rooms_per_client = 6, tasks = 20, timers = 30,\n"
+            "    requests = 40, response = '4KB' }, answer = 1 }",
             "return {}", &s),
         0);
     assert_int_equal(s.conn.message_bytes, 100);
@@ -591,6 +603,10 @@ static void defaults_come_down_to_a_ceiling(void **state)
     assert_int_equal(s.clients, 8);
     assert_int_equal(s.rooms, 7);
     assert_int_equal(s.rooms_per_client, 6);
+    assert_int_equal(s.tasks, 20);
+    assert_int_equal(s.timers, 30);
+    assert_int_equal(s.requests, 40);
+    assert_int_equal(s.response_bytes, 4096);
     assert_int_equal(s.answer_ms, 1000);
     /* What has no ceiling stays. */
     assert_int_equal(s.conn.ping_ms, LIMIT_DEFAULT_PING_MS);

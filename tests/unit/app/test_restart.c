@@ -62,7 +62,25 @@ static void who_comes_while_it_is_down_is_new_and_opened_once(void **state)
     stage_fini(&st);
 }
 
-static void who_comes_and_goes_while_it_is_down_was_never_there(void **state)
+static void who_comes_says_something_and_goes_while_it_is_down_is_heard(
+    void **state)
+{
+    (void)state;
+    struct stage st;
+    start(&st);
+    struct peer *a = peer_open(&st, "/");
+    let_it_die(&st, a);
+    struct peer *b = peer_ask(&st, "/", "");
+    UNTIL(&st, b->status == 101);
+    peer_say(b, "hello");
+    peer_cut(b);
+    UNTIL(&st, stage_logged(&st, "close 2") == 1);
+    assert_int_equal(stage_logged(&st, "open 2 false"), 1);
+    UNTIL(&st, st.app->client_count == 1 && a->messages == 2);
+    stage_fini(&st);
+}
+
+static void who_goes_while_it_is_down_is_not_heard_of(void **state)
 {
     (void)state;
     struct stage st;
@@ -70,14 +88,11 @@ static void who_comes_and_goes_while_it_is_down_was_never_there(void **state)
     struct peer *a = peer_open(&st, "/");
     struct peer *c = peer_open(&st, "/");
     let_it_die(&st, a);
-    struct peer *b = peer_ask(&st, "/", "");
-    UNTIL(&st, b->status == 101);
-    peer_cut(b);
     peer_cut(c);
     UNTIL(&st, st.app->client_count == 1);
     UNTIL(&st, a->messages == 2);
     stage_pass(&st, 5);
-    assert_int_equal(stage_logged(&st, "open 3"), 0);
+    assert_int_equal(stage_logged(&st, "open 2"), 1);
     assert_int_equal(stage_logged(&st, "close"), 0);
     stage_fini(&st);
 }
@@ -95,6 +110,7 @@ static void who_goes_with_an_old_handler_is_heard_of_once_more(void **state)
     stage_write(&st, "main.lua", APP "-- two");
     assert_int_equal(stage_reload(&st), 0);
     let_it_die(&st, a);
+    peer_say(b, "hello");
     peer_cut(b);
     UNTIL(&st, stage_logged(&st, "close 2") == 1);
     UNTIL(&st, st.app->client_count == 1);
@@ -259,7 +275,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_comes_while_it_is_down_is_new_and_opened_once),
-        cmocka_unit_test(who_comes_and_goes_while_it_is_down_was_never_there),
+        cmocka_unit_test(
+            who_comes_says_something_and_goes_while_it_is_down_is_heard),
+        cmocka_unit_test(who_goes_while_it_is_down_is_not_heard_of),
         cmocka_unit_test(who_goes_with_an_old_handler_is_heard_of_once_more),
         cmocka_unit_test(
             who_goes_while_he_is_on_the_move_is_forgotten_after_that),

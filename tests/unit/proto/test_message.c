@@ -39,6 +39,7 @@ static void try_vector(const struct vector *v, void *arg)
     struct message_feed_config config = {
         .max = (uint32_t)vector_setting(v, "max", 1000),
         .allow_rsv1 = vector_setting(v, "rsv1", 0) != 0,
+        .skips = vector_setting(v, "skips", 0) != 0,
     };
     static struct feed_log log;
     bool is_same =
@@ -65,6 +66,7 @@ static void try_deflate_vector(const struct vector *v, void *arg)
         .max = (uint32_t)vector_setting(v, "max", 1000),
         .inflates = true,
         .keeps = vector_setting(v, "keeps", 0) != 0,
+        .skips = vector_setting(v, "skips", 0) != 0,
     };
     static struct feed_log log;
     bool is_same =
@@ -173,6 +175,39 @@ static void memory_of_many_fragments_doubles_too(void **s)
         assert_int_equal(message_read(&r, &p, &n, &m), 0);
     }
     assert_in_range(mem_quota_calls() - calls, 5, 20);
+    message_reader_fini(&r);
+}
+
+/* In the midst of a fragmented message, too: what was kept goes at once, the
+ * rest of it is not judged, and what is behind it is read as ever. */
+static void who_skips_a_message_keeps_nothing_of_it(void **s)
+{
+    (void)s;
+    static uint8_t b[4096];
+    static const uint8_t bad[1000] = {0xff, 0xfe};
+    struct message_reader r;
+    struct message m;
+    message_reader_init(&r, 1 << 20);
+    uint8_t *p = b;
+    size_t n = (size_t)(put_frame(b, 0x01, "Hello", 5) - b);
+    assert_int_equal(message_read(&r, &p, &n, &m), 0);
+    message_reader_skip(&r);
+    uint64_t calls = mem_quota_calls();
+    for (int i = 0; i < 100; i++) {
+        p = b;
+        n = (size_t)(put_frame(b, 0x00, bad, sizeof(bad)) - b);
+        assert_int_equal(message_read(&r, &p, &n, &m), 0);
+        assert_int_equal(m.kind, MESSAGE_MORE);
+    }
+    p = b;
+    n = (size_t)(put_frame(put_frame(b, 0x80, bad, 2), 0x89, "x", 1) - b);
+    assert_int_equal(message_read(&r, &p, &n, &m), 0);
+    assert_int_equal(m.kind, MESSAGE_TEXT);
+    assert_int_equal(m.len, 0);
+    assert_int_equal(message_read(&r, &p, &n, &m), 0);
+    assert_int_equal(m.kind, MESSAGE_PING);
+    assert_memory_equal(m.data, "x", 1);
+    assert_int_equal(mem_quota_calls(), calls);
     message_reader_fini(&r);
 }
 
@@ -349,6 +384,7 @@ int main(void)
             memory_grows_with_what_arrived_not_with_what_was_announced),
         cmocka_unit_test(memory_of_many_fragments_doubles_too),
         cmocka_unit_test(the_number_of_fragments_is_bounded),
+        cmocka_unit_test(who_skips_a_message_keeps_nothing_of_it),
         cmocka_unit_test(fragments_that_bring_enough_are_not_bounded),
         cmocka_unit_test(pings_do_not_count_as_fragments),
         cmocka_unit_test(a_long_mixed_stream_comes_out_the_same_at_random_cuts),
