@@ -4,7 +4,8 @@
  * processors use ucontext. A fiber is entered from the loop's stack and goes
  * back to it; it never moves to another thread. Stacks are reserved, not
  * taken (touched pages cost, about 8 KiB for a parked handler), with a
- * guard below, and pooled per thread. Annotated for ASan and TSan. */
+ * guard below, and pooled per thread; there is a bound on them for the whole
+ * process, and a share of it for each owner. Annotated for ASan and TSan. */
 #ifndef SCRIPT_FIBER_H
 #define SCRIPT_FIBER_H
 
@@ -22,11 +23,11 @@
 #ifndef FIBER_STACK_BYTES
 #    define FIBER_STACK_BYTES (1024 * 1024)
 #endif
-/* A signal frame can jump over a guard of one page. */
-#define FIBER_GUARD_BYTES (64 * 1024)
-
 struct fiber;
 
+/* How many stacks an owner may have who wants one more; 0: there is none for
+ * anybody. `spare`: so many could be freed on this thread, beside the pool. */
+uint32_t fiber_share(size_t spare);
 /* `entry(arg)` starts at the first fiber_enter() and must never return. NULL
  * when no stack can be had. */
 struct fiber *fiber_new(void (*entry)(void *arg), void *arg) NODISCARD;

@@ -9,7 +9,7 @@
 #include "script/reaper.h"
 #include "base/limits.h"
 #include "base/list.h"
-#include <sys/mman.h>
+#include "script/mapping.h"
 
 #define REAPER_PIECE LIMIT_TURN_UNMAP_BYTES
 #define PAGE_MOST    ((size_t)64 * 1024) /* on any system */
@@ -27,16 +27,10 @@ bool reaper_has_work(void)
     return graves.next != NULL && !list_is_empty(&graves);
 }
 
-static void unmap(void *p, size_t bytes)
-{
-    int err = munmap(p, bytes);
-    ASSERT(err == 0, "a mapping of ours");
-}
-
 void reaper_take(void *base, size_t reserved, size_t touched)
 {
     if (touched <= REAPER_PIECE) {
-        unmap(base, reserved);
+        mapping_free(MAPPING_ARENA, base, reserved);
         return;
     }
     if (graves.next == NULL) {
@@ -60,11 +54,11 @@ bool reaper_work(void)
     if (g->touched > REAPER_PIECE) {
         /* What was never touched costs nothing, and goes with the first. */
         g->touched -= REAPER_PIECE;
-        unmap((char *)g + g->touched, g->reserved - g->touched);
+        mapping_cut((char *)g + g->touched, g->reserved - g->touched);
         g->reserved = g->touched;
     } else {
         list_remove(&g->node);
-        unmap(g, g->reserved);
+        mapping_free(MAPPING_ARENA, g, g->reserved);
     }
     return reaper_has_work();
 }

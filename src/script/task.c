@@ -375,6 +375,21 @@ static struct task *take_bare(struct vm *vm)
     return t;
 }
 
+/* The process may have no more of them: then who rests goes without. */
+static struct fiber *new_fiber(struct task *t)
+{
+    struct fiber *f = fiber_new(live, t);
+    struct task *longest = NULL;
+    if (f == NULL && resting.count > 0) {
+        longest = longest_resting();
+    }
+    if (longest != NULL) {
+        strip(longest);
+        f = fiber_new(live, t);
+    }
+    return f;
+}
+
 static int take_task(struct vm *vm, struct task **out)
 {
     if (LIKELY(!list_is_empty(&vm->idle))) {
@@ -385,13 +400,25 @@ static int take_task(struct vm *vm, struct task **out)
     if (t == NULL) {
         return ERR_NOMEM;
     }
-    t->fiber = fiber_new(live, t);
+    t->fiber = new_fiber(t);
     if (t->fiber == NULL) {
         give_bare(t);
         return ERR_QUOTA;
     }
     *out = t;
     return 0;
+}
+
+bool task_has_stack(const struct vm *vm, bool is_awaited)
+{
+    if (LIKELY(vm->busy_count == 0 && !list_is_empty(&vm->idle))) {
+        return true; /* has had it all the time */
+    }
+    uint32_t share = fiber_share(resting.count);
+    if (!is_awaited) {
+        share -= share / 4;
+    }
+    return vm->busy_count < share;
 }
 
 /* In the middle of it. */
