@@ -45,7 +45,7 @@
 #define POOL_DEPTH  (64 * 1024)
 #define PAGE_BYTES  4096
 /* The last stacks: so many of all, as a fraction. */
-#define LAST_PART 8
+#define LAST_PART    8
 #define MAPPED_BYTES (MAPPING_GUARD_BYTES + FIBER_STACK_BYTES)
 /* Below a frame that leaves: what the switch needs, ours or ucontext's. */
 #define SWITCH_BYTES (16 * 1024)

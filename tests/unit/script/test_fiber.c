@@ -1,6 +1,6 @@
 /* Stacks and the switch. */
-#include "script/fiber.h"
 #include "base/limits.h"
+#include "script/fiber.h"
 #include "script/mapping.h"
 #include <setjmp.h>
 #include <stdarg.h>
