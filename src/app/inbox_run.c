@@ -142,7 +142,8 @@ static int start(struct app *a, struct event *ev)
     }
     /* The vm takes one task more: for what the server itself does in it. */
     int rc = ERR_QUOTA;
-    if (task_count(s->vm) < s->settings.tasks && task_has_stack(s->vm, event_is_awaited(ev)) && keep_lent(a, ev)) {
+    if (task_count(s->vm) < s->settings.tasks &&
+        task_has_stack(s->vm, event_is_awaited(ev)) && keep_lent(a, ev)) {
         rc = task_run(s->vm, &ev->job);
     }
     if (rc < 0) {
@@ -320,7 +321,8 @@ static bool run_call(struct app *a)
         struct event *ev = container_of(node, struct event, node);
         const struct state *s = ev->state != NULL ? ev->state : a->live;
         bool is_awaited = event_is_awaited(ev);
-        if (s == full[is_awaited] || s->is_ending || vm_end(s->vm) != VM_ALIVE) {
+        if (s == full[is_awaited] || s->is_ending ||
+            vm_end(s->vm) != VM_ALIVE) {
             continue;
         }
         struct list *before = node->prev;

@@ -117,9 +117,9 @@
 #define LIMIT_DEFAULT_TASKS          4096 /* handlers and tasks at once */
 #define LIMIT_MIN_TASKS              16
 #define LIMIT_MAX_TASKS              16384
-#define LIMIT_SCARCE_TASKS           128   /* once half of all stacks are taken */
-#define LIMIT_LAST_TASKS             4     /* once only an eighth is left */
-#define LIMIT_LOCKS                  4096  /* held at once */
+#define LIMIT_SCARCE_TASKS           128 /* once half of all stacks are taken */
+#define LIMIT_LAST_TASKS             4   /* once only an eighth is left */
+#define LIMIT_LOCKS                  4096 /* held at once */
 #define LIMIT_DEFAULT_TIMERS         16384
 #define LIMIT_MAX_TIMERS             100000
 #define LIMIT_TIMER_MIN_MS           1

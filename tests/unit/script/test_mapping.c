@@ -18,7 +18,12 @@
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #    define SANITIZED 1
-#else
+#elif defined(__has_feature)
+#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#        define SANITIZED 1
+#    endif
+#endif
+#ifndef SANITIZED
 #    define SANITIZED 0
 #endif
 
@@ -166,7 +171,9 @@ static void no_more_mappings_are_made_than_are_counted(void **state)
         size_t holey = count_maps() - before;
         print_message("%d stacks make %zu mappings, every second one %zu\n",
             MANY, many, holey);
-        assert_in_range(holey, 1, MANY / 2 * each + 4);
+        if (!SANITIZED) { /* they map for themselves */
+            assert_in_range(holey, 1, MANY / 2 * each + 4);
+        }
         for (int i = 0; i < MANY; i += 2) {
             mapping_free(MAPPING_STACK, all[i], BYTES);
         }
