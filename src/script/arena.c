@@ -19,8 +19,8 @@
  * No malloc and no lock, in any path: the script may be stopped anywhere in
  * here (I10). Pages are touched when they are first used, so reserving costs
  * address space only (but where the system does not overcommit,
- * vm.overcommit_memory=2, it counts all the same) and a mapping (mapping.c). The
- * address space is twice the cap, which leaves room for holes that fit
+ * vm.overcommit_memory=2, it counts all the same) and a mapping (mapping.c).
+ * The address space is twice the cap, which leaves room for holes that fit
  * nobody. */
 #include "script/arena.h"
 #include "base/mem.h"

@@ -45,9 +45,9 @@ enum task_result {
 };
 
 /* Runs a job until it ends, waits or is stopped. ERR_QUOTA: max_tasks are
- * under way or no stack is to be had (task_has_stack()); ERR_NOMEM: what is under way, and the
- * app's data, leave it no memory to begin (the job was not touched). From the
- * loop's stack; the vm is alive, and not stopped. */
+ * under way or no stack is to be had (task_has_stack()); ERR_NOMEM: what is
+ * under way, and the app's data, leave it no memory to begin (the job was not
+ * touched). From the loop's stack; the vm is alive, and not stopped. */
 int task_run(struct vm *vm, struct job *j) NODISCARD;
 /* Goes on with the task that was stopped, else with the one that has been
  * ready longest. ERR_NOMEM: the job that was stopped had not come to its

@@ -16,7 +16,7 @@
 #include "script/task_priv.h"
 #include <stdlib.h>
 
-/* Tasks that vm_drop_some() looks at: 3 us each, for they have long been cold. */
+/* Tasks that vm_drop_some() looks at: 3 us each, for they have gone cold. */
 #ifdef MOONWIRE_TINY
 #    define DROP_STEP 2
 #else
