@@ -392,6 +392,7 @@ struct app {
     uint64_t rooms_logged_ms;
     uint64_t outbox_logged_ms;
     uint64_t limit_logged_ms[APP_LIMITS];
+    uint64_t share_logged_ms;
     uint64_t refused_seen; /* of hub_refused() */
     _Atomic uint64_t kills;
     uint8_t lent[APP_LENT_BYTES];

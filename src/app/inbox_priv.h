@@ -51,6 +51,11 @@ struct event *event_new(struct app *a, enum event_kind kind) NODISCARD;
 void event_free(struct event *ev);
 /* The name of the handler, for logs. Static. */
 const char *event_name(const struct event *ev);
+/* May a handler of the app wait for it (task.all, a timer that ends a wait)? */
+static inline bool event_is_awaited(const struct event *ev)
+{
+    return ev->kind == EVENT_CALL;
+}
 /* It could not even begin: logged, and over. */
 void event_abandon(struct event *ev);
 /* Lua has what was in it. */

@@ -142,7 +142,8 @@ static int start(struct app *a, struct event *ev)
     }
     /* The vm takes one task more: for what the server itself does in it. */
     int rc = ERR_QUOTA;
-    if (task_count(s->vm) < s->settings.tasks && keep_lent(a, ev)) {
+    if (task_count(s->vm) < s->settings.tasks &&
+        task_has_stack(s->vm, event_is_awaited(ev)) && keep_lent(a, ev)) {
         rc = task_run(s->vm, &ev->job);
     }
     if (rc < 0) {
@@ -310,16 +311,18 @@ static bool resume_task(struct app *a)
 }
 
 /* The first that can start: those of a state whose tasks are all taken do not
- * hold up the others. Those of one that has died, or is being ended, go with
- * it. */
+ * hold up the others, nor do those whom nobody awaits hold up one that is.
+ * Those of one that has died, or is being ended, go with it. */
 static bool run_call(struct app *a)
 {
-    const struct state *full = NULL;
+    const struct state *full[2] = {NULL, NULL};
 
     list_each (node, &a->inbox.calls) {
         struct event *ev = container_of(node, struct event, node);
         const struct state *s = ev->state != NULL ? ev->state : a->live;
-        if (s == full || s->is_ending || vm_end(s->vm) != VM_ALIVE) {
+        bool is_awaited = event_is_awaited(ev);
+        if (s == full[is_awaited] || s->is_ending ||
+            vm_end(s->vm) != VM_ALIVE) {
             continue;
         }
         struct list *before = node->prev;
@@ -329,7 +332,10 @@ static bool run_call(struct app *a)
             return true;
         }
         list_push_head(before, node);
-        full = s;
+        if (is_awaited && list_is_empty(&a->draining)) {
+            return false; /* they are all of this one */
+        }
+        full[is_awaited] = s;
     }
     return false;
 }

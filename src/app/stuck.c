@@ -1,13 +1,16 @@
 /* stuck.c -- events that cannot begin: how long they are tried, and when the
  * state is to blame.
  *
- * Called by inbox_run.c, which has them wait where they are. There are three
+ * Called by inbox_run.c, which has them wait where they are. There are four
  * cases.
  *
  *   all tasks are taken  the end of one gives it another chance. Whether those
  *                        who are under way will ever end nobody knows, but
  *                        nothing is lost meanwhile, as back-pressure stops the
  *                        readers: it is said, not judged
+ *   the app has its      the same, but that others may end as well, and nobody
+ *   share of stacks      tells of that: it tries again by itself
+ *   (fiber_share())
  *   no stack is to be    the machine's fault. It has to try again by itself,
  *   had                  for nobody tells when there is one, and not for ever,
  *                        for those who are under way may be waiting for this
@@ -34,6 +37,21 @@ static bool end_if_full(struct state *s, const struct event *ev)
     return true;
 }
 
+static void note_share(struct state *s)
+{
+    struct app *a = s->app;
+    struct log_fields f;
+
+    if (app_is_due(loop_now_ms(a->loop), &a->share_logged_ms)) {
+        app_log_fields(a, s, &f);
+        f.event = "task";
+        log_event(LOG_WARN, &f,
+            "no other handler or task can begin: stacks are scarce, and its "
+            "share is taken (%u under way)",
+            task_count(s->vm));
+    }
+}
+
 bool stuck_is_over(struct app *a, const struct event *ev, int rc)
 {
     struct inbox *in = &a->inbox;
@@ -45,6 +63,11 @@ bool stuck_is_over(struct app *a, const struct event *ev, int rc)
         return false;
     }
     timer_start(a->loop, &in->retry_timer, RETRY_MS);
+    if (!task_has_stack(ev->state->vm, event_is_awaited(ev))) {
+        note_share(ev->state);
+        in->failing_since_ms = 0;
+        return false;
+    }
     if (in->failing_since_ms == 0) {
         in->failing_since_ms = now;
     }

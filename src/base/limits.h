@@ -116,8 +116,10 @@
 #define LIMIT_REQUEST_BYTES          (64 * 1024 * 1024) /* of their bodies */
 #define LIMIT_DEFAULT_TASKS          4096 /* handlers and tasks at once */
 #define LIMIT_MIN_TASKS              16
-#define LIMIT_MAX_TASKS              16384 /* two mappings of memory each */
-#define LIMIT_LOCKS                  4096  /* held at once */
+#define LIMIT_MAX_TASKS              16384
+#define LIMIT_SCARCE_TASKS           128 /* once half of all stacks are taken */
+#define LIMIT_LAST_TASKS             4   /* once only an eighth is left */
+#define LIMIT_LOCKS                  4096 /* held at once */
 #define LIMIT_DEFAULT_TIMERS         16384
 #define LIMIT_MAX_TIMERS             100000
 #define LIMIT_TIMER_MIN_MS           1
@@ -136,6 +138,12 @@
 #define LIMIT_MAX_ROOMS                1000000
 #define LIMIT_DEFAULT_ROOMS_PER_CLIENT 128
 #define LIMIT_MAX_ROOMS_PER_CLIENT     1024
+
+/* Mappings of memory, of those that the system allows the process (it is
+ * vm.max_map_count): stacks take of so many, then only the states of apps do,
+ * then nothing that apps could have more of. */
+#define LIMIT_MAPPING_STACK_EIGHTHS 6
+#define LIMIT_MAPPING_ARENA_EIGHTHS 7
 
 /* A connection's clock. */
 #define LIMIT_DEFAULT_ANSWER_MS 30000 /* for on_connect, on_request */

@@ -17,18 +17,18 @@
  * trusted in that.
  *
  * No malloc and no lock, in any path: the script may be stopped anywhere in
- * here (I10). Pages are touched when they are first used; the mapping is
- * MAP_NORESERVE, so reserving costs address space only (but where the system
- * does not overcommit, vm.overcommit_memory=2, it counts all the same). The
- * address space is twice the cap, which leaves room for holes that fit
+ * here (I10). Pages are touched when they are first used, so reserving costs
+ * address space only (but where the system does not overcommit,
+ * vm.overcommit_memory=2, it counts all the same) and a mapping (mapping.c).
+ * The address space is twice the cap, which leaves room for holes that fit
  * nobody. */
 #include "script/arena.h"
 #include "base/mem.h"
 #include "script/arena_priv.h"
+#include "script/mapping.h"
 #include "script/reaper.h"
 #include "script/sanitize_priv.h"
 #include <string.h>
-#include <sys/mman.h>
 
 #define SMALL_MAX     4096
 #define LARGE_CLASS   32 /* the first one above 512 bytes */
@@ -440,18 +440,11 @@ struct arena *arena_new(size_t cap_bytes)
     size_t limit = cap_pages * 2 + 64;
     size_t table = pages_of(limit * sizeof(struct span)) * ARENA_PAGE_BYTES;
     size_t usable = ARENA_NOOK_BYTES + table + limit * ARENA_PAGE_BYTES;
-    size_t reserved = usable + ARENA_GUARD_BYTES;
-    char *base = mmap(NULL, reserved, PROT_READ | PROT_WRITE,
-        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED) {
+    size_t reserved = usable + MAPPING_GUARD_BYTES;
+    char *base = mapping_new(MAPPING_ARENA, reserved);
+    if (base == NULL) {
         return NULL;
     }
-    if (mprotect(base + usable, ARENA_GUARD_BYTES, PROT_NONE) != 0) {
-        (void)munmap(base, reserved);
-        return NULL;
-    }
-    /* One huge page would cost more than a hundred small apps. */
-    (void)madvise(base, usable, MADV_NOHUGEPAGE);
     struct arena *a = (struct arena *)(void *)base;
     a->magic = ARENA_MAGIC;
     a->reserved = reserved;

@@ -11,7 +11,7 @@
 
 struct arena;
 
-/* NULL when the address space is refused. */
+/* NULL when the address space is refused, or a mapping (mapping.h). */
 struct arena *arena_new(size_t cap_bytes) NODISCARD;
 void arena_free(struct arena *a);
 /* The contract of lua_Alloc: new_size 0 frees (returns NULL); NULL on growth:

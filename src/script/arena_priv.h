@@ -18,7 +18,6 @@
 #define ARENA_PAGE_SHIFT  12
 #define ARENA_PAGE_BYTES  ((size_t)1 << ARENA_PAGE_SHIFT)
 #define ARENA_NOOK_BYTES  (64 * 1024)
-#define ARENA_GUARD_BYTES (64 * 1024)
 #define ARENA_CLASSES     44
 #define ARENA_BINS        46
 #define ARENA_EXACT_BINS  32 /* spans of 1..32 pages: one bin per length */

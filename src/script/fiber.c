@@ -8,24 +8,35 @@
  *
  *   guard, 64 KiB | stack, grows down ...                  | struct fiber
  *
- * One mapping each, MAP_NORESERVE: a stack costs the pages it touched, two
- * for a handler that waits. struct fiber lies at the upper end, in a page
- * that is touched anyway, so a fiber needs no malloc (I10).
+ * A stack costs the pages it touched, two for a handler that waits, and a
+ * mapping or two, of which the process has so many and no more (mapping.c).
+ * struct fiber lies at the upper end, in a page that is touched anyway, so a
+ * fiber needs no malloc (I10).
  *
  * Freeing a fiber unwinds nothing: whoever dropped it knows that nothing on
  * its stack owns anything outside the app's arena (I10). The stack then goes
- * to a pool of its thread. A few deep stacks would fill the pool with memory
- * nobody uses, so a stack that was used deeply gives its pages back first.
+ * to a pool of its thread, or back to the system, but not at once: an app that
+ * dies with thousands of them would keep everybody else waiting (I9). So some
+ * are looked at in each turn (reaper.c). A few deep stacks would fill the pool
+ * with memory nobody uses, so one that was used deeply gives its pages back.
  * It is known by one page, some way down: once anything was called there,
  * it is not all zero any more (it holds return addresses, if nothing else).
  * Reading it does not take memory: an untouched page is read as the system's
  * page of zeros.
  *
+ * Nobody can be made to give a stack back: it holds a handler that waits. So
+ * how many one owner may have has to be said while there are some
+ * (fiber_share()): as many as he likes while more than half are left, a few
+ * dozen while more than an eighth is, and then a few. Whoever has fewer
+ * notices nothing, unless so many have that few that all are taken.
+ *
  * The sanitizers are told of every switch. A fiber that is freed while it
  * waits needs one last visit under ASan: only on its own stack can it say
  * that it is leaving for good, which frees the shadow of its locals. */
 #include "script/fiber.h"
+#include "base/limits.h"
 #include "script/fiber_priv.h"
+#include "script/mapping.h"
 #include <signal.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -35,12 +46,20 @@
 #define POOL_STACKS 64
 #define POOL_DEPTH  (64 * 1024)
 #define PAGE_BYTES  4096
+/* The last stacks: so many of all, as a fraction. */
+#define LAST_PART    8
+#define MAPPED_BYTES (MAPPING_GUARD_BYTES + FIBER_STACK_BYTES)
 /* Below a frame that leaves: what the switch needs, ours or ucontext's. */
 #define SWITCH_BYTES (16 * 1024)
+
+/* Looked at in one turn: to unmap a stack takes 5 to 10 us. */
+#define REAP_STACKS 16
 
 struct pool {
     struct list stacks; /* all zero: not initialised yet */
     size_t count;
+    struct list freed; /* and nobody has looked at them since */
+    size_t freed_count;
 };
 
 static _Thread_local struct pool pool;
@@ -69,28 +88,17 @@ static void begin(void *arg)
 
 static struct fiber *map_stack(void)
 {
-    size_t bytes = FIBER_GUARD_BYTES + FIBER_STACK_BYTES;
-    char *low = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-    if (low == MAP_FAILED) {
+    char *low = mapping_new(MAPPING_STACK, MAPPED_BYTES);
+    if (low == NULL) {
         return NULL;
     }
-    /* Fails when the process has too many mappings (vm.max_map_count). */
-    if (mprotect(low, FIBER_GUARD_BYTES, PROT_NONE) != 0) {
-        (void)munmap(low, bytes);
-        return NULL;
-    }
-    /* Neighbouring stacks look like one large mapping to the kernel, which
-     * might back it with huge pages. */
-    (void)madvise(low + FIBER_GUARD_BYTES, FIBER_STACK_BYTES, MADV_NOHUGEPAGE);
-    return (struct fiber *)(void *)(low + FIBER_GUARD_BYTES + stack_bytes());
+    return (struct fiber *)(void *)(low + MAPPING_GUARD_BYTES + stack_bytes());
 }
 
 static void unmap_stack(struct fiber *f)
 {
-    int err = munmap(stack_low(f) - FIBER_GUARD_BYTES,
-        FIBER_GUARD_BYTES + FIBER_STACK_BYTES);
-    ASSERT(err == 0, "a stack is one mapping");
+    mapping_free(
+        MAPPING_STACK, stack_low(f) - MAPPING_GUARD_BYTES, MAPPED_BYTES);
 }
 
 /* Frames that are in use may lie there, with ASan's marks between them. */
@@ -111,18 +119,63 @@ static void begin_pool(void)
 {
     if (UNLIKELY(pool.stacks.next == NULL)) {
         list_init(&pool.stacks);
+        list_init(&pool.freed);
     }
+}
+
+/* What was used deeply gives back all but the page that `f` itself is in. */
+static void clean(struct fiber *f)
+{
+    if (was_used_deeply(f)) {
+        size_t unit = (size_t)sysconf(_SC_PAGESIZE);
+        size_t bytes = stack_bytes() & ~(unit - 1);
+        (void)madvise(stack_low(f), bytes, MADV_DONTNEED);
+    }
+}
+
+/* To keep one more? When they are scarce another loop may want it. */
+static bool has_room(void)
+{
+    return pool.count < POOL_STACKS &&
+           mapping_stacks_left() > mapping_stacks_most() / LAST_PART;
+}
+
+/* NULL: none is kept. */
+static struct fiber *take_kept(void)
+{
+    struct list *node = list_pop_head(&pool.stacks);
+    if (node != NULL) {
+        pool.count--;
+        return container_of(node, struct fiber, node);
+    }
+    node = list_pop_head(&pool.freed);
+    if (node == NULL) {
+        return NULL;
+    }
+    pool.freed_count--;
+    struct fiber *f = container_of(node, struct fiber, node);
+    clean(f);
+    return f;
+}
+
+uint32_t fiber_share(size_t spare)
+{
+    size_t most = mapping_stacks_most();
+    size_t left = mapping_stacks_left() + pool.count + pool.freed_count + spare;
+    if (LIKELY(left > most / 2)) {
+        return UINT32_MAX;
+    }
+    if (left > most / LAST_PART) {
+        return LIMIT_SCARCE_TASKS;
+    }
+    return left > 0 ? LIMIT_LAST_TASKS : 0;
 }
 
 struct fiber *fiber_new(void (*entry)(void *arg), void *arg)
 {
     begin_pool();
-    struct fiber *f;
-    struct list *node = list_pop_head(&pool.stacks);
-    if (node != NULL) {
-        f = container_of(node, struct fiber, node);
-        pool.count--;
-    } else {
+    struct fiber *f = take_kept();
+    if (f == NULL) {
         f = map_stack();
         if (f == NULL) {
             return NULL;
@@ -187,7 +240,7 @@ bool fiber_is_overrun(const struct fiber *f, const void *info, void *context)
 {
     const siginfo_t *si = info;
     uintptr_t low = (uintptr_t)f - stack_bytes();
-    uintptr_t guard = low - FIBER_GUARD_BYTES;
+    uintptr_t guard = low - MAPPING_GUARD_BYTES;
     if (si->si_code == SI_KERNEL) {
         uintptr_t sp = *stack_pointer(context);
         return sp >= guard && sp < low + FRAME_BYTES;
@@ -251,24 +304,47 @@ void fiber_free(struct fiber *f)
     __tsan_destroy_fiber(f->tsan_inside);
 #endif
     f->magic = 0;
-    if (pool.count == POOL_STACKS) {
-        unmap_stack(f);
-        return;
+    if (has_room() && !was_used_deeply(f)) {
+        list_push_head(&pool.stacks, &f->node);
+        pool.count++;
+    } else {
+        list_push_head(&pool.freed, &f->node);
+        pool.freed_count++;
     }
-    if (was_used_deeply(f)) {
-        /* All but the page that `f` itself is in. */
-        size_t unit = (size_t)sysconf(_SC_PAGESIZE);
-        size_t bytes = stack_bytes() & ~(unit - 1);
-        (void)madvise(stack_low(f), bytes, MADV_DONTNEED);
+}
+
+bool fiber_reap(void)
+{
+    begin_pool();
+    struct list *node;
+    for (int i = 0; i < REAP_STACKS; i++) {
+        node = list_pop_head(&pool.freed);
+        if (node == NULL) {
+            return false;
+        }
+        pool.freed_count--;
+        struct fiber *f = container_of(node, struct fiber, node);
+        if (has_room()) {
+            clean(f);
+            list_push_head(&pool.stacks, &f->node);
+            pool.count++;
+        } else {
+            unmap_stack(f);
+        }
     }
-    list_push_head(&pool.stacks, &f->node);
-    pool.count++;
+    return fiber_has_freed();
+}
+
+bool fiber_has_freed(void)
+{
+    return pool.freed_count > 0;
 }
 
 void fiber_pool_fini(void)
 {
-    begin_pool();
     struct list *node;
+    while (fiber_reap()) {
+    }
     while ((node = list_pop_head(&pool.stacks)) != NULL) {
         unmap_stack(container_of(node, struct fiber, node));
     }

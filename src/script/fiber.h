@@ -4,7 +4,8 @@
  * processors use ucontext. A fiber is entered from the loop's stack and goes
  * back to it; it never moves to another thread. Stacks are reserved, not
  * taken (touched pages cost, about 8 KiB for a parked handler), with a
- * guard below, and pooled per thread. Annotated for ASan and TSan. */
+ * guard below, and pooled per thread; there is a bound on them for the whole
+ * process, and a share of it for each owner. Annotated for ASan and TSan. */
 #ifndef SCRIPT_FIBER_H
 #define SCRIPT_FIBER_H
 
@@ -22,16 +23,21 @@
 #ifndef FIBER_STACK_BYTES
 #    define FIBER_STACK_BYTES (1024 * 1024)
 #endif
-/* A signal frame can jump over a guard of one page. */
-#define FIBER_GUARD_BYTES (64 * 1024)
-
 struct fiber;
 
+/* How many stacks an owner may have who wants one more; 0: there is none for
+ * anybody. `spare`: so many could be freed on this thread, beside the pool. */
+uint32_t fiber_share(size_t spare);
 /* `entry(arg)` starts at the first fiber_enter() and must never return. NULL
  * when no stack can be had. */
 struct fiber *fiber_new(void (*entry)(void *arg), void *arg) NODISCARD;
-/* Gives the stack back to the pool as it stands: nothing on it is unwound. */
+/* Gives the stack back as it stands: nothing on it is unwound. Makes no system
+ * call: fiber_reap() is for that, from time to time. */
 void fiber_free(struct fiber *f);
+/* Some of those that were freed on this thread go to its pool, or back to the
+ * system. False: that was all. */
+bool fiber_reap(void);
+bool fiber_has_freed(void);
 /* From the loop's stack, while the fiber has been left from below the frame at
  * `frame`: gives back the pages that it touched further down, if they are
  * more than a few. */

@@ -1,4 +1,5 @@
-/* reaper.c -- large mappings are given back to the system a piece at a time.
+/* reaper.c -- what apps held is given back to the system a piece at a time:
+ * large mappings here, and stacks (fiber.c).
  *
  * Called by arena.c at the end of an app's state. The kernel frees some 30
  * pages in a microsecond, so the arena of a dead app that had a gigabyte costs
@@ -9,7 +10,8 @@
 #include "script/reaper.h"
 #include "base/limits.h"
 #include "base/list.h"
-#include <sys/mman.h>
+#include "script/fiber.h"
+#include "script/mapping.h"
 
 #define REAPER_PIECE LIMIT_TURN_UNMAP_BYTES
 #define PAGE_MOST    ((size_t)64 * 1024) /* on any system */
@@ -22,21 +24,20 @@ struct grave {
 
 static _Thread_local struct list graves; /* all zero: not initialised yet */
 
-bool reaper_has_work(void)
+static bool has_graves(void)
 {
     return graves.next != NULL && !list_is_empty(&graves);
 }
 
-static void unmap(void *p, size_t bytes)
+bool reaper_has_work(void)
 {
-    int err = munmap(p, bytes);
-    ASSERT(err == 0, "a mapping of ours");
+    return has_graves() || fiber_has_freed();
 }
 
 void reaper_take(void *base, size_t reserved, size_t touched)
 {
     if (touched <= REAPER_PIECE) {
-        unmap(base, reserved);
+        mapping_free(MAPPING_ARENA, base, reserved);
         return;
     }
     if (graves.next == NULL) {
@@ -51,21 +52,26 @@ void reaper_take(void *base, size_t reserved, size_t touched)
     list_push_tail(&graves, &g->node);
 }
 
-bool reaper_work(void)
+static void take_down(void)
 {
-    if (!reaper_has_work()) {
-        return false;
-    }
     struct grave *g = container_of(graves.next, struct grave, node);
     if (g->touched > REAPER_PIECE) {
         /* What was never touched costs nothing, and goes with the first. */
         g->touched -= REAPER_PIECE;
-        unmap((char *)g + g->touched, g->reserved - g->touched);
+        mapping_cut((char *)g + g->touched, g->reserved - g->touched);
         g->reserved = g->touched;
     } else {
         list_remove(&g->node);
-        unmap(g, g->reserved);
+        mapping_free(MAPPING_ARENA, g, g->reserved);
     }
+}
+
+bool reaper_work(void)
+{
+    if (has_graves()) {
+        take_down();
+    }
+    (void)fiber_reap();
     return reaper_has_work();
 }
 

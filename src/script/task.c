@@ -375,6 +375,21 @@ static struct task *take_bare(struct vm *vm)
     return t;
 }
 
+/* The process may have no more of them: then who rests goes without. */
+static struct fiber *new_fiber(struct task *t)
+{
+    struct fiber *f = fiber_new(live, t);
+    struct task *longest = NULL;
+    if (f == NULL && resting.count > 0) {
+        longest = longest_resting();
+    }
+    if (longest != NULL) {
+        strip(longest);
+        f = fiber_new(live, t);
+    }
+    return f;
+}
+
 static int take_task(struct vm *vm, struct task **out)
 {
     if (LIKELY(!list_is_empty(&vm->idle))) {
@@ -385,13 +400,25 @@ static int take_task(struct vm *vm, struct task **out)
     if (t == NULL) {
         return ERR_NOMEM;
     }
-    t->fiber = fiber_new(live, t);
+    t->fiber = new_fiber(t);
     if (t->fiber == NULL) {
         give_bare(t);
         return ERR_QUOTA;
     }
     *out = t;
     return 0;
+}
+
+bool task_has_stack(const struct vm *vm, bool is_awaited)
+{
+    if (LIKELY(vm->busy_count == 0 && !list_is_empty(&vm->idle))) {
+        return true; /* has had it all the time */
+    }
+    uint32_t share = fiber_share(resting.count);
+    if (!is_awaited) {
+        share -= share / 4;
+    }
+    return vm->busy_count < share;
 }
 
 /* In the middle of it. */
@@ -599,34 +626,47 @@ void task_allow(lua_State *L)
     t->forbids--;
 }
 
-void task_drop_all(struct vm *vm)
+static void cancel_wait(struct task *t)
 {
+    if (t->state == STATE_WAITING && t->wait->cancel != NULL) {
+        t->wait->cancel(t->wait);
+    }
+}
+
+static void drop(struct task *t)
+{
+    struct vm *vm = t->vm;
+    if (t->state == STATE_IDLE) {
+        unlink_idle(t);
+    }
+    if (t->fiber != NULL) {
+        fiber_free(t->fiber);
+        t->fiber = NULL;
+    }
+    if (t->job != NULL) {
+        struct job *j = t->job;
+        t->job = NULL;
+        vm->busy_count--;
+        if (j->finished != NULL) {
+            j->finished(j);
+        }
+    }
+}
+
+bool task_drop_some(struct vm *vm, uint32_t most)
+{
+    struct list *node;
     /* finished() may want to start the next job here: no more of them. */
     vm->config.max_tasks = 0;
     /* First all waits, while every stack that holds one is still there. */
-    list_each (it, &vm->tasks) {
-        struct task *t = container_of(it, struct task, in_vm);
-        if (t->state == STATE_WAITING && t->wait->cancel != NULL) {
-            t->wait->cancel(t->wait);
-        }
+    while (most > 0 && (node = list_pop_head(&vm->tasks)) != NULL) {
+        cancel_wait(container_of(node, struct task, in_vm));
+        list_push_tail(&vm->dropped, node);
+        most--;
     }
-    list_each_safe (it, &vm->tasks) {
-        struct task *t = container_of(it, struct task, in_vm);
-        if (t->state == STATE_IDLE) {
-            unlink_idle(t);
-        }
-        if (t->fiber != NULL) {
-            fiber_free(t->fiber);
-            t->fiber = NULL;
-        }
-        list_remove(&t->in_vm);
-        if (t->job != NULL) {
-            struct job *j = t->job;
-            t->job = NULL;
-            vm->busy_count--;
-            if (j->finished != NULL) {
-                j->finished(j);
-            }
-        }
+    while (most > 0 && (node = list_pop_head(&vm->dropped)) != NULL) {
+        drop(container_of(node, struct task, in_vm));
+        most--;
     }
+    return !list_is_empty(&vm->tasks) || !list_is_empty(&vm->dropped);
 }

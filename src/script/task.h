@@ -45,9 +45,9 @@ enum task_result {
 };
 
 /* Runs a job until it ends, waits or is stopped. ERR_QUOTA: max_tasks are
- * under way or no stack is to be had; ERR_NOMEM: what is under way, and the
- * app's data, leave it no memory to begin (the job was not touched). From the
- * loop's stack; the vm is alive, and not stopped. */
+ * under way or no stack is to be had (task_has_stack()); ERR_NOMEM: what is
+ * under way, and the app's data, leave it no memory to begin (the job was not
+ * touched). From the loop's stack; the vm is alive, and not stopped. */
 int task_run(struct vm *vm, struct job *j) NODISCARD;
 /* Goes on with the task that was stopped, else with the one that has been
  * ready longest. ERR_NOMEM: the job that was stopped had not come to its
@@ -63,6 +63,11 @@ struct job *task_stopped_job(const struct vm *vm);
 /* The vm has died with this job, and whoever gave it is about to leave the
  * place where it lies: it is not looked at again, nor finished. */
 void task_forget_job(struct vm *vm);
+/* May it have a task more under way, as far as the stacks of the whole process
+ * go? What the server itself runs is not asked for that. `is_awaited`: others
+ * that are under way may wait for this one, for which the last quarter of the
+ * vm's share is kept: else they could have all of it, and never end. */
+bool task_has_stack(const struct vm *vm, bool is_awaited);
 uint32_t task_count(const struct vm *vm); /* under way: running or parked */
 
 /* What a task waits for; usually a local of the awaiting C function. */

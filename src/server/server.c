@@ -19,6 +19,7 @@
 #include "net/listener.h"
 #include "net/tls.h"
 #include "script/fiber.h"
+#include "script/mapping.h"
 #include "server/cli.h"
 #include "server/config.h"
 #include "server/harden.h"
@@ -268,6 +269,8 @@ int server_run(const struct config *config)
         return EXIT_FAILED;
     }
     mem_keep_heap();
+    log_event(LOG_DEBUG, NULL, "stacks of handlers and tasks: %zu at most",
+        mapping_stacks_most());
     int rc = find_sites(&s);
     if (rc == 0) {
         rc = run_server(&s);

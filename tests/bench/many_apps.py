@@ -58,6 +58,11 @@ def status(pid, field):
     raise ValueError(field)
 
 
+def mappings(pid):
+    with open(f"/proc/{pid}/maps") as f:
+        return sum(1 for _ in f)
+
+
 def cpu_ms(pid):
     total = 0
     for task in os.listdir(f"/proc/{pid}/task"):
@@ -87,7 +92,8 @@ def measure(binary, top, count, workers):
                 "idle": cpu_ms(server.pid) - before,
                 "rss": rollup(server.pid, "Rss"),
                 "pss": rollup(server.pid, "Pss"),
-                "pte": status(server.pid, "VmPTE")}
+                "pte": status(server.pid, "VmPTE"),
+                "maps": mappings(server.pid)}
     finally:
         server.terminate()
         server.wait()
@@ -117,7 +123,8 @@ def main():
           f"{mid['cpu'] * 1000 / count:.0f} us to load, "
           f"{(mid['rss'] - one['rss']) / count:.1f} KiB resident (RSS), "
           f"{(mid['pss'] - one['pss']) / count:.1f} (PSS), "
-          f"{(mid['pte'] - one['pte']) / count:.1f} of page tables")
+          f"{(mid['pte'] - one['pte']) / count:.1f} of page tables; "
+          f"{mid['maps']:.0f} mappings in all")
 
 
 main()

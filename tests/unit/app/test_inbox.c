@@ -1,5 +1,6 @@
 #include "stage.h"
 
+#include "script/mapping.h"
 #include "script/vm_priv.h"
 #include <malloc.h>
 
@@ -579,6 +580,41 @@ static void an_old_state_that_is_full_does_not_hold_up_the_new(void **state)
     stage_fini(&st);
 }
 
+static void beyond_its_share_of_stacks_an_apps_events_wait(void **state)
+{
+    (void)state;
+    struct stage st;
+    stage_start(&st, "function on_start()\n"
+                     "  for i = 1, 100 do task.spawn(sleep, 1000) end\n"
+                     "end\n"
+                     "function on_message(c, m)\n"
+                     "  if m == 'wait' then sleep(1000) end\n"
+                     "  c:send(m)\n"
+                     "end\n");
+    UNTIL(&st, task_count(st.app->live->vm) == 100);
+    struct peer *a = peer_open(&st, "/");
+    peer_say(a, "1");
+    UNTIL(&st, a->messages == 1);
+    /* 150 stacks: more than half are taken. */
+    mapping_pretend(400, false);
+    for (int i = 0; i < 5; i++) {
+        peer_say(peer_open(&st, "/"), "wait"); /* on what rests there */
+    }
+    peer_say(a, "2");
+    uint64_t end_ns = loop_clock_ns() + LIMIT_BEGIN_MS * UINT64_C(1500000);
+    UNTIL(&st, loop_clock_ns() > end_ns);
+    assert_int_equal(a->messages, 1);
+    assert_int_equal(stage_logged(&st, "stacks are scarce"), 1);
+    assert_int_equal(stage_logged(&st, "no memory to begin"), 0);
+    assert_true(task_count(st.app->live->vm) < 105);
+    /* Nobody tells it that others have given some back. */
+    mapping_pretend(0, true);
+    UNTIL(&st, a->messages == 2);
+    assert_string_equal(peer_take(a), "1 2");
+    UNTIL(&st, task_count(st.app->live->vm) == 105);
+    stage_fini(&st);
+}
+
 /* As if there were no memory for a single task more. */
 static uint32_t take_memory(struct stage *st)
 {
@@ -762,6 +798,7 @@ int main(void)
         cmocka_unit_test(a_client_that_lags_is_told_of_twice),
         cmocka_unit_test(without_handlers_nothing_happens_and_nothing_is_kept),
         cmocka_unit_test(when_all_tasks_are_taken_events_wait_for_one),
+        cmocka_unit_test(beyond_its_share_of_stacks_an_apps_events_wait),
         cmocka_unit_test(an_old_state_that_is_full_does_not_hold_up_the_new),
         cmocka_unit_test(an_event_that_cannot_begin_is_tried_again),
         cmocka_unit_test(an_event_that_cannot_even_begin_is_over_and_told),

@@ -1,4 +1,5 @@
 #include "base/limits.h"
+#include "script/mapping.h"
 #include "script/reaper.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,9 +13,8 @@
 
 static char *map_touched(size_t touched)
 {
-    char *p = mmap(NULL, RESERVED, PROT_READ | PROT_WRITE,
-        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    assert_true(p != MAP_FAILED);
+    char *p = mapping_new(MAPPING_ARENA, RESERVED);
+    assert_non_null(p);
     memset(p, 'x', touched);
     return p;
 }

@@ -1,7 +1,10 @@
 /* Jobs, waiting in every place a script can wait in, errors, and the end. */
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "script/fiber.h"
+#include "script/mapping.h"
+#include "script/reaper.h"
 #include "support/jobs.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -215,6 +218,37 @@ static void take_all_memory(struct vm *v)
         while (arena_realloc(vm_arena(v), NULL, 0, bytes) != NULL) {
         }
     }
+}
+
+/* An app that dies with thousands who wait keeps nobody waiting. */
+static void those_who_wait_can_be_dropped_in_steps(void **state)
+{
+    (void)state;
+    enum { MANY = 300 };
+    static struct test_job jobs[MANY];
+    struct vm *full = test_vm_new(64 * MIB, MANY, &ready_calls);
+    for (int i = 0; i < MANY; i++) {
+        jobs[i] = test_job_of("return wait(1)");
+        assert_int_equal(task_run(full, &jobs[i].job), TASK_PARKED);
+    }
+    int steps = 0;
+    int finished = 0;
+    bool is_more = true;
+    while (is_more) {
+        int before = finished;
+        is_more = vm_drop_some(full);
+        finished = 0;
+        for (int i = 0; i < MANY; i++) {
+            finished += jobs[i].finished;
+            assert_int_equal(jobs[i].done, 0);
+        }
+        assert_in_range(finished - before, 0, 64);
+        steps++;
+    }
+    assert_int_equal(finished, MANY);
+    assert_true(steps > 2 * MANY / 65);
+    assert_int_equal(task_count(full), 0);
+    vm_free(full);
 }
 
 static void where_those_who_wait_hold_all_memory_nobody_begins(void **state)
@@ -738,6 +772,95 @@ static void a_burst_of_tasks_leaves_little_behind(void **state)
     free(jobs);
 }
 
+/* Parks jobs in `v` for as long as it may have stacks; -> how many. */
+static int park_share(
+    struct vm *v, struct test_job *jobs, int most, bool is_awaited)
+{
+    int n = 0;
+    while (n < most && task_has_stack(v, is_awaited)) {
+        jobs[n] = test_job_of("return wait(7)");
+        assert_int_equal(task_run(v, &jobs[n].job), TASK_PARKED);
+        n++;
+    }
+    return n;
+}
+
+static void wake_and_finish_all(struct vm *v)
+{
+    while (test_waits.n > 0) {
+        test_wait_wake(0);
+    }
+    while (task_resume(v) != TASK_IDLE) {
+    }
+}
+
+static void those_who_sleep_leave_stacks_for_others(void **state)
+{
+    (void)state;
+    enum { HOSTILE = 10, MOST = 600 };
+    struct vm *hostile[HOSTILE];
+    struct test_job *jobs = calloc((HOSTILE + 1) * MOST, sizeof(*jobs));
+    int taken[HOSTILE];
+    reaper_finish();
+    mapping_pretend(MOST * 8 / 3, false);
+    int half = (int)mapping_stacks_most() / 2;
+    for (int i = 0; i < HOSTILE; i++) {
+        hostile[i] = test_vm_new(16 * MIB, 5000, NULL);
+        assert_non_null(hostile[i]);
+        taken[i] = park_share(hostile[i], &jobs[i * MOST], MOST, true);
+    }
+    /* One of them has half, the next ones what many may have. */
+    assert_in_range(taken[0], half - 5, half);
+    assert_int_equal(taken[1], LIMIT_SCARCE_TASKS);
+    assert_int_equal(taken[HOSTILE - 1], LIMIT_LAST_TASKS);
+    assert_false(task_has_stack(hostile[0], true));
+    struct test_job *mine = &jobs[HOSTILE * MOST];
+    int n = park_share(vm, mine, MOST, false);
+    assert_int_equal(n, LIMIT_LAST_TASKS - 1);
+    assert_int_equal(park_share(vm, mine + n, MOST, true), 1);
+    /* What it gets back of more than its share is for others. */
+    test_wait_wake(0);
+    assert_int_equal(task_resume(hostile[0]), TASK_DONE);
+    assert_false(task_has_stack(hostile[0], true));
+    for (int i = 0; i < HOSTILE; i++) {
+        vm_free(hostile[i]);
+    }
+    assert_true(task_has_stack(vm, false));
+    wake_and_finish_all(vm);
+    mapping_pretend(0, true);
+    free(jobs);
+}
+
+static void at_the_bound_who_rests_goes_without(void **state)
+{
+    (void)state;
+    struct test_job jobs[64];
+    struct vm *other = test_vm_new(MIB, 8, NULL); /* rests since then */
+    reaper_finish();
+    fiber_pool_fini();
+    mapping_pretend(56, false); /* 21, and 2 of them arenas */
+    int n = 0;
+    for (;;) {
+        jobs[n] = test_job_of("return wait(7)");
+        if (task_run(vm, &jobs[n].job) != TASK_PARKED) {
+            break;
+        }
+        n++;
+    }
+    assert_int_equal(n, 19);
+    assert_int_equal(jobs[n].done + jobs[n].finished, 0);
+    assert_false(task_has_stack(vm, true));
+    assert_false(task_has_stack(other, true));
+    struct test_job j = test_job_of("return 5");
+    assert_int_equal(task_run(other, &j.job), ERR_QUOTA);
+    assert_int_equal(j.done + j.finished, 0);
+    wake_and_finish_all(vm);
+    assert_int_equal(task_run(other, &j.job), TASK_DONE);
+    assert_string_equal(j.text, "5");
+    vm_free(other);
+    mapping_pretend(0, true);
+}
+
 static void many_vms_share_few_stacks(void **state)
 {
     (void)state;
@@ -772,6 +895,7 @@ int main(void)
         TEST(an_error_in_done_is_not_reported_twice),
         TEST(a_memory_error_is_a_plain_text),
         TEST(more_tasks_than_allowed_are_refused_untouched),
+        TEST(those_who_wait_can_be_dropped_in_steps),
         TEST(where_those_who_wait_hold_all_memory_nobody_begins),
         TEST(garbage_keeps_nobody_from_beginning),
         TEST(ready_tasks_go_on_in_the_order_of_waking),
@@ -788,6 +912,8 @@ int main(void)
         TEST(the_last_job_may_free_its_vm),
         TEST(a_job_may_start_the_next_one_when_it_is_finished),
         TEST(a_burst_of_tasks_leaves_little_behind),
+        TEST(those_who_sleep_leave_stacks_for_others),
+        TEST(at_the_bound_who_rests_goes_without),
         TEST(many_vms_share_few_stacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
