@@ -157,6 +157,10 @@ static void drop_old(struct timer *t)
         return;
     }
     inbox_drop(a, s);
+    if (vm_drop_some(s->vm)) {
+        timer_start(a->loop, &s->drain_timer, 0);
+        return;
+    }
     state_free(s);
     inbox_post(a);
 }

@@ -274,13 +274,29 @@ void restart_stop(struct app *a)
     }
 }
 
+/* What it had under way may be thousands of tasks. True: that was all. */
+static bool bury_some(struct app *a)
+{
+    if (a->live->vm != NULL) {
+        inbox_drop(a, a->live);
+        if (vm_drop_some(a->live->vm)) {
+            return false;
+        }
+    }
+    bury(a);
+    return true;
+}
+
 static void go_on(struct timer *t)
 {
     struct app *a = container_of(t, struct app, restart.timer);
     struct restart *r = &a->restart;
     uint32_t delay_ms = r->delay_ms;
 
-    bury(a);
+    if (!bury_some(a)) {
+        timer_start(a->loop, &r->timer, 0);
+        return;
+    }
     if (is_over(a)) {
         begin_letting_go(a);
     }

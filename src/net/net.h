@@ -98,6 +98,7 @@ struct net {
     uint32_t dirty_head;
     uint32_t dirty_count;
     struct list todo;     /* conns to resume or to end at the next flush */
+    size_t inflated;      /* bytes, since the last flush */
     struct list tapes;    /* written to in this turn; see net/tape.h */
     struct tape controls; /* pings and pongs of all connections */
     struct list spare_outboxes;

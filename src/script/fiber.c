@@ -15,8 +15,10 @@
  *
  * Freeing a fiber unwinds nothing: whoever dropped it knows that nothing on
  * its stack owns anything outside the app's arena (I10). The stack then goes
- * to a pool of its thread. A few deep stacks would fill the pool with memory
- * nobody uses, so a stack that was used deeply gives its pages back first.
+ * to a pool of its thread, or back to the system, but not at once: an app that
+ * dies with thousands of them would keep everybody else waiting (I9). So some
+ * are looked at in each turn (reaper.c). A few deep stacks would fill the pool
+ * with memory nobody uses, so one that was used deeply gives its pages back.
  * It is known by one page, some way down: once anything was called there,
  * it is not all zero any more (it holds return addresses, if nothing else).
  * Reading it does not take memory: an untouched page is read as the system's
@@ -50,9 +52,14 @@
 /* Below a frame that leaves: what the switch needs, ours or ucontext's. */
 #define SWITCH_BYTES (16 * 1024)
 
+/* Looked at in one turn: to unmap a stack takes 5 to 10 us. */
+#define REAP_STACKS 16
+
 struct pool {
     struct list stacks; /* all zero: not initialised yet */
     size_t count;
+    struct list freed; /* and nobody has looked at them since */
+    size_t freed_count;
 };
 
 static _Thread_local struct pool pool;
@@ -112,13 +119,49 @@ static void begin_pool(void)
 {
     if (UNLIKELY(pool.stacks.next == NULL)) {
         list_init(&pool.stacks);
+        list_init(&pool.freed);
     }
+}
+
+/* What was used deeply gives back all but the page that `f` itself is in. */
+static void clean(struct fiber *f)
+{
+    if (was_used_deeply(f)) {
+        size_t unit = (size_t)sysconf(_SC_PAGESIZE);
+        size_t bytes = stack_bytes() & ~(unit - 1);
+        (void)madvise(stack_low(f), bytes, MADV_DONTNEED);
+    }
+}
+
+/* To keep one more? When they are scarce another loop may want it. */
+static bool has_room(void)
+{
+    return pool.count < POOL_STACKS &&
+           mapping_stacks_left() > mapping_stacks_most() / LAST_PART;
+}
+
+/* NULL: none is kept. */
+static struct fiber *take_kept(void)
+{
+    struct list *node = list_pop_head(&pool.stacks);
+    if (node != NULL) {
+        pool.count--;
+        return container_of(node, struct fiber, node);
+    }
+    node = list_pop_head(&pool.freed);
+    if (node == NULL) {
+        return NULL;
+    }
+    pool.freed_count--;
+    struct fiber *f = container_of(node, struct fiber, node);
+    clean(f);
+    return f;
 }
 
 uint32_t fiber_share(size_t spare)
 {
     size_t most = mapping_stacks_most();
-    size_t left = mapping_stacks_left() + pool.count + spare;
+    size_t left = mapping_stacks_left() + pool.count + pool.freed_count + spare;
     if (LIKELY(left > most / 2)) {
         return UINT32_MAX;
     }
@@ -131,12 +174,8 @@ uint32_t fiber_share(size_t spare)
 struct fiber *fiber_new(void (*entry)(void *arg), void *arg)
 {
     begin_pool();
-    struct fiber *f;
-    struct list *node = list_pop_head(&pool.stacks);
-    if (node != NULL) {
-        f = container_of(node, struct fiber, node);
-        pool.count--;
-    } else {
+    struct fiber *f = take_kept();
+    if (f == NULL) {
         f = map_stack();
         if (f == NULL) {
             return NULL;
@@ -265,25 +304,47 @@ void fiber_free(struct fiber *f)
     __tsan_destroy_fiber(f->tsan_inside);
 #endif
     f->magic = 0;
-    if (pool.count == POOL_STACKS ||
-        mapping_stacks_left() <= mapping_stacks_most() / LAST_PART) {
-        unmap_stack(f); /* another loop may want one */
-        return;
+    if (has_room() && !was_used_deeply(f)) {
+        list_push_head(&pool.stacks, &f->node);
+        pool.count++;
+    } else {
+        list_push_head(&pool.freed, &f->node);
+        pool.freed_count++;
     }
-    if (was_used_deeply(f)) {
-        /* All but the page that `f` itself is in. */
-        size_t unit = (size_t)sysconf(_SC_PAGESIZE);
-        size_t bytes = stack_bytes() & ~(unit - 1);
-        (void)madvise(stack_low(f), bytes, MADV_DONTNEED);
+}
+
+bool fiber_reap(void)
+{
+    begin_pool();
+    struct list *node;
+    for (int i = 0; i < REAP_STACKS; i++) {
+        node = list_pop_head(&pool.freed);
+        if (node == NULL) {
+            return false;
+        }
+        pool.freed_count--;
+        struct fiber *f = container_of(node, struct fiber, node);
+        if (has_room()) {
+            clean(f);
+            list_push_head(&pool.stacks, &f->node);
+            pool.count++;
+        } else {
+            unmap_stack(f);
+        }
     }
-    list_push_head(&pool.stacks, &f->node);
-    pool.count++;
+    return fiber_has_freed();
+}
+
+bool fiber_has_freed(void)
+{
+    return pool.freed_count > 0;
 }
 
 void fiber_pool_fini(void)
 {
-    begin_pool();
     struct list *node;
+    while (fiber_reap()) {
+    }
     while ((node = list_pop_head(&pool.stacks)) != NULL) {
         unmap_stack(container_of(node, struct fiber, node));
     }

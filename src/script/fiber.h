@@ -31,8 +31,13 @@ uint32_t fiber_share(size_t spare);
 /* `entry(arg)` starts at the first fiber_enter() and must never return. NULL
  * when no stack can be had. */
 struct fiber *fiber_new(void (*entry)(void *arg), void *arg) NODISCARD;
-/* Gives the stack back to the pool as it stands: nothing on it is unwound. */
+/* Gives the stack back as it stands: nothing on it is unwound. Makes no system
+ * call: fiber_reap() is for that, from time to time. */
 void fiber_free(struct fiber *f);
+/* Some of those that were freed on this thread go to its pool, or back to the
+ * system. False: that was all. */
+bool fiber_reap(void);
+bool fiber_has_freed(void);
 /* From the loop's stack, while the fiber has been left from below the frame at
  * `frame`: gives back the pages that it touched further down, if they are
  * more than a few. */

@@ -1,4 +1,5 @@
-/* reaper.c -- large mappings are given back to the system a piece at a time.
+/* reaper.c -- what apps held is given back to the system a piece at a time:
+ * large mappings here, and stacks (fiber.c).
  *
  * Called by arena.c at the end of an app's state. The kernel frees some 30
  * pages in a microsecond, so the arena of a dead app that had a gigabyte costs
@@ -9,6 +10,7 @@
 #include "script/reaper.h"
 #include "base/limits.h"
 #include "base/list.h"
+#include "script/fiber.h"
 #include "script/mapping.h"
 
 #define REAPER_PIECE LIMIT_TURN_UNMAP_BYTES
@@ -22,9 +24,14 @@ struct grave {
 
 static _Thread_local struct list graves; /* all zero: not initialised yet */
 
-bool reaper_has_work(void)
+static bool has_graves(void)
 {
     return graves.next != NULL && !list_is_empty(&graves);
+}
+
+bool reaper_has_work(void)
+{
+    return has_graves() || fiber_has_freed();
 }
 
 void reaper_take(void *base, size_t reserved, size_t touched)
@@ -45,11 +52,8 @@ void reaper_take(void *base, size_t reserved, size_t touched)
     list_push_tail(&graves, &g->node);
 }
 
-bool reaper_work(void)
+static void take_down(void)
 {
-    if (!reaper_has_work()) {
-        return false;
-    }
     struct grave *g = container_of(graves.next, struct grave, node);
     if (g->touched > REAPER_PIECE) {
         /* What was never touched costs nothing, and goes with the first. */
@@ -60,6 +64,14 @@ bool reaper_work(void)
         list_remove(&g->node);
         mapping_free(MAPPING_ARENA, g, g->reserved);
     }
+}
+
+bool reaper_work(void)
+{
+    if (has_graves()) {
+        take_down();
+    }
+    (void)fiber_reap();
     return reaper_has_work();
 }
 

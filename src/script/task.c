@@ -626,34 +626,47 @@ void task_allow(lua_State *L)
     t->forbids--;
 }
 
-void task_drop_all(struct vm *vm)
+static void cancel_wait(struct task *t)
 {
+    if (t->state == STATE_WAITING && t->wait->cancel != NULL) {
+        t->wait->cancel(t->wait);
+    }
+}
+
+static void drop(struct task *t)
+{
+    struct vm *vm = t->vm;
+    if (t->state == STATE_IDLE) {
+        unlink_idle(t);
+    }
+    if (t->fiber != NULL) {
+        fiber_free(t->fiber);
+        t->fiber = NULL;
+    }
+    if (t->job != NULL) {
+        struct job *j = t->job;
+        t->job = NULL;
+        vm->busy_count--;
+        if (j->finished != NULL) {
+            j->finished(j);
+        }
+    }
+}
+
+bool task_drop_some(struct vm *vm, uint32_t most)
+{
+    struct list *node;
     /* finished() may want to start the next job here: no more of them. */
     vm->config.max_tasks = 0;
     /* First all waits, while every stack that holds one is still there. */
-    list_each (it, &vm->tasks) {
-        struct task *t = container_of(it, struct task, in_vm);
-        if (t->state == STATE_WAITING && t->wait->cancel != NULL) {
-            t->wait->cancel(t->wait);
-        }
+    while (most > 0 && (node = list_pop_head(&vm->tasks)) != NULL) {
+        cancel_wait(container_of(node, struct task, in_vm));
+        list_push_tail(&vm->dropped, node);
+        most--;
     }
-    list_each_safe (it, &vm->tasks) {
-        struct task *t = container_of(it, struct task, in_vm);
-        if (t->state == STATE_IDLE) {
-            unlink_idle(t);
-        }
-        if (t->fiber != NULL) {
-            fiber_free(t->fiber);
-            t->fiber = NULL;
-        }
-        list_remove(&t->in_vm);
-        if (t->job != NULL) {
-            struct job *j = t->job;
-            t->job = NULL;
-            vm->busy_count--;
-            if (j->finished != NULL) {
-                j->finished(j);
-            }
-        }
+    while (most > 0 && (node = list_pop_head(&vm->dropped)) != NULL) {
+        drop(container_of(node, struct task, in_vm));
+        most--;
     }
+    return !list_is_empty(&vm->tasks) || !list_is_empty(&vm->dropped);
 }

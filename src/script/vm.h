@@ -40,6 +40,9 @@ struct vm *vm_new(const struct vm_config *config) NODISCARD;
  * waits are cancelled first; their jobs get finished() with no done(). Not
  * from a fiber of this vm. */
 void vm_free(struct vm *vm);
+/* Does some of that, for a vm with thousands of tasks, of which none is entered
+ * any more. False: what is left is no work. */
+bool vm_drop_some(struct vm *vm);
 lua_State *vm_state(struct vm *vm);
 /* Is a job stopped in the middle of it? Then nothing of its Lua state may be
  * touched; task_resume() goes on with it. */

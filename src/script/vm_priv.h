@@ -18,6 +18,7 @@ struct vm {
     enum vm_end end;
     char why[VM_WHY_BYTES];
     struct list tasks;  /* all: task.in_vm */
+    struct list dropped; /* those whose waits task_drop_some() has cancelled */
     struct list ready;  /* woken, longest first: task.node */
     struct list idle;   /* on a fiber, without a job: task.node */
     struct list bare;   /* a Lua thread only, no fiber: task.node */
@@ -28,7 +29,8 @@ struct vm {
     uint32_t full_count; /* jobs that failed in a row, see kill_if_full() */
 };
 
-/* Cancels all waits and frees all fibers; for vm_free(). */
-void task_drop_all(struct vm *vm);
+/* Cancels so many waits, and when all are, frees so many fibers. False: nothing
+ * is left. */
+bool task_drop_some(struct vm *vm, uint32_t most);
 
 #endif

@@ -237,9 +237,43 @@ static void a_stack_that_was_used_deeply_gives_its_pages_back(void **state)
     fiber_enter(c.f);
     assert_true(resident(low, FIBER_STACK_BYTES) > 100);
     fiber_free(c.f);
+    assert_false(fiber_reap());
     assert_in_range(resident(low, FIBER_STACK_BYTES), 1, 16);
     fiber_pool_fini();
     assert_true(resident(low, FIBER_STACK_BYTES) == SIZE_MAX);
+}
+
+/* An app that dies with thousands of them keeps nobody waiting. */
+static void many_that_go_at_once_are_unmapped_in_turns(void **state)
+{
+    (void)state;
+    enum { MANY = 200, POOL = 64, EACH = 16 };
+    static struct counter c[MANY];
+    fiber_pool_fini();
+    mapping_pretend(0, false);
+    size_t none = mapping_stacks_left();
+    for (size_t i = 0; i < MANY; i++) {
+        c[i].f = fiber_new(count, &c[i]);
+    }
+    size_t all = mapping_stacks_left();
+    assert_int_equal(all, none - MANY);
+    for (size_t i = 0; i < MANY; i++) {
+        fiber_free(c[i].f);
+    }
+    assert_int_equal(mapping_stacks_left(), all);
+    /* Who wants one has one of those. */
+    c[0].f = fiber_new(count, &c[0]);
+    assert_int_equal(mapping_stacks_left(), all);
+    fiber_free(c[0].f);
+    size_t left = all;
+    while (fiber_has_freed()) {
+        (void)fiber_reap();
+        assert_in_range(mapping_stacks_left(), left + 1, left + EACH);
+        left = mapping_stacks_left();
+    }
+    assert_int_equal(left, none - POOL);
+    fiber_pool_fini();
+    assert_int_equal(mapping_stacks_left(), none);
 }
 
 static void overflow(void)
@@ -289,8 +323,10 @@ static void fewer_are_left_for_those_who_have_many(void **state)
     assert_int_equal(fiber_share(0), 0);
     assert_int_equal(fiber_share(1), LIMIT_LAST_TASKS);
     assert_null(fiber_new(count, &c[0]));
-    /* The last ones are given back at once: other threads may want them. */
+    /* The last ones are not kept: other threads may want them. */
     fiber_free(c[29].f);
+    assert_int_equal(fiber_share(0), LIMIT_LAST_TASKS);
+    assert_false(fiber_reap());
     assert_int_equal(mapping_stacks_left(), 1);
     assert_int_equal(fiber_share(0), LIMIT_LAST_TASKS);
     for (int i = 28; i >= 0; i--) {
@@ -378,6 +414,7 @@ int main(void)
         cmocka_unit_test(registers_survive_the_switch),
         cmocka_unit_test(nearly_all_of_a_stack_can_be_used),
         cmocka_unit_test(a_stack_that_was_used_deeply_gives_its_pages_back),
+        cmocka_unit_test(many_that_go_at_once_are_unmapped_in_turns),
         cmocka_unit_test(an_overflow_hits_the_guard_of_either_kind),
         cmocka_unit_test(fewer_are_left_for_those_who_have_many),
         cmocka_unit_test(a_backtrace_ends_at_the_base),

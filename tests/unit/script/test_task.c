@@ -220,6 +220,37 @@ static void take_all_memory(struct vm *v)
     }
 }
 
+/* An app that dies with thousands who wait keeps nobody waiting. */
+static void those_who_wait_can_be_dropped_in_steps(void **state)
+{
+    (void)state;
+    enum { MANY = 300 };
+    static struct test_job jobs[MANY];
+    struct vm *full = test_vm_new(64 * MIB, MANY, &ready_calls);
+    for (int i = 0; i < MANY; i++) {
+        jobs[i] = test_job_of("return wait(1)");
+        assert_int_equal(task_run(full, &jobs[i].job), TASK_PARKED);
+    }
+    int steps = 0;
+    int finished = 0;
+    bool is_more = true;
+    while (is_more) {
+        int before = finished;
+        is_more = vm_drop_some(full);
+        finished = 0;
+        for (int i = 0; i < MANY; i++) {
+            finished += jobs[i].finished;
+            assert_int_equal(jobs[i].done, 0);
+        }
+        assert_in_range(finished - before, 0, 64);
+        steps++;
+    }
+    assert_int_equal(finished, MANY);
+    assert_true(steps > 2 * MANY / 65);
+    assert_int_equal(task_count(full), 0);
+    vm_free(full);
+}
+
 static void where_those_who_wait_hold_all_memory_nobody_begins(void **state)
 {
     (void)state;
@@ -864,6 +895,7 @@ int main(void)
         TEST(an_error_in_done_is_not_reported_twice),
         TEST(a_memory_error_is_a_plain_text),
         TEST(more_tasks_than_allowed_are_refused_untouched),
+        TEST(those_who_wait_can_be_dropped_in_steps),
         TEST(where_those_who_wait_hold_all_memory_nobody_begins),
         TEST(garbage_keeps_nobody_from_beginning),
         TEST(ready_tasks_go_on_in_the_order_of_waking),
