@@ -320,6 +320,7 @@ static bool run_call(struct app *a)
     list_each (node, &a->inbox.calls) {
         struct event *ev = container_of(node, struct event, node);
         const struct state *s = ev->state != NULL ? ev->state : a->live;
+        ASSERT(s != NULL, "where nothing is live nothing begins");
         bool is_awaited = event_is_awaited(ev);
         if (s == full[is_awaited] || s->is_ending ||
             vm_end(s->vm) != VM_ALIVE) {
