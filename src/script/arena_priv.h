@@ -14,13 +14,13 @@
 
 #include "script/arena.h"
 
-#define ARENA_MAGIC       0x616e657261u
-#define ARENA_PAGE_SHIFT  12
-#define ARENA_PAGE_BYTES  ((size_t)1 << ARENA_PAGE_SHIFT)
-#define ARENA_NOOK_BYTES  (64 * 1024)
-#define ARENA_CLASSES     44
-#define ARENA_BINS        46
-#define ARENA_EXACT_BINS  32 /* spans of 1..32 pages: one bin per length */
+#define ARENA_MAGIC      0x616e657261u
+#define ARENA_PAGE_SHIFT 12
+#define ARENA_PAGE_BYTES ((size_t)1 << ARENA_PAGE_SHIFT)
+#define ARENA_NOOK_BYTES (64 * 1024)
+#define ARENA_CLASSES    44
+#define ARENA_BINS       46
+#define ARENA_EXACT_BINS 32 /* spans of 1..32 pages: one bin per length */
 
 enum span_kind {
     SPAN_NONE, /* above the top, or inside a large block */
