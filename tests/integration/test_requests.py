@@ -224,6 +224,28 @@ def test_a_bad_body_is_refused_and_nothing_behind_it_is_read(server, what):
                     since=mark)
 
 
+@pytest.mark.parametrize("what", [*REFUSED, "a malformed head"])
+def test_who_asks_with_head_is_refused_without_content(server, what):
+    data, status, _ = REFUSED.get(
+        what, (b"POST / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, None))
+    with Peer(server.port) as peer:
+        peer.send(data.replace(b"POST", b"HEAD", 1))
+        response = peer.response(is_head=True)
+        assert response.status == status, response
+        assert int(response.headers["content-length"]) > 0
+        assert response.headers["connection"] == "close"
+        assert peer.finished() == b""
+
+
+def test_no_app_is_asked_about_a_tunnel(server):
+    for target in ("/what", "a:443"):
+        with Peer(server.port) as peer:
+            peer.send(request(target, "CONNECT") + b"\x16\x03\x01")
+            response = peer.response()
+            assert response.status == 501 and b"tunnel" in response.body
+            assert peer.finished() == b""
+
+
 def test_a_body_that_stops_is_1_kib_in_30_s_or_408(serve):
     server = serve(APP, "--slow-time", "700ms", "--slow-bytes", "100")
     mark = server.mark()
