@@ -162,6 +162,19 @@ def test_a_session_is_resumed(echo):
         assert s.recv(15).startswith(b"HTTP/1.1 200")
 
 
+def test_a_session_is_not_resumed_under_another_name(serve):
+    """RFC 6066 3."""
+    chain, key = wires.ca().issue("one.example")
+    server = serve(ECHO, "--tls-cert", chain, "--tls-key", key)
+    ctx = context(maximum_version=ssl.TLSVersion.TLSv1_2)
+    with connect(server, ctx, name="one.example") as s:
+        session = s.session
+    with connect(server, ctx, name="localhost", session=session) as s:
+        assert not s.session_reused and names(s) == {"localhost"}
+    with connect(server, ctx, name="ONE.example", session=session) as s:
+        assert s.session_reused
+
+
 def test_the_certificate_follows_the_name(serve):
     ca = wires.ca()
     more = []
