@@ -422,7 +422,7 @@ def test_a_large_answer_comes_whole_to_a_slow_reader_too(server):
     ("/typo", "unknown field 'stats'; did you mean 'status'?"),
     ("/status", "'status' must be 200 to 599"), ("/crlf", "header 'X'"),
     ("/length", "header 'Content-Length'"), ("/func", "'body'"),
-    ("/huge", "16777216 bytes")])
+    ("/huge", "limits.response is 16777216")])
 def test_an_error_is_500_and_tells_the_log_alone(server, path, says):
     mark = server.mark()
     with Peer(server.port) as peer:
