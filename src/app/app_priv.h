@@ -388,7 +388,7 @@ struct app {
     uint64_t rest_logged_ms;
     struct lines own_lines;
     struct lines failure_lines;
-    uint64_t full_logged_ms;  /* the inbox */
+    uint64_t full_logged_ms; /* the inbox */
     uint64_t rooms_logged_ms;
     uint64_t outbox_logged_ms;
     uint64_t limit_logged_ms[APP_LIMITS];

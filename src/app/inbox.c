@@ -21,7 +21,7 @@ void inbox_init(struct inbox *in)
     list_init(&in->calls);
     list_init(&in->paused);
     list_init(&in->spare);
-    timer_init(&in->retry_timer, inbox_try_again);
+    timer_init(&in->retry_timer, stuck_try_again);
 }
 
 void inbox_fini(struct inbox *in)

@@ -120,8 +120,6 @@ void inbox_resume_readers(struct app *a, struct client *cl);
 void inbox_take(struct app *a, struct event *ev);
 /* Posts the app if it has anything to run. */
 void inbox_post(struct app *a);
-/* The retry timer's. */
-void inbox_try_again(struct timer *t);
 /* The event whose job is stopped; there is one. */
 struct event *inbox_stopped_event(const struct app *a);
 /* The handler of this client's event has ended: the client may have the next
@@ -133,6 +131,16 @@ void inbox_start_over(struct app *a);
 void inbox_client_moved(struct client *cl);
 /* sched_unit's run: one job. */
 bool inbox_run(struct sched_unit *u);
+
+/* ---- stuck.c: what cannot begin ---- */
+
+/* task_run() has said `rc` to it. True: it has been tried long enough; else it
+ * waits where it was, also if its state has been ended for that. */
+bool stuck_is_over(struct app *a, const struct event *ev, int rc) NODISCARD;
+/* A job of `s` has come to its beginning, whatever it does there. */
+void stuck_no_more(struct app *a, struct state *s);
+/* The retry timer's. */
+void stuck_try_again(struct timer *t);
 
 /* ---- connect.c, verdict.c ---- */
 

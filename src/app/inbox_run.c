@@ -17,9 +17,6 @@
 #include "app/branch_priv.h"
 #include <string.h>
 
-/* No memory for a task: try again so often, for LIMIT_BEGIN_MS. */
-#define RETRY_MS 10
-
 enum { SOURCE_TASKS, SOURCE_CALLS, SOURCE_CLIENTS, SOURCE_RELOAD, SOURCES };
 
 /* ---- is there anything to run? ---- */
@@ -133,13 +130,6 @@ static void note_result(struct app *a, struct state *s, int rc)
     }
 }
 
-/* A job has come to its beginning, whatever it does there. */
-static void note_begun(struct app *a, struct state *s)
-{
-    a->inbox.failing_since_ms = 0;
-    s->failed_begins = 0;
-}
-
 /* Gives the event to a fiber. ERR_QUOTA: none is free; ERR_NOMEM: the state has
  * no memory for it; the event is as it was, but for its state. On success it
  * may be gone. */
@@ -166,7 +156,7 @@ static int start(struct app *a, struct event *ev)
         return rc;
     }
     if (rc != TASK_STOPPED) {
-        note_begun(a, s); /* else that is not known yet */
+        stuck_no_more(a, s); /* else that is not known yet */
     }
     metric_add(loop_metrics(a->loop), METRIC_EVENTS, 1);
     if (rc != TASK_DONE && cl != NULL) {
@@ -179,61 +169,21 @@ static int start(struct app *a, struct event *ev)
     return 0;
 }
 
-/* Of this state the last that could be waited for, and nothing tells that it
- * will have memory again: who sleeps for ever holds it. Other than where all
- * tasks are taken, events are lost meanwhile; so it begins anew (restart.c),
- * and what waits is for the next state. True: it does. */
-static bool end_if_full(struct state *s, const struct event *ev)
-{
-    if (++s->failed_begins < LIMIT_FULL_BEGINS) {
-        return false;
-    }
-    vm_give_up(s->vm, "what waits in the app leaves its events no memory to "
-                      "begin (limits.memory)");
-    restart_after_death(s, ev);
-    return true;
-}
-
-/* It could not start. If all tasks are taken, the end of one gives it another
- * chance. If there was no memory it has to try again by itself: nobody tells
- * when there is some, and those who are under way may be waiting for this very
- * call. True: that has lasted too long, the event is over. */
+/* It could not start, and waits for another chance (stuck.c). True: that has
+ * lasted too long, the event is over. */
 static bool give_up(struct app *a, struct event *ev, int rc)
 {
-    struct inbox *in = &a->inbox;
     struct state *s = ev->state;
-    uint64_t now = loop_now_ms(a->loop);
 
-    ev->state = ev->kind == EVENT_CALL ? s : NULL;
-    if (task_count(s->vm) >= s->settings.tasks) {
-        char text[APP_LIMIT_TEXT_BYTES];
-        app_note_limit(s, APP_TASKS, text);
+    if (!stuck_is_over(a, ev, rc)) {
+        ev->state = ev->kind == EVENT_CALL ? s : NULL;
         return false;
     }
-    timer_start(a->loop, &in->retry_timer, RETRY_MS);
-    if (in->failing_since_ms == 0) {
-        in->failing_since_ms = now;
-    }
-    if (now - in->failing_since_ms < LIMIT_BEGIN_MS) {
-        return false;
-    }
-    in->failing_since_ms = 0;
-    if (rc == ERR_NOMEM && end_if_full(s, ev)) {
-        return false;
-    }
-    ev->state = s;
     if (ev->client != NULL) {
         begin_handler(ev->client, ev);
     }
     event_abandon(ev);
     return true;
-}
-
-void inbox_try_again(struct timer *t)
-{
-    struct inbox *in = container_of(t, struct inbox, retry_timer);
-
-    inbox_post(container_of(in, struct app, inbox));
 }
 
 void inbox_take(struct app *a, struct event *ev)
@@ -342,7 +292,7 @@ static bool resume_stopped(struct app *a)
         return false;
     }
     if (rc != TASK_STOPPED) {
-        note_begun(a, s);
+        stuck_no_more(a, s);
     }
     if (rc == TASK_PARKED) {
         note_await(a, ev);
@@ -451,6 +401,6 @@ bool inbox_run(struct sched_unit *u)
             return has_work(a);
         }
     }
-    /* Nothing could start: who posts us next is said in give_up(). */
+    /* Nothing could start: who posts us next is said in stuck.c. */
     return false;
 }

@@ -265,6 +265,8 @@ void request_finished(struct event *ev)
     a->request_bytes -= x->body_len;
     if (a->is_closing || x->is_late) {
         /* Its connections have gone, or it has been answered with 504. */
+    } else if (ev->has_failed && a->is_stopping) {
+        refuse(a, x, 503, "the server is stopping");
     } else if (ev->has_failed) {
         refuse(a, x, 500, "the app failed to answer");
     } else if (x->status == 0) {

@@ -3,7 +3,7 @@
  * A vm dies when a job could not be stopped within its budget, when its C
  * stack was full, when what it keeps leaves its events no memory, or when Lua
  * found itself broken (script/kill.c); or when what waits in it leaves them
- * none to begin (inbox_run.c). Nothing of it can be saved; but the clients'
+ * none to begin (stuck.c). Nothing of it can be saved; but the clients'
  * connections, users, rooms and outboxes are the server's, and stay. So:
  *
  *   down    the live state has no vm any more. It is there for its settings

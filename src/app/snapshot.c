@@ -320,6 +320,30 @@ static int read_once(
     return 0;
 }
 
+/* Some other directory's may have been meant, or another command. */
+static void tell_no_main(const struct snapshot *s, char *why, size_t why_bytes)
+{
+    const char *slash = NULL;
+    const char *name = NULL;
+
+    for (size_t i = 0; i < s->count && slash == NULL; i++) {
+        name = s->files[i].name;
+        slash = strchr(name, '/');
+        if (slash != NULL && strcmp(slash, "/main.lua") != 0) {
+            slash = NULL;
+        }
+    }
+    if (slash == NULL) {
+        (void)snprintf(
+            why, why_bytes, "there is no main.lua in this directory");
+        return;
+    }
+    (void)snprintf(why, why_bytes,
+        "there is no main.lua in this directory, but in %.*s/: "
+        "`moonwire serve` is for a directory of apps",
+        (int)(slash - name), name);
+}
+
 int snapshot_read(
     const char *dir, struct snapshot **out, char *why, size_t why_bytes)
 {
@@ -346,8 +370,7 @@ int snapshot_read(
     if (rc == ERR_CHANGED) {
         (void)snprintf(why, why_bytes, "the files keep changing while read");
     } else if (rc == 0 && snapshot_find(*out, "main.lua") == NULL) {
-        (void)snprintf(
-            why, why_bytes, "there is no main.lua in this directory");
+        tell_no_main(*out, why, why_bytes);
         snapshot_unref(*out);
         *out = NULL;
         rc = ERR_NOT_FOUND;

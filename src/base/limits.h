@@ -147,10 +147,12 @@
 #define LIMIT_CONTROL_BYTES     125 /* RFC 6455 5.5 */
 
 /* A turn of the loop. */
-#define LIMIT_READ_BUFFER_BYTES (64 * 1024)
-#define LIMIT_TURN_LUA_MS       5
-#define LIMIT_SLICE_US          1000 /* of one app, then it is stopped */
-#define LIMIT_TURN_UNMAP_BYTES  (2 * 1024 * 1024) /* of dead apps' memory */
+#define LIMIT_READ_BUFFER_BYTES  (64 * 1024)
+#define LIMIT_TURN_INFLATE_BYTES (256 * 1024) /* then others read first */
+#define LIMIT_INFLATE_STEP_BYTES 256 /* compressed; may become 1,030 times it */
+#define LIMIT_TURN_LUA_MS        5
+#define LIMIT_SLICE_US           1000 /* of one app, then it is stopped */
+#define LIMIT_TURN_UNMAP_BYTES   (2 * 1024 * 1024) /* of dead apps' memory */
 
 /* The operator's port. */
 #define LIMIT_ADMIN_TEXT_BYTES (32 * 1024 * 1024)

@@ -468,6 +468,7 @@ bool hub_cast_step(struct hub *h)
 {
     struct cast *c = &h->cast;
     h->is_walking = true;
+    h->net->is_due = encode_is_due;
     while (c->phase != CAST_DONE && go_on(h)) {
         bool is_last = c->phase == CAST_SHOW || c->phase == CAST_COLLECTED;
         c->phase = is_last ? CAST_DONE : c->phase + 1;
@@ -476,6 +477,7 @@ bool hub_cast_step(struct hub *h)
         }
     }
     h->is_walking = false;
+    h->net->is_due = NULL;
     return c->phase == CAST_DONE;
 }
 

@@ -35,8 +35,7 @@ bool encode_is_long(const struct hub_message *msg)
     return msg->len > PIECE_BYTES;
 }
 
-/* For the floors below, which know nothing of scripts. */
-static bool is_due(void)
+bool encode_is_due(void)
 {
     return preempt_is_due();
 }
@@ -105,7 +104,7 @@ static void end_plain(struct hub *h)
     c->frame = FRAME_READY;
     if (encode_is_packed(h, msg)) {
         parcel_pack(&c->parcel, c->packed, h->meter, &h->compress);
-        c->parcel.is_due = is_due;
+        c->parcel.is_due = encode_is_due;
     }
 }
 

@@ -276,6 +276,8 @@ bool walk_hides(const struct hub *h, const struct room *r);
 /* encode.c */
 bool encode_is_packed(const struct hub *h, const struct hub_message *msg);
 bool encode_is_long(const struct hub_message *msg);
+/* preempt_is_due() for the floors below, which know nothing of scripts. */
+bool encode_is_due(void);
 /* In steps, for the cast under way. True: its parcel is ready, or refused. */
 bool encode_message(struct hub *h) NODISCARD;
 /* For other loops: with the compressed form, made once and here, if anybody

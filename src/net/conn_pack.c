@@ -163,13 +163,15 @@ int conn_send_packed(struct conn *c, struct parcel *p,
     if (rc != 0) {
         return rc;
     }
-    if (r.blob == NULL) {
-        return net_send(n, c->slot, &p->plain, policy, key, key_len);
-    }
-    rc = net_send(n, c->slot, &r, policy, key, key_len);
-    blob_unref(r.blob);
-    if (rc != 0) {
+    /* At once: the form that was made is for this moment. */
+    bool (*is_due)(void) = n->is_due;
+    n->is_due = NULL;
+    rc = net_send(
+        n, c->slot, r.blob != NULL ? &r : &p->plain, policy, key, key_len);
+    n->is_due = is_due;
+    if (rc != 0 && r.blob != NULL) {
         deflater_forget(own_pack(c)->out);
     }
+    blob_unref(r.blob);
     return rc;
 }

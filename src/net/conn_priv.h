@@ -239,6 +239,8 @@ enum conn_progress {
 /* Writes as much as the socket takes, within reason; calls nobody back. An
  * enum conn_progress, or an error: the connection is at its end. */
 int conn_write_now(struct conn *c) NODISCARD;
+/* The same with one system call, and of an outbox about `most` bytes. */
+int conn_write_some(struct conn *c, size_t most) NODISCARD;
 /* The flush has come to us, and the fast path was not for us. */
 void conn_flush(struct conn *c);
 /* The fast path sent `sent` bytes of the lane (or failed with an error). */

@@ -15,6 +15,11 @@
 #include "net/conn_priv.h"
 #include <string.h>
 
+/* What is written before a hard bound acts: so many times so much, where it
+ * cannot be left off. */
+#define EARLY_WRITES 32
+#define EARLY_BYTES  (64u * 1024u)
+
 static const struct outbox_limits no_limits = {UINT32_MAX, UINT32_MAX, 0};
 
 /* What goes to an outbox that was judged before, or needs no judging. */
@@ -111,8 +116,10 @@ int conn_push_bytes(struct conn *c, const void *p, size_t n)
     return rc;
 }
 
-/* A client that keeps up has its pongs in the order of its pings, in the
- * lane. In an outbox they overtake the data, and the newest is enough. */
+/* A client that keeps up has a pong for each of its pings, in their order: in
+ * the lane, or, where there were answers to something else in this turn, ahead
+ * of these. Once its socket is full, and where they are too many, the newest is
+ * enough (RFC 6455 5.5.3). */
 void conn_push_control(
     struct conn *c, enum frame_opcode op, const uint8_t *p, size_t n)
 {
@@ -135,7 +142,9 @@ void conn_push_control(
     if (n > 0) {
         memcpy(frame + at, p, n);
     }
-    outbox_push_control(c->outbox, frame, at + n, op == FRAME_PONG);
+    bool is_pong = op == FRAME_PONG;
+    outbox_push_control(
+        c->outbox, frame, at + n, is_pong, !is_pong || conn_awaits_write(c));
 }
 
 int conn_push_close(
@@ -206,10 +215,24 @@ static int refuse(
     return ERR_FULL;
 }
 
-/* Writes in the midst of the turn. 0, or ERR_CLOSED. */
-static int write_early(struct conn *c)
+static bool is_full(const struct conn *c, const struct range *r)
 {
-    int rc = conn_write_now(c);
+    return c->outbox != NULL &&
+           outbox_is_full(c->outbox, r, &c->settings->outbox);
+}
+
+/* Writes in the midst of the turn, until there is room for the range. 0,
+ * ERR_CLOSED or NET_MORE. */
+static int write_early(struct conn *c, const struct range *r)
+{
+    int rc = CONN_WRITE_MORE;
+    for (int i = 0; i < EARLY_WRITES && rc == CONN_WRITE_MORE && is_full(c, r);
+         i++) {
+        if (i > 0 && c->net->is_due != NULL && c->net->is_due()) {
+            return NET_MORE;
+        }
+        rc = conn_write_some(c, EARLY_BYTES);
+    }
     if (rc < 0) {
         conn_doom(c, CONN_DOOM_ERROR);
         return ERR_CLOSED;
@@ -232,9 +255,8 @@ int conn_send_data(struct conn *c, const struct range *r,
     const struct outbox_limits *limits = &c->settings->outbox;
     net_mark_dirty(c->net, c->slot);
     int rc = conn_spill(c);
-    if (rc == 0 && !conn_awaits_write(c) &&
-        outbox_is_full(c->outbox, r, limits)) {
-        rc = write_early(c);
+    if (rc == 0 && !conn_awaits_write(c) && is_full(c, r)) {
+        rc = write_early(c, r);
         if (rc != 0) {
             return rc;
         }

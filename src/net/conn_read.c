@@ -117,6 +117,20 @@ static void end_put_off(struct conn *c)
     quota_free(rest);
 }
 
+/* Few bytes can stand for many, which cost the loop more than reading them did.
+ * When enough has been inflated in a turn, the next who would waits for the
+ * next one, behind those who waited before. */
+static bool is_next_turn(struct conn *c)
+{
+    struct net *n = c->net;
+    if (n->inflated < LIMIT_TURN_INFLATE_BYTES || conn_inflate(c) == NULL) {
+        return false;
+    }
+    c->flags |= CONN_PAUSED;
+    conn_resume(c);
+    return true;
+}
+
 /* True: the state has changed, go on there. */
 static bool feed_open(struct conn *c, uint8_t **p, size_t *n)
 {
@@ -130,10 +144,14 @@ static bool feed_open(struct conn *c, uint8_t **p, size_t *n)
         if (c->extra != NULL && !conn_flood_admits(c)) {
             return c->state != CONN_OPEN;
         }
+        if (is_next_turn(c)) {
+            return false;
+        }
         struct message m = {0};
         size_t before = *n;
         int rc =
             message_read_packed(&c->p.ws.reader, conn_inflate(c), p, n, &m);
+        c->net->inflated += m.inflated;
         if (c->extra != NULL) {
             conn_flood_count(c, m.frames, before - *n);
         }
@@ -306,9 +324,12 @@ static void read_proxy_header(struct conn *c, struct blob *b)
     if (c->state == CONN_DEAD) {
         return;
     }
-    k = transport_tcp.read(NULL, fd, b->data, (size_t)k - left);
-    if (k <= 0) {
-        conn_kill(c, false);
+    for (size_t used = (size_t)k - left; used > 0; used -= (size_t)k) {
+        k = transport_tcp.read(NULL, fd, b->data, used);
+        if (k <= 0) {
+            conn_kill(c, false);
+            return;
+        }
     }
 }
 

@@ -75,14 +75,13 @@ static int write_lane(struct conn *c)
     return CONN_WRITE_BLOCKED;
 }
 
-/* One system call. An enum conn_progress, or an error: the end. */
-static int write_some(struct conn *c)
+int conn_write_some(struct conn *c, size_t most)
 {
     if (c->outbox == NULL) {
         return conn_lane(c)->blob != NULL ? write_lane(c) : flush_transport(c);
     }
     struct iovec iov[IOVECS_MAX];
-    int count = outbox_peek(c->outbox, iov, IOVECS_MAX, WRITE_MAX_BYTES);
+    int count = outbox_peek(c->outbox, iov, IOVECS_MAX, most);
     size_t total = 0;
     for (int i = 0; i < count; i++) {
         total += iov[i].iov_len;
@@ -105,7 +104,7 @@ int conn_write_now(struct conn *c)
 {
     int rc = CONN_WRITE_MORE;
     for (int i = 0; i < WRITES_PER_FLUSH && rc == CONN_WRITE_MORE; i++) {
-        rc = write_some(c);
+        rc = conn_write_some(c, WRITE_MAX_BYTES);
     }
     return rc;
 }
@@ -212,7 +211,7 @@ void conn_flush_partial(struct conn *c, ssize_t sent)
 
 void conn_on_writable(struct conn *c)
 {
-    int rc = write_some(c);
+    int rc = conn_write_some(c, WRITE_MAX_BYTES);
     if (rc < 0) {
         conn_kill(c, false);
         return;

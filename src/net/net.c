@@ -161,6 +161,7 @@ static void run_todo(struct net *n)
 
 static void flush(struct net *n, uint32_t slice)
 {
+    n->inflated = 0;
     if (!list_is_empty(&n->todo)) {
         run_todo(n);
     }

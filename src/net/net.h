@@ -98,6 +98,7 @@ struct net {
     uint32_t dirty_head;
     uint32_t dirty_count;
     struct list todo;     /* conns to resume or to end at the next flush */
+    size_t inflated;      /* bytes, since the last flush */
     struct list tapes;    /* written to in this turn; see net/tape.h */
     struct tape controls; /* pings and pongs of all connections */
     struct list spare_outboxes;
@@ -109,6 +110,9 @@ struct net {
     struct http_parser *answering; /* whose request the router has now */
     struct tls *tls;               /* ref; NULL: connections are plain TCP */
     struct packer *packer;         /* compression; NULL: nobody needed it yet */
+    /* Set while somebody sends who can be asked to go on later: is it time?
+     * NULL: a send is done at once. */
+    bool (*is_due)(void);
     struct blob *read_buf; /* loop-wide; replaced while somebody borrows it */
     struct loop_hook flush_hook;
 };
@@ -138,6 +142,8 @@ void net_mark_dirty(struct net *n, uint32_t slot);
 /* Writes everything that is pending now, without slicing (shutdown, tests). */
 void net_flush_all(struct net *n);
 
+#define NET_MORE 1
+
 /* The way around the fast path below: opens an outbox, applies the policy. */
 int net_send_slow(struct net *n, uint32_t slot, const struct range *r,
     enum outbox_policy policy, const char *key, size_t key_len) NODISCARD;
@@ -149,6 +155,8 @@ int net_send_slow(struct net *n, uint32_t slot, const struct range *r,
  *   0           queued
  *   ERR_CLOSED  not open any more
  *   ERR_FULL    refused or closed by `policy` (counted)
+ *   NET_MORE    call it again (only where n->is_due is set): to make room, some
+ *               of what waits has been written
  * `key`: a frame with the same key that waits in the outbox and has not begun
  * to leave is replaced (removed; the new one goes to the tail). A lane is not
  * searched: a client that keeps up gets all of a turn. NULL: no key. */

@@ -33,6 +33,8 @@ struct outbox *outbox_new(struct net *n)
     list_init(&o->node);
     o->entries = o->first;
     o->capacity = OUTBOX_INLINE_ENTRIES;
+    o->controls = o->first_controls;
+    o->control_capacity = OUTBOX_CONTROLS;
     return o;
 }
 
@@ -48,6 +50,11 @@ static void empty(struct outbox *o)
     o->settled = 0;
     o->messages = 0;
     o->bytes = 0;
+    if (o->controls != o->first_controls) {
+        quota_free(o->controls);
+        o->controls = o->first_controls;
+        o->control_capacity = OUTBOX_CONTROLS;
+    }
     o->control_count = 0;
     o->close.len = 0;
     o->close.sent = 0;
@@ -137,18 +144,53 @@ static void set_control(
     memcpy(c->bytes, frame, len);
 }
 
-void outbox_push_control(
-    struct outbox *o, const uint8_t *frame, size_t len, bool is_pong)
+/* The last of its kind that waits. */
+static struct outbox_control *find_waiting(struct outbox *o, bool is_pong)
 {
-    for (uint32_t i = 0; i < o->control_count; i++) {
-        struct outbox_control *c = &o->controls[i];
+    for (uint32_t i = o->control_count; i > 0; i--) {
+        struct outbox_control *c = &o->controls[i - 1];
         if (c->sent == 0 && c->is_pong == is_pong) {
-            set_control(c, frame, len, is_pong);
-            return;
+            return c;
         }
     }
-    ASSERT(o->control_count < OUTBOX_CONTROLS, "I2: one of each kind waits");
-    set_control(&o->controls[o->control_count++], frame, len, is_pong);
+    return NULL;
+}
+
+/* For another of a kind that waits already: the last place is kept for the
+ * first of the other. */
+static bool has_room_for_control(struct outbox *o)
+{
+    uint32_t capacity = o->control_capacity;
+    if (o->control_count + 1 < capacity) {
+        return true;
+    }
+    capacity =
+        capacity * 4 < OUTBOX_CONTROLS_MAX ? capacity * 4 : OUTBOX_CONTROLS_MAX;
+    if (capacity == o->control_capacity) {
+        return false;
+    }
+    struct outbox_control *more = quota_alloc(capacity * sizeof(*more));
+    if (more == NULL) {
+        return false;
+    }
+    memcpy(more, o->controls, o->control_count * sizeof(*more));
+    if (o->controls != o->first_controls) {
+        quota_free(o->controls);
+    }
+    o->controls = more;
+    o->control_capacity = capacity;
+    return true;
+}
+
+void outbox_push_control(struct outbox *o, const uint8_t *frame, size_t len,
+    bool is_pong, bool replaces)
+{
+    struct outbox_control *c = find_waiting(o, is_pong);
+    if (c == NULL || (!replaces && has_room_for_control(o))) {
+        ASSERT(o->control_count < o->control_capacity, "I2: bounded");
+        c = &o->controls[o->control_count++];
+    }
+    set_control(c, frame, len, is_pong);
 }
 
 void outbox_push_close(struct outbox *o, const uint8_t *frame, size_t len)

@@ -44,9 +44,10 @@ int outbox_push(struct outbox *o, const struct range *r,
     const struct outbox_limits *limits, enum outbox_policy policy, bool is_over,
     const char *key, size_t key_len, struct outbox_drops *drops) NODISCARD;
 /* Queues a control frame (encoded, <= 127 bytes) ahead of all data that has
- * not begun to leave. A second pong replaces one that waits (5.5.3). */
-void outbox_push_control(
-    struct outbox *o, const uint8_t *frame, size_t len, bool is_pong);
+ * not begun to leave. `replaces`: it takes the place of the last of its kind
+ * that waits (5.5.3), as it does where there are too many. */
+void outbox_push_control(struct outbox *o, const uint8_t *frame, size_t len,
+    bool is_pong, bool replaces);
 /* The close frame: behind all data, once. What comes after it can only be a
  * pong: that goes ahead of it, unless it has begun to leave. */
 void outbox_push_close(struct outbox *o, const uint8_t *frame, size_t len);

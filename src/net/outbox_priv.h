@@ -18,6 +18,7 @@
 #define OUTBOX_INLINE_ENTRIES 4
 #define OUTBOX_CONTROL_BYTES  127 /* 2 of header, 125 of payload */
 #define OUTBOX_CONTROLS       3   /* one begun, a pong and a ping that wait */
+#define OUTBOX_CONTROLS_MAX   64  /* the pongs of one turn */
 
 struct outbox_key {
     uint32_t len;
@@ -59,10 +60,12 @@ struct outbox {
     uint32_t messages; /* data frames, the begun one too */
     size_t bytes;      /* their cost */
     struct outbox_begun begun;
+    struct outbox_control *controls; /* in order; or from quota_* */
     uint32_t control_count;
-    struct outbox_control controls[OUTBOX_CONTROLS]; /* in order */
-    struct outbox_control close;                     /* len 0: none */
+    uint32_t control_capacity;
+    struct outbox_control close; /* len 0: none */
     struct outbox_entry first[OUTBOX_INLINE_ENTRIES];
+    struct outbox_control first_controls[OUTBOX_CONTROLS];
 };
 
 static inline size_t outbox_cost(size_t len, uint32_t frames)

@@ -52,7 +52,7 @@ struct parcel {
 /* From parcel_send(): nothing was sent yet, call it again for this one (or, if
  * it has gone, for the next). Until parcel_fini() the payload and the net may
  * be used otherwise, but not the parcel. */
-#define PARCEL_MORE 1
+#define PARCEL_MORE NET_MORE
 
 /* So many bytes of a message are compressed before it is asked. */
 size_t pack_step_bytes(int level);

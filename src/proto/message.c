@@ -313,6 +313,7 @@ static int keep_inflated(struct message_reader *r, const uint8_t *p, size_t n,
     if (rc == 0 && is_end) {
         rc = inflater_end(part->inflater, &part->data, max);
     }
+    out->inflated += (uint32_t)(part->data.len - had);
     if (part->opcode == FRAME_TEXT && part->data.len > had) {
         int wrong = judge_text(
             &part->utf8, part->data.p + had, part->data.len - had, false, out);
@@ -374,6 +375,10 @@ static int read_payload(
     uint64_t missing = h->length - part->got;
     size_t here = missing < *n ? (size_t)missing : *n;
     bool is_control = (h->opcode & FRAME_BIT_CONTROL) != 0;
+    bool inflates = !is_control && part->compressed && part->inflate != NULL;
+    if (inflates && !r->skips && here > LIMIT_INFLATE_STEP_BYTES) {
+        here = LIMIT_INFLATE_STEP_BYTES;
+    }
     if (is_control || !r->skips) {
         frame_mask(*p, here, h->mask, part->got);
     }
@@ -420,6 +425,9 @@ static int read_split(
             out->frames = part->fragments;
             /* Idle from here: the data lives until the next call. */
             part->opcode = FRAME_CONTINUATION;
+            return 0;
+        }
+        if (out->inflated >= LIMIT_TURN_INFLATE_BYTES) {
             return 0;
         }
     }

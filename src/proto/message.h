@@ -38,6 +38,7 @@ struct message {
     const uint8_t *data; /* lent until the next call; never NULL */
     size_t len;
     uint32_t frames;     /* that it came in */
+    uint32_t inflated;   /* bytes that this call has made, whatever it says */
     uint16_t close_code; /* MESSAGE_CLOSE: 1005 if the frame had none; `data`
                             is the reason then */
     bool compressed;     /* RSV1 was set on the first frame, and `data` is
@@ -57,8 +58,10 @@ void message_reader_fini(struct message_reader *r);
  * after which the reader must not be fed again. A split message's buffer
  * grows with the bytes that arrived, never with what a header announced.
  *
- * Call it until it says MESSAGE_MORE, also when no bytes are left: the call
- * that finds nothing gives back what the last message was lent from. */
+ * Call it until it says MESSAGE_MORE and no bytes are left: the call that finds
+ * nothing gives back what the last message was lent from. While it inflates it
+ * leaves off after LIMIT_INFLATE_STEP_BYTES, so that a few bytes that stand for
+ * many keep nobody waiting. */
 int message_read(struct message_reader *r, uint8_t **p, size_t *n,
     struct message *out) NODISCARD;
 

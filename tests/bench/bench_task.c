@@ -1,6 +1,7 @@
 /* What a job costs: an empty Lua handler called by a bare lua_pcall on the
  * main thread, by task_run(), by task_run() in one of many vms in turn; a
- * switch there and back; and what it costs a script to be stopped again and
+ * switch there and back; a job that waits, and what of it is the look at the
+ * stack that it waits on; and what it costs a script to be stopped again and
  * again.
  *
  *   bench_task [calls] */
@@ -13,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ROUNDS = 200, MANY_VMS = 2000 };
+enum { ROUNDS = 200, MANY_VMS = 2000, DEEP_BYTES = 300 * 1024 };
 
 static long calls = 10000; /* short, so that some rounds are undisturbed */
 
@@ -104,6 +105,101 @@ static double switches(void)
     return ns;
 }
 
+static void keep_best(double *so_far, double ns)
+{
+    *so_far = *so_far == 0 || ns < *so_far ? ns : *so_far;
+}
+
+/* What fiber_trim() costs where there is nothing to give back. */
+static double looks(void)
+{
+    struct echo e;
+    e.f = fiber_new(leave_for_ever, &e);
+    fiber_enter_inline(e.f);
+    uint64_t start = loop_clock_ns();
+    for (long i = 0; i < calls; i++) {
+        fiber_trim(e.f, (uintptr_t)e.f);
+    }
+    double ns = ns_per_call(start);
+    fiber_free(e.f);
+    return ns;
+}
+
+static __attribute__((noinline)) void go_deep(void)
+{
+    volatile char stack[DEEP_BYTES];
+    for (size_t i = 0; i < sizeof(stack); i += 4096) {
+        stack[i] = 1;
+    }
+}
+
+static struct wait *parked;
+
+/* (is_deep, waits) */
+static int sleeper(lua_State *T)
+{
+    struct wait w = {0};
+    if (lua_toboolean(T, 1)) {
+        go_deep();
+    }
+    if (lua_toboolean(T, 2)) {
+        parked = &w;
+        task_park(T, &w);
+    }
+    return 0;
+}
+
+struct sleep_job {
+    struct job job;
+    bool is_deep;
+    bool waits;
+};
+
+static int push_sleeper(struct job *j, lua_State *T)
+{
+    const struct sleep_job *s = container_of(j, struct sleep_job, job);
+    lua_pushcfunction(T, sleeper);
+    lua_pushboolean(T, s->is_deep);
+    lua_pushboolean(T, s->waits);
+    return 2;
+}
+
+static double sleeps(struct vm *vm, bool is_deep, bool waits)
+{
+    struct sleep_job s = {.job = {.push = push_sleeper, .done = check_done},
+        .is_deep = is_deep,
+        .waits = waits};
+    uint64_t start = loop_clock_ns();
+    for (long i = 0; i < calls; i++) {
+        int rc = task_settle(vm, task_run(vm, &s.job));
+        if (rc == TASK_PARKED) {
+            task_wake(parked->task);
+            rc = task_settle(vm, task_resume(vm));
+        }
+        if (rc != TASK_DONE) {
+            exit(1);
+        }
+    }
+    return ns_per_call(start);
+}
+
+static void print_waits(struct vm *vm)
+{
+    double best[2][2] = {{0}};
+    double look = 0;
+    for (int i = 0; i < 10; i++) {
+        keep_best(&look, looks());
+        for (int k = 0; k < 4; k++) {
+            keep_best(&best[k / 2][k % 2], sleeps(vm, k / 2, k % 2));
+        }
+    }
+    printf("a job that waits      %6.1f ns, and %.1f if it does not\n",
+        best[0][1], best[0][0]);
+    printf("  look at its stack   %6.1f ns of that\n", look);
+    printf("  back from %d KiB   %6.1f ns, and %.1f if it does not wait\n",
+        DEEP_BYTES / 1024, best[1][1], best[1][0]);
+}
+
 /* The jobs of many apps in turn: no app finds its fiber where it left it. */
 static double scattered(struct vm **vms)
 {
@@ -147,11 +243,6 @@ static double busy_ms(uint32_t us, uint64_t *stops)
     preempt_set_slice_us(0);
     vm_free(vm);
     return ms;
-}
-
-static void keep_best(double *so_far, double ns)
-{
-    *so_far = *so_far == 0 || ns < *so_far ? ns : *so_far;
 }
 
 static void print_stops(void)
@@ -210,6 +301,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < MANY_VMS; i++) {
         vm_free(vms[i]);
     }
+    print_waits(vm);
     vm_free(vm);
     print_stops();
     preempt_fini();

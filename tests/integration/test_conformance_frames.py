@@ -130,6 +130,23 @@ def test_2_ten_pings_are_answered_in_order(server, way):
                  way) == [*((PONG, p) for p in payloads), (CLOSE, 1000)]
 
 
+@not_tiny
+@pytest.mark.parametrize("way", WAYS)
+def test_2_pings_among_messages_are_each_answered(server, way):
+    """Also where answers of both kinds leave in one go."""
+    frames, pongs = [], []
+    for i in range(25):
+        frames += [encode(TEXT, b"text %d" % i), encode(PING, b"ping %d" % i),
+                   encode(PING), encode(BINARY, b"x" * i)]
+        pongs += [b"ping %d" % i, b""]
+    back = heard(server, frames + [goodbye()], way)
+    assert back.pop() == (CLOSE, 1000)
+    assert [p for op, p in back if op == PONG] == pongs
+    assert [p for op, p in back if op == TEXT] == [
+        b"text %d" % i for i in range(25)]
+    assert len(back) == 100
+
+
 # ---- 3: reserved bits
 
 @pytest.mark.parametrize("way", WAYS)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from support.lab import counters, not_tiny
+from support.lab import IS_TSAN, counters, not_tiny
 from support.wire import FACTOR, Peer
 from support.wires import OFFER
 
@@ -165,6 +165,7 @@ end
 
 
 @not_tiny
+@pytest.mark.skipif(IS_TSAN, reason="the hook mode does not stop C functions")
 @pytest.mark.parametrize("context", ["none", "both"])
 def test_a_script_that_is_ended_while_it_broadcasts_leaves_nothing(
         serve, context):

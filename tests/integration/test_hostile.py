@@ -61,7 +61,11 @@ IN_C = set("""
     lookup/name-runs-off-the-stack-24000
     lookup/name-runs-off-a-deep-stack-24000 misuse/spawn-then-die-hard
     misuse/a-task-that-waits-in-everything-then-killed
+    api/task-all-until-the-end
 """.split())
+# A tiny build writes three bytes at a time: who floods itself is too slow first.
+SLOW_IN_TINY = {"api/send-flood", "api/broadcast-flood",
+                "misuse/send-empty-flood-then-close"}
 PATIENCE_S = 60 if IS_ASAN or IS_TSAN or IS_TINY else 20
 
 
@@ -191,6 +195,8 @@ def place(tmp_path_factory, is_preemptive):
         CASES[:] = [c for c in CASES if not c.needs_a_kill]
     if IS_TSAN:
         CASES[:] = [c for c in CASES if repr(c) not in IN_C]
+    if IS_TINY:
+        CASES[:] = [c for c in CASES if repr(c) not in SLOW_IN_TINY]
     place = Place(directory)
     try:
         place.begin()
@@ -205,6 +211,8 @@ def test_what_comes_of_it_is_as_expected(place, is_preemptive, case):
         pytest.skip("scripts are not stopped in this build")
     if IS_TSAN and repr(case) in IN_C:
         pytest.skip("%r: loops inside C, which the hook mode cannot stop" % case)
+    if IS_TINY and repr(case) in SLOW_IN_TINY:
+        pytest.skip("%r: its client is closed as slow here" % case)
     is_good, outcome = run(place.server, case, PATIENCE_S)
     assert place.server.process.poll() is None, place.server._told("it died")
     assert is_good, "expected %s, got: %s" % (" or ".join(case.expected),

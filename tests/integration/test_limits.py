@@ -208,6 +208,7 @@ def test_tasks(serve, place):
             peer.text("again %d" % i)
         assert peer.messages(20) == ["again %d" % i for i in range(20)]
         assert time.monotonic() - begun < 3 * FACTOR
+        time.sleep(1)       # the others are done, too
         peer.text("14")     # with three more that is one too many
         assert peer.message() == "nil quota: limits.tasks is 16"
 
@@ -291,7 +292,7 @@ end
 def test_an_answer_may_have_more_than_the_default(serve):
     server = serve("""
 function on_request(request) return ("x"):rep(20 * 1024 * 1024) end
-""", conf=conf("limits = { response = '32MB', memory = '128MB' }"))
+""", conf=conf("limits = { response = '32MB', memory = '128MB', cpu = '5s' }"))
     with Peer(server.port) as peer:
         peer.send(get("/"))
         assert len(peer.response().body) == 20 << 20

@@ -63,6 +63,16 @@ def test_a_directory_that_is_missing_a_file_or_empty(tmp_path):
         assert one_line(text) == "moonwire: %s: %s" % (tmp_path / name, says)
 
 
+def test_a_directory_of_apps_is_shown_the_command_for_it(tmp_path):
+    for name in "chat", "echo":
+        (tmp_path / "apps" / name).mkdir(parents=True)
+        (tmp_path / "apps" / name / "main.lua").write_text("")
+    text, _ = refusals(tmp_path / "apps")
+    assert one_line(text) == (
+        "moonwire: %s: there is no main.lua in this directory, but in chat/: "
+        "`moonwire serve` is for a directory of apps" % (tmp_path / "apps"))
+
+
 def test_a_module_that_is_a_symbolic_link_is_named(app):
     (app / "helper.lua").symlink_to("/etc/passwd")
     text, _ = refusals(app)

@@ -205,7 +205,7 @@ def test_who_never_reads_is_closed_with_1013_and_finds_that_out(tmp_path):
                                                 "reason": "slow"}]
         assert ask(boss, cmd="queue", user="slow") == {"gone": True}
 
-        (line,) = lines(server, "closed: slow")
+        (line,) = until(lambda: lines(server, "closed: slow"))
         assert line["level"] == "warn"
         assert "hard limit 1048576" in line["msg"]
         assert "outbox holds" in line["msg"]

@@ -203,6 +203,24 @@ def test_an_app_that_dies_meanwhile_does_not_hold_the_server(serve):
     assert wait_for(server, "could not be stopped")["kind"] == "cpu"
 
 
+@pytest.mark.skipif(IS_TSAN, reason="no C function can be stopped there")
+def test_requests_that_nobody_can_answer_any_more_hear_503(serve):
+    server = serve(
+        "function on_request(request)\n"
+        "  log.info('asked')\n"
+        "  string.find(string.rep('a', 5000), '.-.-.-.-b')\n"
+        "end\n")
+    with dial(server) as one, dial(server) as two:
+        for peer in (one, two):
+            peer.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for(server, "asked")
+        server.signal(signal.SIGTERM)
+        for peer in (one, two):
+            text = read_until(peer, b"the server is stopping")
+            assert text.startswith(b"HTTP/1.1 503 "), text
+    assert server.wait() == 0
+
+
 def test_a_peer_that_never_answers_the_close_does_not_hold_the_server(serve):
     server = serve(ECHO, "--drain", "0s")
     with dial(server) as peer:

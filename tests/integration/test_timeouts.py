@@ -10,9 +10,10 @@ import pytest
 
 from conftest import stop_well, write_app
 from support import wires
+from support.lab import counters
 from support.server import Server
 from support.wire import (BINARY, CLOSE, FACTOR, PING, TEXT, Ended, Peer,
-                          close_payload, encode)
+                          close_payload, encode, until)
 
 WIRES = [wires.PLAIN, wires.TLS]
 
@@ -225,10 +226,13 @@ def test_a_head_that_takes_too_long_is_answered_with_408(played, scene):
 def test_each_408_is_one_line_in_the_log(stage, played):
     for scene in (half_a_head, dripping_head, half_a_second_head):
         played(scene, HANDSHAKE)
-    lines = [r for r in stage[0].log if "408" in r["msg"]]
-    assert len(lines) == 3
+    def lines():
+        return [r for r in stage[0].log if "408" in r["msg"]]
+    until(lambda: len(lines()) >= 3)
+    counters(stage[0])      # a line behind all that has been said
+    assert len(lines()) == 3
     assert all("127.0.0.1" in r["msg"] and "took too long" in r["msg"]
-               for r in lines)
+               for r in lines())
 
 
 def test_a_kept_connection_that_idles_is_closed_without_a_word(played):

@@ -71,9 +71,10 @@ class Case:
         else:
             main.write_text(self.source, encoding="utf-8")
         # A sanitizer makes honest scripts slower, too.
-        is_slow = is_sanitized() and not self.needs_a_kill
-        (path / "app.conf.lua").write_text(
-            CONF % ("400ms" if is_slow else "100ms"))
+        cpu = "100ms"
+        if is_sanitized() and not self.needs_a_kill:
+            cpu = "1s" if is_sanitized(b"t") else "400ms"
+        (path / "app.conf.lua").write_text(CONF % cpu)
 
 
 def read_file(path):

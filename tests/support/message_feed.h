@@ -59,13 +59,15 @@ static inline void message_feed_show(
     feed_printf(log, "\n");
 }
 
-/* Reads all there is, as the contract says: until MESSAGE_MORE. */
+/* Reads all there is, as the contract says: until MESSAGE_MORE and no bytes are
+ * left; some may be after a step of inflating only. */
 static inline bool message_feed_feed(
     void *state, uint8_t *p, size_t n, struct feed_log *log)
 {
     struct message_feed *f = state;
     for (;;) {
         struct message m;
+        size_t before = n;
         int rc = message_read_packed(
             &f->reader, f->inflates ? &f->source : NULL, &p, &n, &m);
         if (rc != 0) {
@@ -73,11 +75,15 @@ static inline bool message_feed_feed(
             f->failed = true;
             return false;
         }
-        if (m.kind == MESSAGE_MORE) {
-            if (n != 0) {
-                feed_printf(log, "bytes left over\n");
-            }
+        if (m.kind == MESSAGE_MORE && n == 0) {
             return true;
+        }
+        if (m.kind == MESSAGE_MORE) {
+            if (!f->inflates || before == n) {
+                feed_printf(log, "bytes left over\n");
+                return true;
+            }
+            continue;
         }
         message_feed_show(log, &m);
     }

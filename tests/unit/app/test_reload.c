@@ -309,7 +309,7 @@ static void the_end_of_many_handlers_takes_many_turns(void **state)
     (void)state;
     struct stage st;
     struct peer *p[MANY];
-    stage_start(&st, "function on_message(c) sleep(0.6) print('woken') end");
+    stage_start(&st, "function on_message(c) sleep(1000) end");
     for (int i = 0; i < MANY; i++) {
         p[i] = peer_open(&st, "/");
         peer_say(p[i], "wait");
@@ -334,7 +334,6 @@ static void the_end_of_many_handlers_takes_many_turns(void **state)
         peer_say(p[i], "new");
         UNTIL(&st, p[i]->messages == 1);
     }
-    assert_int_equal(stage_logged(&st, "woken"), 0);
     stage_fini(&st);
 }
 
@@ -345,7 +344,7 @@ static void who_is_being_ended_does_not_wake_again(void **state)
     struct stage st;
     stage_start(&st, "function on_message(c)\n"
                      "  c.data.n = 1\n"
-                     "  sleep(0.05)\n"
+                     "  sleep(0.5)\n"
                      "  c.data.n = 2\n"
                      "  print('woken')\n"
                      "end\n");
@@ -355,7 +354,7 @@ static void who_is_being_ended_does_not_wake_again(void **state)
     reload_to(&st, "function on_message(c) c:send(tostring(c.data.n)) end");
     struct state *old = container_of(st.app->draining.next, struct state, node);
     old->is_ending = true;
-    stage_pass(&st, 80);
+    stage_pass(&st, 550);
     assert_int_equal(stage_logged(&st, "woken"), 0);
     timer_start(st.loop, &old->drain_timer, 0);
     peer_say(p, "?");

@@ -103,9 +103,14 @@ static void it_holds_every_lua_file_below_the_directory(void **state)
 static void a_directory_without_main_is_no_app(void **state)
 {
     (void)state;
+    write_text("lib/deep/main.lua", "");
+    assert_int_equal(take_fails(), ERR_NOT_FOUND);
+    assert_string_equal(why, "there is no main.lua in this directory");
     write_text("lib/main.lua", "");
     assert_int_equal(take_fails(), ERR_NOT_FOUND);
-    assert_non_null(strstr(why, "there is no main.lua in this directory"));
+    assert_string_equal(why,
+        "there is no main.lua in this directory, but in lib/: "
+        "`moonwire serve` is for a directory of apps");
 }
 
 static void what_is_no_directory_is_told_so(void **state)

@@ -343,6 +343,57 @@ static void message_over_the_limit_fails_with_1009(void **state)
     end(&s);
 }
 
+/* As many messages of a mebibyte of zeros, which are a kilobyte each. */
+static void send_bombs(struct client *c, int count)
+{
+    const size_t bytes = 1024 * 1024;
+    uint8_t *zeros = calloc(1, bytes);
+    struct buf packed = {.max = bytes};
+    struct deflater *d = deflater_new(15);
+    assert_true(zeros != NULL && d != NULL);
+    assert_int_equal(deflater_run(d, 6, false, zeros, bytes, &packed), 0);
+    uint8_t frame[4096];
+    assert_true(packed.len + FRAME_HEADER_MAX <= sizeof(frame));
+    size_t n = make_frame(frame, FRAME_BINARY, true, packed.p, packed.len);
+    frame[0] |= 0x40; /* RSV1 */
+    for (int i = 0; i < count; i++) {
+        client_write(c, frame, n);
+    }
+    deflater_free(d);
+    buf_fini(&packed);
+    free(zeros);
+}
+
+/* 256 bytes of a bomb are 258 KiB, which come to what there was already. */
+static void inflating_takes_turns_with_those_who_send_plain_bytes(void **state)
+{
+    (void)state;
+    struct scene s;
+    static const struct deflate_params params = {
+        .server_bits = 15, .client_bits = 15};
+    world_init(&s.w);
+    s.w.settings.message_bytes = 1024 * 1024;
+    client_open(&s.c, &s.w, PAIR_UNIX);
+    conn_set_deflate(s.c.conn, &params);
+    struct client plain;
+    client_open(&plain, &s.w, PAIR_UNIX);
+    plain.echo = true;
+    send_bombs(&s.c, 4);
+    int turns = 0;
+    while (s.c.messages < 4) {
+        assert_true(++turns < 1000);
+        client_text(&plain, "x");
+        loop_turn(s.w.loop, 0);
+        assert_in_range(s.w.net->inflated, 0,
+            LIMIT_TURN_INFLATE_BYTES + LIMIT_INFLATE_STEP_BYTES * 1040);
+        assert_int_equal(plain.messages, turns);
+    }
+    assert_true(turns >= 8);
+    assert_int_equal(s.c.got_len, 4 * 1024 * 1024);
+    client_fini(&plain);
+    end(&s);
+}
+
 static void violation_after_our_close_ends_the_wait(void **state)
 {
     (void)state;
@@ -804,6 +855,7 @@ int main(void)
         cmocka_unit_test(violation_is_answered_behind_what_was_right),
         cmocka_unit_test(text_that_is_not_utf8_fails_with_1007),
         cmocka_unit_test(message_over_the_limit_fails_with_1009),
+        cmocka_unit_test(inflating_takes_turns_with_those_who_send_plain_bytes),
         cmocka_unit_test(violation_after_our_close_ends_the_wait),
         cmocka_unit_test(end_in_the_midst_of_a_frame_is_1006),
         cmocka_unit_test(reset_is_1006),

@@ -108,6 +108,69 @@ static void burst_of_500_costs_nobody_the_connection(void **state)
     end(&s);
 }
 
+static bool always(void)
+{
+    return true;
+}
+
+/* Of one that the hard bound would act on: one system call at a time, and only
+ * until there is room. `sends`: so many were made. */
+static void send_over_the_bound(bool can_wait, unsigned *steps, uint64_t *sends)
+{
+    static char text[8000];
+    struct scene s;
+    struct tape other;
+    struct range r;
+    begin(&s, PAIR_UNIX);
+    s.w.settings.outbox.hard_bytes = 20000;
+    conn_lane(s.c.conn)->hard_bytes = 20000;
+    tape_init(&other, false);
+    for (int i = 0; i < 250; i++) {
+        struct tape *t = i % 2 ? &other : &s.w.tape;
+        assert_int_equal(
+            tape_frame(t, s.w.net, s.w.meter, FRAME_BINARY, false, "x", 1, &r),
+            0);
+        assert_int_equal(
+            net_send(s.w.net, s.c.id.slot, &r, OUTBOX_CLOSE, NULL, 0), 0);
+    }
+    r = world_frame(&s.w, FRAME_BINARY, text, sizeof(text));
+    *sends = world_metric(&s.w, METRIC_SENDS);
+    s.w.net->is_due = can_wait ? always : NULL;
+    int rc;
+    *steps = 0;
+    do {
+        rc = net_send(s.w.net, s.c.id.slot, &r, OUTBOX_CLOSE, NULL, 0);
+        ++*steps;
+        assert_true(
+            world_metric(&s.w, METRIC_SENDS) <= *sends + *steps || !can_wait);
+    } while (rc == NET_MORE);
+    assert_int_equal(rc, 0);
+    s.w.net->is_due = NULL;
+    *sends = world_metric(&s.w, METRIC_SENDS) - *sends;
+    client_settle(&s.c);
+    for (int i = 0; i < 250; i++) {
+        client_expect(&s.c, FRAME_BINARY, "x", 1);
+    }
+    client_expect(&s.c, FRAME_BINARY, text, sizeof(text));
+    tape_fini(&other);
+    end(&s);
+}
+
+static void what_is_written_early_can_be_left_off_at_each_call(void **state)
+{
+    (void)state;
+    unsigned steps;
+    uint64_t sends;
+#ifdef MOONWIRE_TINY
+    skip(); /* its sockets are full after the first */
+#endif
+    send_over_the_bound(false, &steps, &sends);
+    assert_int_equal(steps, 1);
+    assert_int_equal(sends, 2); /* of 64 frames each, not all of four */
+    send_over_the_bound(true, &steps, &sends);
+    assert_int_equal(steps, sends);
+}
+
 static void burst_over_the_hard_bound_is_written_early(void **state)
 {
     (void)state;
@@ -828,6 +891,7 @@ int main(void)
         cmocka_unit_test(stretches_of_two_tapes_keep_their_order),
         cmocka_unit_test(burst_of_500_costs_nobody_the_connection),
         cmocka_unit_test(burst_over_the_hard_bound_is_written_early),
+        cmocka_unit_test(what_is_written_early_can_be_left_off_at_each_call),
 #ifndef MOONWIRE_TINY
         cmocka_unit_test(
             message_as_large_as_the_bound_reaches_a_healthy_client),

@@ -76,16 +76,21 @@ static void push_raw(struct bench *b, const char *s)
     blob_unref(blob);
 }
 
-static void push_pong(struct bench *b, const char *s)
+static void push_pong_or_replace(struct bench *b, const char *s, bool replaces)
 {
     uint8_t f[127] = {0x8a, (uint8_t)strlen(s)};
     memcpy(f + 2, s, strlen(s));
-    outbox_push_control(b->outbox, f, 2 + strlen(s), true);
+    outbox_push_control(b->outbox, f, 2 + strlen(s), true, replaces);
+}
+
+static void push_pong(struct bench *b, const char *s)
+{
+    push_pong_or_replace(b, s, true);
 }
 
 static void push_ping(struct bench *b)
 {
-    outbox_push_control(b->outbox, (const uint8_t *)"\x89\x00", 2, false);
+    outbox_push_control(b->outbox, (const uint8_t *)"\x89\x00", 2, false, true);
 }
 
 /* At most n bytes leave. */
@@ -224,6 +229,49 @@ static void waiting_pong_is_replaced_but_not_one_that_has_begun(void **state)
     push_ping(&b);
     push(&b, "data");
     expect_left(&b, "P:b P:d I: T:data ");
+    tear_down(&b);
+}
+
+static void pongs_of_a_turn_wait_in_order_up_to_a_bound(void **state)
+{
+    (void)state;
+    for (size_t step = 1; step < 40; step += 13) {
+        struct bench b;
+        set_up(&b);
+        push(&b, "data");
+        char want[4096] = "";
+        for (int i = 0; i < 100; i++) {
+            char s[8];
+            sprintf(s, "%d", i);
+            push_pong_or_replace(&b, s, false);
+            if (i < 62 || i == 99) {
+                sprintf(want + strlen(want), "P:%d ", i);
+            }
+            if (i == 80) { /* there is a place for it */
+                push_ping(&b);
+            }
+        }
+        strcat(want, "I: T:data ");
+        leave_all(&b, step);
+        char got[4096];
+        read_back(&b, got);
+        assert_string_equal(got, want);
+        tear_down(&b);
+    }
+}
+
+static void without_memory_the_newest_pong_is_enough(void **state)
+{
+    (void)state;
+    struct bench b;
+    set_up(&b);
+    push_pong_or_replace(&b, "a", false);
+    push_pong_or_replace(&b, "b", false);
+    mem_fail_at(1);
+    push_pong_or_replace(&b, "c", false);
+    mem_fail_at(0);
+    push_ping(&b);
+    expect_left(&b, "P:a P:c I: ");
     tear_down(&b);
 }
 
@@ -754,6 +802,8 @@ int main(void)
         cmocka_unit_test(control_frames_go_ahead_at_every_split),
         cmocka_unit_test(waiting_pong_is_replaced_but_not_one_that_has_begun),
         cmocka_unit_test(close_stands_behind_everything_also_a_late_pong),
+        cmocka_unit_test(pongs_of_a_turn_wait_in_order_up_to_a_bound),
+        cmocka_unit_test(without_memory_the_newest_pong_is_enough),
         cmocka_unit_test(close_that_has_begun_is_not_broken_by_a_pong),
         cmocka_unit_test(a_close_that_was_cut_off_is_forgotten),
         cmocka_unit_test(raw_bytes_stand_before_controls_and_are_not_counted),
