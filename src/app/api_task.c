@@ -34,7 +34,8 @@ static int task_spawn(lua_State *L)
 struct group {
     struct wait wait;
     uint32_t left;     /* calls that are not over */
-    uint32_t returned; /* functions that did, or raised: have a result */
+    uint32_t begun;    /* functions that have been called ... */
+    uint32_t returned; /* ... and did, or raised: have a result */
     bool is_waiting;
     bool has_error;
 };
@@ -62,6 +63,7 @@ static int run_one(lua_State *L)
 {
     struct group *g = lua_touserdata(L, 2);
 
+    g->begun++;
     lua_pushvalue(L, 1);
     int status = lua_pcall(L, 0, 1, 0);
     if (status == LUA_OK) {
@@ -136,7 +138,11 @@ static int task_all(lua_State *L)
         lua_getiuservalue(L, 2, 2);
         return lua_error(L);
     }
-    if (g->returned < (uint32_t)n) {
+    if (g->returned < g->begun) {
+        return luaL_error(L, "task.all: one of them was ended (the log says "
+                             "why)");
+    }
+    if (g->begun < (uint32_t)n) {
         return luaL_error(L, "task.all: no memory to begin one of them");
     }
     lua_getiuservalue(L, 2, 1);

@@ -75,6 +75,7 @@ struct inbox {
     uint32_t events; /* queued, all clients */
     size_t bytes;    /* of queued messages */
     unsigned turn;   /* which source is asked first */
+    uint32_t owed;   /* slices to the next generation */
     struct timer retry_timer;
     uint64_t failing_since_ms; /* nothing can begin; 0: not so */
 };

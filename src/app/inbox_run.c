@@ -3,7 +3,10 @@
  *
  * Four sources take turns: tasks that wake from an await, calls (timers,
  * spawned tasks, on_connect), clients, and the next generation of the app if
- * there is to be one (reload.c). Most events see none of this: if
+ * there is to be one (reload.c). That one is stopped after each slice like
+ * everybody, but the others' jobs then go on to their end; so it may run as
+ * many slices as they have since, or an app whose handlers take long would
+ * hardly ever get the code that mends it. Most events see none of this: if
  * nothing waits they run at once (inbox_take), with the message lent from the
  * read buffer.
  *
@@ -117,6 +120,7 @@ static void note_result(struct app *a, struct state *s, int rc)
     if (rc == TASK_STOPPED) {
         a->stopped = s;
         sched_stopped_now(a->sched, &a->unit);
+        a->inbox.owed += reload_has_work(a) ? 1 : 0;
     } else if (rc == TASK_DEAD) {
         struct job *j = task_stopped_job(s->vm);
         hub_walk_drop(a->hub); /* nobody goes on with it */
@@ -351,6 +355,13 @@ static bool run_reload(struct app *a)
     return has_any;
 }
 
+/* What the others' jobs have had beyond their first slices. */
+static bool run_owed(struct app *a)
+{
+    a->inbox.owed = reload_has_work(a) ? a->inbox.owed - 1 : 0;
+    return run_reload(a);
+}
+
 static bool run_client(struct app *a)
 {
     struct list *node = list_pop_head(&a->inbox.ready);
@@ -387,6 +398,9 @@ bool inbox_run(struct sched_unit *u)
     }
     if (is_closed_to_events(a)) {
         (void)run_reload(a);
+        return has_work(a);
+    }
+    if (a->inbox.owed > 0 && run_owed(a)) {
         return has_work(a);
     }
     for (unsigned i = 0; i < SOURCES; i++) {

@@ -74,8 +74,17 @@ static void write_limits(
     }
 }
 
+/* RFC 9110 9.3.2: what answers a HEAD has no content, refusals neither. */
+static bool is_head(const struct conn *c)
+{
+    const struct http_parser *p =
+        c->flags & CONN_IN_CALL ? c->net->answering : c->p.http.parser;
+    return p != NULL && http_parser_is_head(p);
+}
+
 void conn_http_refuse(struct conn *c, int status, const char *detail)
 {
+    bool no_content = is_head(c);
     char ip[CONN_IP_BYTES];
     char limits[LIMITS_TEXT_BYTES];
     conn_ip(c, ip);
@@ -85,7 +94,7 @@ void conn_http_refuse(struct conn *c, int status, const char *detail)
     give_back(c->net, c->p.http.parser);
     c->p.http.parser = NULL;
     c->flags |= CONN_THINKING;
-    reply_text(c, status, detail, NULL, false, false);
+    reply_text(c, status, detail, NULL, no_content, false);
 }
 
 /* Asks the router: about the head, or (at_body) about head and body. */

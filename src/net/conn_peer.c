@@ -225,13 +225,15 @@ bool conn_peer_learn(struct conn *c, struct http_parser *parser)
     if (!r->upgrade || guard_trusts(g, &ip)) {
         return true;
     }
+    bool is_head = http_parser_is_head(parser);
     if (!admit(c, &ip, "answered with 429")) {
         reply_text(c, 429, "too many connections of your address",
-            "Retry-After: 10\r\n", false, false);
+            "Retry-After: 10\r\n", is_head, false);
         return false;
     }
     if (count_peer(c, &ip) != 0) {
-        reply_text(c, 503, "no memory for another client", NULL, false, false);
+        reply_text(
+            c, 503, "no memory for another client", NULL, is_head, false);
         return false;
     }
     return true;

@@ -30,6 +30,7 @@ enum { END_NONE = 1 };
 struct tls_conn {
     mbedtls_ssl_context ssl;
     struct tls_stowed stowed;
+    struct tls_names names;
     struct tls *tls;  /* ref */
     uint8_t *pending; /* ciphertext that the socket did not take */
     uint32_t pending_at;
@@ -65,6 +66,14 @@ static int on_send(void *arg, const unsigned char *p, size_t n)
     memcpy(t->out + t->out_len, p, k);
     t->out_len += k;
     return (int)k;
+}
+
+/* Before the library is called: it has its buffers, and what it calls knows
+ * whose names are meant. 0 or ERR_NOMEM. */
+static int enter(struct tls_conn *c)
+{
+    c->tls->names = &c->names;
+    return tls_unstow(c->tls, &c->ssl, &c->stowed);
 }
 
 /* ---- ciphertext out ---- */
@@ -223,7 +232,7 @@ static ssize_t tls_read(void *state, int fd, void *p, size_t n)
     if (k < 0) {
         return k;
     }
-    if (tls_unstow(t, &c->ssl, &c->stowed) != 0) {
+    if (enter(c) != 0) {
         return -ENOMEM;
     }
     t->in = t->in_bytes;
@@ -327,7 +336,7 @@ static ssize_t tls_write(void *state, int fd, const struct iovec *iov, int n)
     if (rc != 0) {
         return rc;
     }
-    if (tls_unstow(c->tls, &c->ssl, &c->stowed) != 0) {
+    if (enter(c) != 0) {
         return -ENOMEM;
     }
     ssize_t taken = write_records(c, fd, iov, n);
@@ -351,9 +360,7 @@ static void push_pending(struct tls_conn *c, int fd)
  * last of its data. */
 static void notify(struct tls_conn *c, int fd)
 {
-    struct tls *t = c->tls;
-    if (c->is_open && c->end >= 0 && c->pending_len == 0 &&
-        tls_unstow(t, &c->ssl, &c->stowed) == 0) {
+    if (c->is_open && c->end >= 0 && c->pending_len == 0 && enter(c) == 0) {
         (void)mbedtls_ssl_close_notify(&c->ssl);
         if (send_out(c, fd) == 0) {
             push_pending(c, fd);

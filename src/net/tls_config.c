@@ -2,9 +2,7 @@
  *
  * TLS 1.2 with forward secrecy and authenticated encryption only, and TLS 1.3
  * where the library has it. A client is given the certificate whose names
- * match the one it asks for (SNI), or the first. Tickets let it come back
- * without a full handshake; their keys are the loop's and change every few
- * hours.
+ * match the one it asks for (SNI), or the first.
  *
  * Called by the server at start, and again on SIGHUP; reads files, so never
  * from within a turn that serves somebody. */
@@ -18,9 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#if TLS_IS_3
-#    include <psa/crypto.h>
-#endif
 
 #define SAN_DNS_NAME 0x82 /* [2] IA5String, RFC 5280 4.2.1.6 */
 
@@ -136,6 +131,10 @@ static int on_sni(
 {
     struct tls *t = arg;
     struct wanted_name w = {(const char *)name, len};
+    int named = tls_tickets_name(t, name, len);
+    if (named != 0) {
+        return named;
+    }
     for (size_t i = 0; i < t->count; i++) {
         struct tls_pair *pair = &t->pairs[i];
         if (each_name(&pair->chain, is_wanted, &w)) {
@@ -262,11 +261,8 @@ static int configure(struct tls *t)
         rc = mbedtls_ssl_conf_own_cert(
             conf, &t->pairs[0].chain, &t->pairs[0].key);
     }
-    if (t->count > 1) {
-        mbedtls_ssl_conf_sni(conf, on_sni, t);
-    }
-    mbedtls_ssl_conf_session_tickets_cb(conf, mbedtls_ssl_ticket_write,
-        mbedtls_ssl_ticket_parse, &t->tickets->context);
+    mbedtls_ssl_conf_sni(conf, on_sni, t);
+    tls_tickets_use(t);
     return rc;
 }
 
@@ -309,55 +305,6 @@ static struct tls *alloc_tls(struct tls_tickets *tickets, size_t count)
         mbedtls_pk_init(&t->pairs[i].key);
     }
     return t;
-}
-
-static void free_tickets(struct tls_tickets *k)
-{
-    mbedtls_ssl_ticket_free(&k->context);
-    mbedtls_ctr_drbg_free(&k->rng);
-    mbedtls_entropy_free(&k->entropy);
-    mem_free(k);
-}
-
-/* Tickets are shared by threads: the library has to be built for that. */
-#if defined(MBEDTLS_THREADING_C)
-#    define IS_FOR_THREADS 1
-#else
-#    define IS_FOR_THREADS 0
-#endif
-
-struct tls_tickets *tls_tickets_new(char *why, size_t why_bytes)
-{
-    _Static_assert(IS_FOR_THREADS, "mbedtls with MBEDTLS_THREADING_C");
-    struct tls_tickets *k = mem_zalloc(sizeof(*k));
-    atomic_init(&k->refs, 1);
-    mbedtls_entropy_init(&k->entropy);
-    mbedtls_ctr_drbg_init(&k->rng);
-    mbedtls_ssl_ticket_init(&k->context);
-    int rc = mbedtls_ctr_drbg_seed(
-        &k->rng, mbedtls_entropy_func, &k->entropy, NULL, 0);
-    if (rc == 0) {
-        rc = mbedtls_ssl_ticket_setup(&k->context, mbedtls_ctr_drbg_random,
-            &k->rng, MBEDTLS_CIPHER_AES_256_GCM, LIMIT_TLS_TICKET_S);
-    }
-#if TLS_IS_3
-    if (rc == 0 && psa_crypto_init() != PSA_SUCCESS) {
-        rc = MBEDTLS_ERR_SSL_INTERNAL_ERROR;
-    }
-#endif
-    if (rc != 0) {
-        write_why(why, why_bytes, rc, "TLS", "tickets");
-        free_tickets(k);
-        return NULL;
-    }
-    return k;
-}
-
-void tls_tickets_unref(struct tls_tickets *k)
-{
-    if (k != NULL && atomic_fetch_sub(&k->refs, 1) == 1) {
-        free_tickets(k);
-    }
 }
 
 void tls_adopt(struct tls *t, struct loop *l)

@@ -1,7 +1,8 @@
 /* tls_priv.h -- what the files of TLS share:
  *
  *   tls.c         the calls of the transport: records in and out, handshakes
- *   tls_config.c  certificates, SNI, ciphers, tickets
+ *   tls_config.c  certificates, SNI, ciphers
+ *   tls_tickets.c sessions that are resumed
  *   tls_stow.c    an idle connection gives its record buffers back
  *
  * The library's two generations (2.28 and 3.6) differ in names only; those
@@ -55,6 +56,12 @@ struct tls_tickets {
     mbedtls_ssl_ticket_context context;
 };
 
+/* Which name a handshake is about, as a digest; 0: none. */
+struct tls_names {
+    uint32_t asked;   /* in this handshake */
+    uint32_t resumed; /* by the session that it resumes */
+};
+
 struct tls {
     unsigned refs;
     struct loop *loop;           /* NULL: nobody's yet */
@@ -74,8 +81,9 @@ struct tls {
     /* Of the call that is under way. */
     const uint8_t *in; /* ciphertext not used yet */
     size_t in_len;
-    bool in_is_end; /* nothing follows it */
-    size_t out_len; /* in out[] */
+    bool in_is_end;          /* nothing follows it */
+    struct tls_names *names; /* of the connection that is served */
+    size_t out_len;          /* in out[] */
     uint8_t in_bytes[TLS_READ_BYTES];
     uint8_t out[TLS_OUT_BYTES];
     uint8_t gather[TLS_PLAIN_BYTES];
@@ -94,5 +102,12 @@ void tls_stow(struct tls *t, mbedtls_ssl_context *ssl, struct tls_stowed *s);
 int tls_unstow(
     struct tls *t, mbedtls_ssl_context *ssl, struct tls_stowed *s) NODISCARD;
 void tls_free_spares(struct tls *t);
+
+/* Its configuration gives out tickets and takes them. */
+void tls_tickets_use(struct tls *t);
+/* The handshake under way asks for that name. 0, or an error: it resumes a
+ * session of another one. */
+int tls_tickets_name(
+    struct tls *t, const unsigned char *name, size_t len) NODISCARD;
 
 #endif

@@ -12,8 +12,9 @@
 #include "proto/frame_priv.h"
 #include <string.h>
 
-#define LENGTH_IS_16 126
-#define LENGTH_IS_64 127
+#define LENGTH_IS_16   126
+#define LENGTH_IS_64   127
+#define LENGTH_TOP_BIT 0x80
 
 static int wrong(const char **detail, const char *why)
 {
@@ -37,6 +38,8 @@ static void write_big_endian(uint8_t *p, size_t n, uint64_t v)
         v >>= 8;
     }
 }
+
+static const char top_bit[] = "the top bit of a frame length is set";
 
 /* Bytes of the extended length that these seven bits announce (5.2). */
 static size_t extended_bytes(unsigned bits)
@@ -82,7 +85,7 @@ static int judge_second_byte(uint8_t first, uint8_t b, const char **detail)
 static int judge_length(size_t bytes, uint64_t length, const char **detail)
 {
     if (length >> 63 != 0) {
-        return wrong(detail, "the top bit of a frame length is set");
+        return wrong(detail, top_bit);
     }
     if ((bytes == 2 && length < LENGTH_IS_16) ||
         (bytes == 8 && length <= UINT16_MAX)) {
@@ -109,7 +112,10 @@ int frame_decode(
     size_t extended = extended_bytes(p[1] & FRAME_BITS_LENGTH);
     if (extended != 0) {
         if (n < 2 + extended) {
-            return FRAME_MORE;
+            /* Of what is wrong with a length, one thing shows early. */
+            return extended == 8 && n > 2 && (p[2] & LENGTH_TOP_BIT) != 0
+                       ? wrong(detail, top_bit)
+                       : FRAME_MORE;
         }
         length = read_big_endian(p + 2, extended);
         rc = judge_length(extended, length, detail);

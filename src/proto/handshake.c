@@ -51,6 +51,30 @@ static int check_line(const struct http_request *r, const char **detail)
     return 0;
 }
 
+/* RFC 9110 7.6.1 and 7.8: Connection is a list of tokens, Upgrade one of
+ * tokens with a version behind a slash, or without. */
+static bool is_list_of_tokens(
+    const struct http_request *r, const char *name, bool has_versions)
+{
+    for (size_t i = 0; i < r->header_count; i++) {
+        if (strcmp(r->headers[i].name, name) != 0) {
+            continue;
+        }
+        const char *list = r->headers[i].value;
+        const char *item;
+        size_t len;
+        while (http_list_next(&list, &item, &len)) {
+            const char *slash = has_versions ? memchr(item, '/', len) : NULL;
+            size_t n = slash != NULL ? (size_t)(slash - item) : len;
+            if (!http_is_token(item, n) ||
+                (slash != NULL && !http_is_token(slash + 1, len - n - 1))) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static int check_http_headers(const struct http_request *r, const char **detail)
 {
     if (http_header_count(r, "host") != 1) {
@@ -58,6 +82,12 @@ static int check_http_headers(const struct http_request *r, const char **detail)
     }
     if (http_header_find(r, "host")[0] == '\0') {
         return refuse(detail, 400, "Host is empty");
+    }
+    if (!is_list_of_tokens(r, "upgrade", true)) {
+        return refuse(detail, 400, "Upgrade must be a list of protocols");
+    }
+    if (!is_list_of_tokens(r, "connection", false)) {
+        return refuse(detail, 400, "Connection must be a list of tokens");
     }
     if (!http_header_has_token(r, "upgrade", "websocket")) {
         return refuse(detail, 400, "Upgrade must contain \"websocket\"");

@@ -18,16 +18,6 @@
 
 /* ---- Sec-WebSocket-Protocol ---- */
 
-static bool is_token(const char *s, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (!http_is_token_char((uint8_t)s[i])) {
-            return false;
-        }
-    }
-    return n > 0;
-}
-
 /* How often a protocol is offered, over all headers. At most two are looked
  * for: a head is short, and so are the lists in it. */
 static size_t count_offers(
@@ -57,7 +47,7 @@ static const char *check_protocols(
     size_t len;
     size_t before = *total;
     while (http_list_next(&list, &item, &len)) {
-        if (!is_token(item, len)) {
+        if (!http_is_token(item, len)) {
             return "Sec-WebSocket-Protocol must be a list of tokens";
         }
         if (++*total > PROTOCOLS_MAX) {

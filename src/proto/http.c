@@ -80,11 +80,16 @@ static int on_target_complete(llhttp_t *l)
     return end_string(l->data);
 }
 
-/* Early, so that an HTTP/2 client is told at once. */
+/* Early, so that an HTTP/2 client is told at once. A CONNECT must not get as
+ * far as somebody who answers 200: whoever asked would take what follows for
+ * its tunnel (RFC 9110 9.3.6). */
 static int on_version_complete(llhttp_t *l)
 {
     if (l->http_major != 1) {
         return refuse(l->data, 505, "only HTTP/1.1 is spoken here");
+    }
+    if (l->method == HTTP_CONNECT) {
+        return refuse(l->data, 501, "there are no tunnels through here");
     }
     return 0;
 }
@@ -155,6 +160,19 @@ static const llhttp_settings_t settings = {
     .on_headers_complete = on_headers_complete,
 };
 
+/* llhttp has one error for three things. */
+static void refuse_length(struct http_parser *p)
+{
+    const char *reason = llhttp_get_error_reason(&p->llhttp);
+    if (p->has_coding) { /* in version 9 */
+        refuse(p, 400, "the length of the body is told twice");
+    } else if (reason != NULL && strstr(reason, "overflow") != NULL) {
+        refuse(p, 413, "the body is too big");
+    } else {
+        refuse(p, 400, "Content-Length is not a number");
+    }
+}
+
 /* What llhttp did not like, as a status. */
 static void refuse_for(struct http_parser *p, llhttp_errno_t err)
 {
@@ -169,12 +187,7 @@ static void refuse_for(struct http_parser *p, llhttp_errno_t err)
     case HPE_UNEXPECTED_CONTENT_LENGTH:
         refuse(p, 400, "the length of the body is told twice");
         break;
-    case HPE_INVALID_CONTENT_LENGTH:
-        /* llhttp 9 means by this also one behind a Transfer-Encoding. */
-        refuse(p, 400,
-            p->has_coding ? "the length of the body is told twice"
-                          : "Content-Length is not a number");
-        break;
+    case HPE_INVALID_CONTENT_LENGTH: refuse_length(p); break;
     case HPE_INVALID_TRANSFER_ENCODING:
         if (p->has_length) {
             refuse(p, 400, "the length of the body is told twice");
@@ -363,6 +376,11 @@ const struct http_request *http_parser_request(const struct http_parser *p)
 void http_parser_set_host(struct http_parser *p, const char *host)
 {
     p->request.host = host;
+}
+
+bool http_parser_is_head(const struct http_parser *p)
+{
+    return p->text.len > 0 && p->llhttp.method == HTTP_HEAD;
 }
 
 int http_parser_status(const struct http_parser *p, const char **detail)

@@ -45,9 +45,12 @@ const struct http_request *http_parser_request(const struct http_parser *p);
 /* Somebody who is to be believed says that another host was asked for; lent
  * for as long as the request. */
 void http_parser_set_host(struct http_parser *p, const char *host);
-/* After HTTP_BAD: the HTTP status to answer with (400, 414, 431, 501, 503
- * when memory is out, 505) and a static sentence why. */
+/* After HTTP_BAD: the HTTP status to answer with (400, 413, 414, 431, 501,
+ * 503 when memory is out, 505) and a static sentence why. */
 int http_parser_status(const struct http_parser *p, const char **detail);
+
+/* A HEAD, as far as it has come: no answer to it has content. */
+bool http_parser_is_head(const struct http_parser *p);
 
 /* First header of that (lower-case) name; NULL if none. */
 const char *http_header_find(const struct http_request *r, const char *name);

@@ -41,6 +41,8 @@ size_t http_scan(struct http_scan *s, const uint8_t *p, size_t n);
 
 /* A tchar of RFC 9110 5.6.2. */
 bool http_is_token_char(uint8_t c);
+/* One or more of them. */
+bool http_is_token(const char *s, size_t n);
 /* Steps through the elements of a comma list (RFC 9110 5.6.1), empty ones
  * left out. *at begins at the list's text; false at its end. */
 bool http_list_next(const char **at, const char **item, size_t *len);

@@ -30,6 +30,16 @@ bool http_is_token_char(uint8_t c)
     return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
 }
 
+bool http_is_token(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!http_is_token_char((uint8_t)s[i])) {
+            return false;
+        }
+    }
+    return n > 0;
+}
+
 static bool scan_start(struct http_scan *s, uint8_t c)
 {
     if (c == '\r') { /* RFC 9112 2.2: an empty line before is ignored */

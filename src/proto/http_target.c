@@ -9,11 +9,11 @@
  * behind takes it for the end. It does not resolve "..": that is for those
  * who map a path to something. */
 #include "proto/http_priv.h"
+#include "proto/ip.h"
 #include <string.h>
 #include <strings.h>
 
-#define IP_LITERAL_BYTES 45
-#define PORT_DIGITS      5
+#define PORT_DIGITS 5
 
 static int hex_digit(char c)
 {
@@ -90,19 +90,11 @@ static bool is_reg_name(const char *s, size_t n)
     return true;
 }
 
-/* What stands between the brackets of an IPv6 address: its characters, for
- * nobody here connects to it. */
+/* What stands between the brackets: an address of version 6. */
 static bool is_ip_literal(const char *s, size_t n)
 {
-    size_t colons = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (s[i] == ':') {
-            colons++;
-        } else if (hex_digit(s[i]) < 0 && s[i] != '.') {
-            return false;
-        }
-    }
-    return colons >= 2 && n <= IP_LITERAL_BYTES;
+    struct ip ip;
+    return memchr(s, ':', n) != NULL && ip_parse(&ip, s, n);
 }
 
 /* RFC 3986 3.2.3, and no more than a port can be. */

@@ -130,7 +130,6 @@ static void hand_out_data(struct message *out, unsigned opcode, bool compressed,
     const uint8_t *p, size_t n)
 {
     out->kind = opcode == FRAME_TEXT ? MESSAGE_TEXT : MESSAGE_BINARY;
-    out->frames = 1;
     out->compressed = compressed;
     out->data = p;
     out->len = n;
@@ -165,7 +164,6 @@ static int hand_out_close(struct message *out, const uint8_t *p, size_t n)
 static int hand_out_control(
     struct message *out, unsigned opcode, const uint8_t *p, size_t n)
 {
-    out->frames = 1;
     if (opcode == FRAME_CLOSE) {
         return hand_out_close(out, p, n);
     }
@@ -199,6 +197,7 @@ static int read_whole(struct message_reader *r, bool inflates, uint8_t **p,
     if (!h.fin || h.length > *n - h.bytes) {
         return FRAME_MORE;
     }
+    out->frames = 1;
     uint8_t *payload = *p + h.bytes;
     size_t length = (size_t)h.length;
     *p = payload + length;
@@ -236,6 +235,7 @@ static int begin_frame(struct message_reader *r, struct message *out)
 {
     struct message_part *part = r->part;
     const struct frame_header *h = &part->frame;
+    out->frames++;
     if ((h->opcode & FRAME_BIT_CONTROL) == 0) {
         if (part->opcode == FRAME_CONTINUATION) {
             part->opcode = h->opcode;
@@ -422,7 +422,6 @@ static int read_split(
             hand_out_data(out, part->opcode,
                 part->compressed && part->inflate == NULL, data,
                 part->data.len);
-            out->frames = part->fragments;
             /* Idle from here: the data lives until the next call. */
             part->opcode = FRAME_CONTINUATION;
             return 0;

@@ -37,7 +37,7 @@ struct message {
     enum message_kind kind;
     const uint8_t *data; /* lent until the next call; never NULL */
     size_t len;
-    uint32_t frames;     /* that it came in */
+    uint32_t frames;     /* begun in this call, whatever came of them */
     uint32_t inflated;   /* bytes that this call has made, whatever it says */
     uint16_t close_code; /* MESSAGE_CLOSE: 1005 if the frame had none; `data`
                             is the reason then */

@@ -43,7 +43,8 @@
  * full. Blocks are rounded up, and what is live does not count that. */
 #define KEPT_PERCENT 85
 
-/* Its address is the error that ends jobs. */
+/* Its address is the error that ends jobs, and in the registry the key of where
+ * the present one was when it was told. */
 static const char kill_key;
 
 /* ---- on the loop's stack ---- */
@@ -126,13 +127,44 @@ static void look_at_clock(lua_State *L)
 }
 #endif
 
+/* (task) */
+static int keep_place(lua_State *L)
+{
+    struct task *t = lua_touserdata(L, 1);
+    luaL_traceback(L, L, "", 1);
+    if (L != t->T) {
+        luaL_traceback(L, t->T, lua_tostring(L, -1), 0);
+    }
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &kill_key);
+    t->has_place = true;
+    return 0;
+}
+
+/* What ends a job is raised again by all who catch it, further and further from
+ * where the time went. So that is noted the first time. If there is no memory
+ * for it, the way out is told as far as it is left. */
+NORETURN static void end_job(lua_State *L, struct task *t)
+{
+    if (!t->has_looked) {
+        t->has_looked = true;
+        luaL_checkstack(L, LUA_MINSTACK, NULL);
+        lua_pushcfunction(L, keep_place);
+        lua_pushlightuserdata(L, t);
+        if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+            lua_pop(L, 1);
+        }
+    }
+    lua_pushlightuserdata(L, (void *)(uintptr_t)&kill_key);
+    (void)lua_error(L);
+    ASSERT(false, "lua_error() does not return");
+}
+
 static void on_count(lua_State *L, lua_Debug *ar)
 {
-    const struct task *t = vm_from(L)->current;
+    struct task *t = vm_from(L)->current;
     (void)ar;
     if (t != NULL && t->killing != LUA_OK) {
-        lua_pushlightuserdata(L, (void *)(uintptr_t)&kill_key);
-        (void)lua_error(L);
+        end_job(L, t);
     }
     /* Left over from a job that is over; new coroutines inherit it, too. */
     kill_prepare(L);
@@ -159,14 +191,20 @@ void kill_end(struct task *t)
     t->killing = LUA_OK;
     t->running = NULL;
     t->memory_errors = 0; /* task_caught() sets both */
+    t->has_looked = false;
+    if (t->has_place) {
+        t->has_place = false;
+        lua_pushnil(t->T); /* the key is there, so this cannot fail */
+        lua_rawsetp(t->T, LUA_REGISTRYINDEX, &kill_key);
+    }
     kill_prepare(t->T);
 }
 
-void kill_describe(lua_State *T)
+bool kill_describe(lua_State *T)
 {
     const struct task *t = vm_from(T)->current;
     if (t == NULL || lua_touserdata(T, 1) != (const void *)&kill_key) {
-        return;
+        return false;
     }
     if (t->killing == TASK_ERRCPU) {
         lua_pushfstring(
@@ -174,7 +212,12 @@ void kill_describe(lua_State *T)
     } else {
         lua_pushliteral(T, "too many memory errors (limits.memory)");
     }
+    if (t->has_place) {
+        lua_rawgetp(T, LUA_REGISTRYINDEX, &kill_key);
+        lua_concat(T, 2);
+    }
     lua_replace(T, 1);
+    return t->has_place;
 }
 
 bool task_is_killing(lua_State *L)
@@ -217,8 +260,7 @@ void task_caught(lua_State *L, int status)
     }
     if (UNLIKELY(t->killing != LUA_OK)) {
         lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
-        lua_pushlightuserdata(L, (void *)(uintptr_t)&kill_key);
-        (void)lua_error(L);
+        end_job(L, t);
     }
 }
 

@@ -60,7 +60,10 @@ static _Thread_local struct {
  * from __tostring or __name: that would be the script's code or words. */
 static int describe_error(lua_State *T)
 {
-    kill_describe(T);
+    if (kill_describe(T)) {
+        lua_settop(T, 1);
+        return 1;
+    }
     int type = lua_type(T, 1);
     if (type != LUA_TSTRING && type != LUA_TNUMBER) {
         lua_pushfstring(

@@ -45,6 +45,8 @@ struct task {
      * is a status of task.h once it has to end. */
     volatile int killing;
     bool is_arming;         /* its fiber is about to hear of that */
+    bool has_looked;        /* where it was when it did */
+    bool has_place;         /* and that is in the registry */
     uint32_t memory_errors; /* caught */
     uint32_t cpu_ms;        /* may be used; 0: any */
     uint64_t cpu_ns;        /* used, as far as it was ever stopped */
@@ -80,8 +82,9 @@ void kill_end(struct task *t);
 /* On the fiber: a thread is about to run Lua for the first time. */
 void kill_prepare(lua_State *T);
 /* On the fiber, in a message handler: replaces the value at index 1 by what
- * people should read, if it is the one that ends jobs. */
-void kill_describe(lua_State *T);
+ * people should read, if it is the one that ends jobs. True: with the trace of
+ * where the job was. */
+bool kill_describe(lua_State *T);
 /* On the fiber: a job has failed for want of memory. Does not return if that
  * was the last of LIMIT_FULL_EVENTS in a row, and the state is to blame. */
 void kill_if_full(struct task *t);

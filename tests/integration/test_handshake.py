@@ -245,6 +245,8 @@ def test_what_is_unusual_but_right_is_accepted(echo, what):
         peer.send(WELL_FORMED[what](peer))
         response = peer.response()
         assert response.status == 101, response
+        assert response.headers["upgrade"].lower() == "websocket"
+        assert response.headers["connection"].lower() == "upgrade"
         assert "sec-websocket-extensions" not in response.headers
         assert "sec-websocket-protocol" not in response.headers
         peer.text("hello")

@@ -209,6 +209,40 @@ function on_error(message) broadcast("failed: " .. message) end
 """
 
 
+# Line 1 spins; what calls it, and what catches it on its way out, is further
+# down. `client`: the waiter of task.all hears of it, too.
+PLACES = """local function spin() while true do end end
+function on_message(client, what)
+  if what == "plain" then spin()
+  elseif what == "pcall" then pcall(spin)
+  elseif what == "lock" then lock("l", spin)
+  elseif what == "coroutine" then coroutine.wrap(pcall)(spin)
+  elseif what == "comparator" then
+    table.sort({ 2, 1 }, function() return coroutine.wrap(spin)() end)
+  elseif what == "task" then task.spawn(pcall, spin)
+  elseif what == "all" then
+    client:send(select(2, pcall(task.all, { spin })))
+  end
+end
+"""
+
+
+@pytest.mark.parametrize("what, line", [
+    ("plain", 3), ("pcall", 4), ("lock", 5), ("coroutine", 6),
+    ("comparator", 8), ("task", None), ("all", None)])
+def test_the_log_says_where_the_time_went(serve, what, line):
+    """And not only where the error that ended it was caught last."""
+    server = serve(PLACES, "--workers", "1")
+    with Peer(server.port).open() as peer:
+        peer.text(what)
+        record = server.wait_log(lambda r: r.get("kind") == "cpu")
+        assert record["msg"] == "used more than 100 ms of CPU (limits.cpu)"
+        assert "main.lua:1: in " in record["err"], record
+        assert line is None or "main.lua:%d: in" % line in record["err"]
+        if what == "all":
+            assert "one of them was ended" in peer.message()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_client_can_go_in_the_midst_of_anothers_handler(serve, workers):
     """The loop goes on while a script is stopped, and so do connections."""

@@ -256,6 +256,35 @@ def test_the_same_files_are_no_new_version(tmp_path):
         assert "reloads_total" not in counters(server)
 
 
+BUSY = """
+local function work(n) for _ = 1, n * 100000 do end end
+work(%d)
+function on_message(client, text)
+  work(%d)
+  client:send("%d")
+end
+"""
+
+
+def test_what_mends_an_app_does_not_wait_for_all_that_is_slow_in_it(tmp_path):
+    """Loading takes some 200 slices, and each handler 50: if one of them had its
+    turn after each slice, all the messages would meet the old version."""
+    peers = []
+    conf = "return { limits = { cpu = '5s', load_cpu = '10s' } }"
+    with by_hand(tmp_path, BUSY % (0, 50, 1), conf=conf) as server:
+        for _ in range(8):
+            peers.append(Peer(server.port, timeout=60).open())
+            for _ in range(20):
+                peers[-1].text("x")
+        assert peers[0].message() == "1"
+        reload(server, BUSY % (200, 0, 2))
+        said = [peer.message() for peer in peers for _ in range(20)
+                if peer is not peers[0]]
+        said += [peers[0].message() for _ in range(19)]
+        assert set(said) == {"1", "2"}
+        assert said.count("1") < 40
+
+
 # ---- what is under way
 
 

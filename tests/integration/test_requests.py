@@ -224,6 +224,28 @@ def test_a_bad_body_is_refused_and_nothing_behind_it_is_read(server, what):
                     since=mark)
 
 
+@pytest.mark.parametrize("what", [*REFUSED, "a malformed head"])
+def test_who_asks_with_head_is_refused_without_content(server, what):
+    data, status, _ = REFUSED.get(
+        what, (b"POST / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, None))
+    with Peer(server.port) as peer:
+        peer.send(data.replace(b"POST", b"HEAD", 1))
+        response = peer.response(is_head=True)
+        assert response.status == status, response
+        assert int(response.headers["content-length"]) > 0
+        assert response.headers["connection"] == "close"
+        assert peer.finished() == b""
+
+
+def test_no_app_is_asked_about_a_tunnel(server):
+    for target in ("/what", "a:443"):
+        with Peer(server.port) as peer:
+            peer.send(request(target, "CONNECT") + b"\x16\x03\x01")
+            response = peer.response()
+            assert response.status == 501 and b"tunnel" in response.body
+            assert peer.finished() == b""
+
+
 def test_a_body_that_stops_is_1_kib_in_30_s_or_408(serve):
     server = serve(APP, "--slow-time", "700ms", "--slow-bytes", "100")
     mark = server.mark()
@@ -400,7 +422,7 @@ def test_a_large_answer_comes_whole_to_a_slow_reader_too(server):
     ("/typo", "unknown field 'stats'; did you mean 'status'?"),
     ("/status", "'status' must be 200 to 599"), ("/crlf", "header 'X'"),
     ("/length", "header 'Content-Length'"), ("/func", "'body'"),
-    ("/huge", "16777216 bytes")])
+    ("/huge", "limits.response is 16777216")])
 def test_an_error_is_500_and_tells_the_log_alone(server, path, says):
     mark = server.mark()
     with Peer(server.port) as peer:

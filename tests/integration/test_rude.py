@@ -161,10 +161,11 @@ FLOODS = {
 }
 
 
-def flood_until_closed(server, data):
+def flood_until_closed(server, data, first=b""):
     """What the Close says that ends it; it takes about a second."""
     with Peer(server.port).open() as peer:
         peer.answers_pings = False
+        peer.send(first)
         peer.sock.settimeout(0.2)
         begun = time.monotonic()
         closed = None
@@ -200,6 +201,16 @@ def test_a_flood_is_held_back_and_then_closed_with_1008(serve, what):
     assert now["floods_closed_total"] == 1
     # In about a second, not more than the rate and the burst.
     assert now.get("messages_in_total", 0) < 100 + 200 * 4 * FACTOR
+
+
+def test_fragments_count_as_they_come_not_when_their_message_ends(serve):
+    """Of 33 bytes each, so that there may be any number of them."""
+    server = serve(ECHO, "--rate-patience", "1s",
+                   conf='return { rate = { messages = 200, burst = 100 } }')
+    closed = flood_until_closed(server, encode(CONT, b"f" * 33, fin=False) * 200,
+                                first=encode(BINARY, b"f", fin=False))
+    assert closed == b"\x03\xf0rate limit"
+    assert counters(server)["floods_closed_total"] == 1
 
 
 def test_who_keeps_to_the_rate_is_never_closed(serve):

@@ -130,12 +130,12 @@ def test_only_modern_versions_and_ciphers_are_spoken(echo):
                 "ECDHE-ECDSA-AES128-SHA"):
         ctx = context(maximum_version=ssl.TLSVersion.TLSv1_2)
         ctx.set_ciphers(bad)
-        with pytest.raises((ssl.SSLError, ConnectionResetError)):
+        with pytest.raises(ssl.SSLError, match="(?i)alert handshake failure"):
             connect(echo, ctx)
     old = context(minimum_version=ssl.TLSVersion.TLSv1,
                   maximum_version=ssl.TLSVersion.TLSv1_1)
     old.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.raises((ssl.SSLError, ConnectionResetError)):
+    with pytest.raises(ssl.SSLError, match="(?i)alert protocol version"):
         connect(echo, old)
 
 
@@ -146,6 +146,9 @@ def test_http_is_what_is_spoken_inside(echo):
         assert s.selected_alpn_protocol() == "http/1.1"
     with connect(echo) as s:
         assert s.selected_alpn_protocol() is None
+    ctx.set_alpn_protocols(["h2"])      # RFC 7301 3.2
+    with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
+        connect(echo, ctx)
 
 
 def test_a_session_is_resumed(echo):
@@ -157,6 +160,19 @@ def test_a_session_is_resumed(echo):
         assert s.session_reused
         s.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert s.recv(15).startswith(b"HTTP/1.1 200")
+
+
+def test_a_session_is_not_resumed_under_another_name(serve):
+    """RFC 6066 3."""
+    chain, key = wires.ca().issue("one.example")
+    server = serve(ECHO, "--tls-cert", chain, "--tls-key", key)
+    ctx = context(maximum_version=ssl.TLSVersion.TLSv1_2)
+    with connect(server, ctx, name="one.example") as s:
+        session = s.session
+    with connect(server, ctx, name="localhost", session=session) as s:
+        assert not s.session_reused and names(s) == {"localhost"}
+    with connect(server, ctx, name="ONE.example", session=session) as s:
+        assert s.session_reused
 
 
 def test_the_certificate_follows_the_name(serve):

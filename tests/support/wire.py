@@ -290,6 +290,15 @@ class Peer:
             hashlib.sha1(self.key.encode() + GUID).digest()).decode()
         assert response.headers.get("sec-websocket-accept") == accept, response
         assert response.headers.get("upgrade", "").lower() == "websocket"
+        # RFC 6455 4.1: a client fails the connection without this token, and
+        # over an extension or a protocol that it did not ask for.
+        assert response.headers.get("connection", "").lower() == "upgrade"
+        asked = {name.lower() for name, _ in headers}
+        for name, is_asked in (
+                ("sec-websocket-extensions",
+                 self.offer or "sec-websocket-extensions" in asked),
+                ("sec-websocket-protocol", "sec-websocket-protocol" in asked)):
+            assert is_asked or name not in response.headers, response
         self.agreed = response.headers.get("sec-websocket-extensions")
         if self.agreed is not None:
             self.reader.codec = packed.Codec(
@@ -422,10 +431,11 @@ class Peer:
         finally:
             self.sock.settimeout(self.timeout)
 
-    def rest(self):
+    def rest(self, answers_close=True):
         """-> (frames, how it ended): all that still comes. How: (code,
         reason) of the Close frame, "fin", or "reset". Our Close is sent in
-        answer, and after a Close the stream has to end."""
+        answer, and after a Close the stream has to end. answers_close=False:
+        it has to end without a word of ours."""
         frames, how = [], None
         while True:
             try:
@@ -438,7 +448,8 @@ class Peer:
             if frame.opcode == CLOSE:
                 how = parse_close(frame.payload)
                 try:
-                    self.frame(CLOSE, frame.payload)
+                    if answers_close:
+                        self.frame(CLOSE, frame.payload)
                 except OSError:
                     pass    # it has cut us off already
             elif not self._is_ping(frame):

@@ -211,6 +211,40 @@ static void who_skips_a_message_keeps_nothing_of_it(void **s)
     message_reader_fini(&r);
 }
 
+/* Who is held to a rate is so while the message has no end yet. */
+static void each_frame_counts_in_the_call_that_it_begins_in(void **s)
+{
+    (void)s;
+    uint8_t b[200];
+    uint8_t *end = put_frame(b, 0x01, "a", 1);
+    end = put_frame(end, 0x00, "b", 1);
+    end = put_frame(end, 0x89, "ping", 4);
+    uint8_t *third = end;
+    end = put_frame(end, 0x00, "c", 1);
+    end = put_frame(end, 0x80, "d", 1);
+    end = put_frame(end, 0x82, "whole", 5);
+    struct message_reader r;
+    message_reader_init(&r, 100);
+    struct message m;
+    uint8_t *p = b;
+    size_t n = (size_t)(third - b) + 7; /* and the third, whole */
+    assert_int_equal(message_read(&r, &p, &n, &m), 0);
+    assert_int_equal(m.kind, MESSAGE_PING);
+    assert_int_equal(m.frames, 3);
+    assert_int_equal(message_read(&r, &p, &n, &m), 0);
+    assert_int_equal(m.kind, MESSAGE_MORE);
+    assert_int_equal(m.frames, 1);
+    n = (size_t)(end - p);
+    assert_int_equal(message_read(&r, &p, &n, &m), 0);
+    assert_int_equal(m.kind, MESSAGE_TEXT);
+    assert_int_equal(m.frames, 1);
+    assert_int_equal(message_read(&r, &p, &n, &m), 0);
+    assert_int_equal(m.kind, MESSAGE_BINARY);
+    assert_int_equal(m.frames, 1);
+    assert_int_equal(n, 0);
+    message_reader_fini(&r);
+}
+
 static void the_number_of_fragments_is_bounded(void **s)
 {
     (void)s;
@@ -383,6 +417,7 @@ int main(void)
         cmocka_unit_test(
             memory_grows_with_what_arrived_not_with_what_was_announced),
         cmocka_unit_test(memory_of_many_fragments_doubles_too),
+        cmocka_unit_test(each_frame_counts_in_the_call_that_it_begins_in),
         cmocka_unit_test(the_number_of_fragments_is_bounded),
         cmocka_unit_test(who_skips_a_message_keeps_nothing_of_it),
         cmocka_unit_test(fragments_that_bring_enough_are_not_bounded),
