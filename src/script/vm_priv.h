@@ -17,12 +17,12 @@ struct vm {
     struct task *stopped; /* in the middle of something; NULL: none */
     enum vm_end end;
     char why[VM_WHY_BYTES];
-    struct list tasks;  /* all: task.in_vm */
+    struct list tasks;   /* all: task.in_vm */
     struct list dropped; /* those whose waits task_drop_some() has cancelled */
-    struct list ready;  /* woken, longest first: task.node */
-    struct list idle;   /* on a fiber, without a job: task.node */
-    struct list bare;   /* a Lua thread only, no fiber: task.node */
-    struct task *spare; /* memory for one more, see task.c; NULL: used up */
+    struct list ready;   /* woken, longest first: task.node */
+    struct list idle;    /* on a fiber, without a job: task.node */
+    struct list bare;    /* a Lua thread only, no fiber: task.node */
+    struct task *spare;  /* memory for one more, see task.c; NULL: used up */
     uint32_t idle_count;
     uint32_t bare_count;
     uint32_t busy_count; /* tasks with a job */
