@@ -303,7 +303,9 @@ def test_what_follows_a_close_is_not_answered(server):
                   encode(TEXT, b"behind") + encode(PING, b"p") +
                   encode(3, b"") + close(4999))
         frames, how = peer.rest()
-        assert [f.payload for f in frames] == [b"before"]
+        # The app tells everybody how others went, who may be late.
+        said = [f.payload for f in frames if not f.payload.startswith(b"[")]
+        assert said == [b"before"]
         assert how[0] == 1000
 
 
