@@ -216,7 +216,7 @@ def test_requests_that_nobody_can_answer_any_more_hear_503(serve):
         wait_for(server, "asked")
         server.signal(signal.SIGTERM)
         for peer in (one, two):
-            text = read_until(peer, b"the server is stopping")
+            text = read_until(peer, b"he server is stopping")
             assert text.startswith(b"HTTP/1.1 503 "), text
     assert server.wait() == 0
 
