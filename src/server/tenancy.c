@@ -203,6 +203,15 @@ static void on_app_stopped(void *arg)
     note_stopped(site->home);
 }
 
+/* Nobody looks at its files any more. */
+static void stop_watching(struct site *site)
+{
+    if (site->watch != NULL) {
+        watch_free(site->watch);
+        site->watch = NULL;
+    }
+}
+
 void tenancy_stop(
     struct worker *w, const char *reason, void (*on_stopped)(struct worker *w))
 {
@@ -215,10 +224,7 @@ void tenancy_stop(
         if (!is_mine(w, site)) {
             continue;
         }
-        if (site->watch != NULL) {
-            watch_free(site->watch);
-            site->watch = NULL;
-        }
+        stop_watching(site);
         if (site->app != NULL) {
             w->apps_to_stop++;
             app_stop(site->app, reason, on_app_stopped, site);
@@ -269,10 +275,7 @@ void tenancy_close(struct worker *w)
         if (!is_mine(w, site)) {
             continue;
         }
-        if (site->watch != NULL) {
-            watch_free(site->watch);
-            site->watch = NULL;
-        }
+        stop_watching(site);
         if (site->app != NULL) {
             app_close(site->app);
             site->app = NULL;
