@@ -62,14 +62,20 @@ static void fail(struct worker *w, struct site *site)
     site->app = NULL;
 }
 
-static void live(struct site *site)
+/* Nobody looks at its files any more. */
+static void stop_watching(struct site *site)
 {
-    bool had_failed = site_get_state(site) == SITE_FAILED;
-    struct log_fields fields = {.app = site->name, .gen = 1, .event = "load"};
     if (site->watch != NULL) {
         watch_free(site->watch);
         site->watch = NULL;
     }
+}
+
+static void live(struct site *site)
+{
+    bool had_failed = site_get_state(site) == SITE_FAILED;
+    struct log_fields fields = {.app = site->name, .gen = 1, .event = "load"};
+    stop_watching(site);
     set_state(site, SITE_LIVE);
     log_event(had_failed ? LOG_INFO : LOG_DEBUG, &fields, "loaded");
 }
@@ -201,15 +207,6 @@ static void on_app_stopped(void *arg)
 {
     struct site *site = arg;
     note_stopped(site->home);
-}
-
-/* Nobody looks at its files any more. */
-static void stop_watching(struct site *site)
-{
-    if (site->watch != NULL) {
-        watch_free(site->watch);
-        site->watch = NULL;
-    }
 }
 
 void tenancy_stop(
