@@ -156,8 +156,7 @@ static void drop_old(struct timer *t)
         timer_start(a->loop, &s->drain_timer, 1);
         return;
     }
-    inbox_drop(a, s);
-    if (vm_drop_some(s->vm)) {
+    if (state_drop_some(s)) {
         timer_start(a->loop, &s->drain_timer, 0);
         return;
     }
@@ -180,6 +179,19 @@ static void retire(struct state *s)
     timer_init(&s->drain_timer, drop_old);
     timer_start(s->app->loop, &s->drain_timer,
         task_count(s->vm) + s->calls == 0 ? 0 : s->app->drain_old_ms);
+}
+
+/* One that never was live, and that nobody knows. */
+static void discard(struct state *s)
+{
+    struct app *a = s->app;
+
+    s->is_draining = true;
+    s->is_ending = true;
+    s->ending_slot = UINT32_MAX;
+    list_push_tail(&a->draining, &s->node);
+    timer_init(&s->drain_timer, drop_old);
+    timer_start(a->loop, &s->drain_timer, 0);
 }
 
 /* ---- the switch ---- */
@@ -280,13 +292,16 @@ static void on_carried(struct app *a, struct client *only, struct state *to,
     a->is_held = false;
     a->fresh = NULL;
     report_failure(a, rc, why);
-    state_free(to);
+    discard(to);
 }
 
 static void take_over(struct app *a)
 {
     struct state *fresh = a->fresh;
 
+    if (a->restart.is_down && !restart_is_ready(a)) {
+        return;
+    }
     a->is_held = true;
     if (a->restart.is_down) {
         restart_begin(a);
