@@ -114,6 +114,19 @@ static void note_await(struct app *a, struct event *ev)
     inbox_resume_readers(a, ev->client);
 }
 
+/* The tick has its own beat, and hits who has only just begun as well. If it
+ * were his turn again anyway, he goes on: else what has been read for this app
+ * meanwhile would have to be kept, and answers to several clients would lie
+ * mixed up on the tape. */
+static int go_on(struct app *a, struct state *s, int rc)
+{
+    while (rc == TASK_STOPPED && !reload_has_work(a) &&
+           sched_goes_on(a->sched, &a->unit)) {
+        rc = task_resume(s->vm);
+    }
+    return rc;
+}
+
 /* What task_run() and task_resume() say. */
 static void note_result(struct app *a, struct state *s, int rc)
 {
@@ -148,7 +161,7 @@ static int start(struct app *a, struct event *ev)
     int rc = ERR_QUOTA;
     if (task_count(s->vm) < s->settings.tasks &&
         task_has_stack(s->vm, event_is_awaited(ev)) && keep_lent(a, ev)) {
-        rc = task_run(s->vm, &ev->job);
+        rc = go_on(a, s, task_run(s->vm, &ev->job));
     }
     if (rc < 0) {
         if (cl != NULL) {
@@ -253,7 +266,7 @@ void inbox_client_moved(struct client *cl)
 
 static bool resume_in(struct app *a, struct state *s)
 {
-    int rc = task_resume(s->vm);
+    int rc = go_on(a, s, task_resume(s->vm));
 
     note_result(a, s, rc);
     return rc != TASK_IDLE;
@@ -286,7 +299,7 @@ static bool resume_stopped(struct app *a)
     struct event *ev = inbox_stopped_event(a);
 
     a->stopped = NULL;
-    int rc = task_resume(s->vm);
+    int rc = go_on(a, s, task_resume(s->vm));
     if (rc < 0) {
         state_do_chores(s);
         begin_again(a, ev, rc);
