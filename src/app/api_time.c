@@ -171,16 +171,11 @@ static int timer_every(lua_State *L)
 static int timer_cancel(lua_State *L)
 {
     struct state *s = state_from(L);
-    bool is_timer = false;
+    const struct timer_ref *ref = api_userdata(L, 1, &s->timer_meta);
 
-    if (lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, s->timer_meta);
-        is_timer = lua_rawequal(L, -1, -2);
-    }
-    if (!is_timer) {
+    if (ref == NULL) {
         return api_bad_self(L, 1, "timer");
     }
-    const struct timer_ref *ref = lua_touserdata(L, 1);
     preempt_hold();
     struct app_timer *t =
         slots_get(&s->timer_slots, ref->slot, ref->generation);

@@ -50,6 +50,12 @@ const char *handler_name(enum handler h);
 
 /* ---- state.c ---- */
 
+/* The metatable of one kind of userdata that is ours (api.c). */
+struct api_meta {
+    int ref;           /* of the registry; 0: not needed yet */
+    const void *table; /* where it is: the registry keeps it there */
+};
+
 struct state {
     struct list node; /* in app->draining */
     struct app *app;
@@ -59,13 +65,13 @@ struct state {
     struct settings settings;
     int handlers[HANDLER_COUNT]; /* registry refs; LUA_NOREF: none */
     /* Registry refs: tables by client id, and what api.c keeps. */
-    int client_cache; /* weak values: id -> client userdata */
-    int client_data;  /* id -> client.data */
-    int client_meta;  /* metatables of our userdata; 0: not needed yet */
-    int room_meta;
-    int request_meta;
-    int timer_meta;
-    int limit_meta;
+    int client_cache;            /* weak values: id -> client userdata */
+    int client_data;             /* id -> client.data */
+    struct api_meta client_meta; /* metatables of our userdata */
+    struct api_meta room_meta;
+    struct api_meta request_meta;
+    struct api_meta timer_meta;
+    struct api_meta limit_meta;
     struct list timers; /* api_time: struct app_timer */
     struct slots timer_slots;
     uint32_t timer_count;
