@@ -336,10 +336,6 @@ bool lines_take(struct lines *l);
 struct branch;
 struct far_side;
 
-/* Messages up to this are copied where they cannot change before Lua has
- * them; longer ones to a place of their own. */
-#define APP_LENT_BYTES 512
-
 /* What is bounded by a setting of its own, and told in one line. */
 enum app_limit { APP_TASKS, APP_TIMERS, APP_REQUESTS, APP_LIMITS };
 
@@ -401,7 +397,6 @@ struct app {
     uint64_t share_logged_ms;
     uint64_t refused_seen; /* of hub_refused() */
     _Atomic uint64_t kills;
-    uint8_t lent[APP_LENT_BYTES];
     struct conn_settings conn_settings; /* of the live state, at one address
                                            for the connections' lives */
     uint32_t drain_old_ms;              /* LIMIT_DRAIN_OLD_MS, but for tests */

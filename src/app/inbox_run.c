@@ -84,20 +84,27 @@ struct event *inbox_stopped_event(const struct app *a)
     return container_of(task_stopped_job(a->stopped->vm), struct event, job);
 }
 
-/* What is lent may change as soon as the loop has its stack back, and the
- * handler can be stopped before Lua has taken it. At most one event of an app
- * is that far at a time. False: no memory. */
-static bool keep_lent(struct app *a, struct event *ev)
+/* What is lent may go as soon as the loop has its stack back, and the handler
+ * can be stopped before Lua has taken it. Nearly always it lies in the buffer
+ * that was just read into, which can be kept (keep_lender). False: no
+ * memory. */
+static bool keep_lent(const struct app *a, struct event *ev)
 {
-    if (ev->owns_data || ev->data == NULL || ev->data == a->lent) {
-        return true;
+    return ev->data == NULL || net_has_read(a->net, ev->data) ||
+           event_own_data(ev);
+}
+
+/* The loop has its stack back, and reads on. Few are stopped before Lua has
+ * their message; at most one event of an app is that far at a time. */
+static void keep_lender(const struct app *a)
+{
+    struct event *ev = inbox_stopped_event(a);
+
+    if (!task_is_pushing(a->stopped->vm)) {
+        event_drop_data(ev);
+    } else if (ev->data != NULL && !ev->owns_data && ev->lender == NULL) {
+        ev->lender = net_keep_read(a->net);
     }
-    if (ev->len > sizeof(a->lent)) {
-        return event_own_data(ev);
-    }
-    memcpy(a->lent, ev->data, ev->len);
-    ev->data = a->lent;
-    return true;
 }
 
 /* Its handler waits, and nobody waits for that. */
@@ -132,6 +139,7 @@ static void note_result(struct app *a, struct state *s, int rc)
 {
     if (rc == TASK_STOPPED) {
         a->stopped = s;
+        keep_lender(a);
         sched_stopped_now(a->sched, &a->unit);
         a->inbox.owed += reload_has_work(a) ? 1 : 0;
     } else if (rc == TASK_DEAD) {
