@@ -13,12 +13,13 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #ifdef __GLIBC__
 #    include <malloc.h>
 #endif
 
 #define KEEP_HEAP_BYTES (16 * 1024 * 1024)
-#define MMAP_FROM_BYTES (4 * 1024 * 1024)
 
 /* Calls left until one fails; 0: off. */
 static _Atomic uint64_t calls_to_fail;
@@ -107,6 +108,21 @@ void quota_free(void *p)
     free(p);
 }
 
+size_t mem_drop_end(void *p, size_t size, size_t keep, size_t most)
+{
+    uintptr_t unit = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t low = ((uintptr_t)p + keep + unit - 1) & ~(unit - 1);
+    uintptr_t high = ((uintptr_t)p + size) & ~(unit - 1);
+    if (low >= high) {
+        return 0;
+    }
+    if (high - low > most) {
+        low = high - most;
+    }
+    (void)madvise((void *)low, high - low, MADV_DONTNEED);
+    return (uintptr_t)p + size - low;
+}
+
 void mem_fail_at(uint64_t n)
 {
     atomic_store_explicit(&calls_to_fail, n, memory_order_relaxed);
@@ -130,7 +146,7 @@ void mem_keep_heap(void)
 {
 #ifdef __GLIBC__
     (void)mallopt(M_TRIM_THRESHOLD, KEEP_HEAP_BYTES);
-    (void)mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES);
+    (void)mallopt(M_MMAP_THRESHOLD, (int)MEM_OWN_PAGES_BYTES);
     /* Else thousands of small pieces that were freed one by one are joined in
      * the midst of some later allocation: milliseconds. */
     (void)mallopt(M_MXFAST, 0);
