@@ -30,7 +30,7 @@ enum { END_NONE = 1 };
 struct tls_conn {
     mbedtls_ssl_context ssl;
     struct tls_stowed stowed;
-    struct tls_names names;
+    uint32_t asked;   /* which name; see tls_tickets.c */
     struct tls *tls;  /* ref */
     uint8_t *pending; /* ciphertext that the socket did not take */
     uint32_t pending_at;
@@ -72,7 +72,8 @@ static int on_send(void *arg, const unsigned char *p, size_t n)
  * whose names are meant. 0 or ERR_NOMEM. */
 static int enter(struct tls_conn *c)
 {
-    c->tls->names = &c->names;
+    c->tls->ssl = &c->ssl;
+    c->tls->asked = &c->asked;
     return tls_unstow(c->tls, &c->ssl, &c->stowed);
 }
 
