@@ -164,6 +164,7 @@ static struct app *new_app(const struct app_config *config)
     lines_init(&a->own_lines, a, LIMIT_APP_LOG_LINES_PER_S, "of its own");
     lines_init(&a->failure_lines, a, LIMIT_FAILURE_LINES_PER_S, "of failures");
     restart_init(a);
+    obstacle_init(a);
     timer_init(&a->reload_timer, on_reload_timer);
     a->unit.on_rest = on_rest;
     timer_init(&a->stop_timer, on_stop_timer);
@@ -196,6 +197,7 @@ static void free_app(struct app *a)
      * parked jobs as finished. */
     a->is_closing = true;
     restart_fini(a);
+    obstacle_fini(a);
     lines_fini(&a->own_lines);
     lines_fini(&a->failure_lines);
     timer_stop(&a->reload_timer);

@@ -167,12 +167,14 @@ void load_drop(struct app *a);
 /* ---- carry.c ---- */
 
 struct carry;
-typedef void (*carry_ended_fn)(struct app *a, struct client *only,
+/* `cl`: the one whose data it was about; of all, the one whose data is such
+ * that it cannot be carried, or NULL. */
+typedef void (*carry_ended_fn)(struct app *a, struct client *cl,
     struct state *to, int rc, const char *why);
 
-/* client.data of one client, or (NULL) of all that are at rest. Until it has
- * ended it is app->carry, and nothing else of the app runs: so that client does
- * not go either. */
+/* client.data of one client, or (NULL) of all that are at rest. `to` NULL:
+ * nowhere, only to see whether it could be. Until it has ended it is
+ * app->carry, and nothing else of the app runs: so no client goes either. */
 void carry_begin(struct app *a, struct client *only, struct state *from,
     struct state *to, carry_ended_fn ended);
 /* As load_go_on(). */
@@ -279,6 +281,33 @@ void reload_go_on_now(struct app *a);
 void reload_note_end(struct app *a, int rc);
 /* Called when a task of a draining state ended. */
 void reload_check_drained(struct state *s);
+
+/* ---- obstacle.c ---- */
+
+/* Whose client.data refuses a reload. */
+struct obstacle {
+    struct timer timer;
+    uint32_t slot; /* of the client, if is_set */
+    uint32_t generation;
+    bool is_set;
+    bool is_waiting; /* the new generation is, for that client's on_close */
+    bool is_due;     /* it is time to look whether it still does */
+    uint64_t wait_end_ms; /* 0: nobody has been waited for */
+    uint32_t delay_ms;    /* between two looks */
+};
+
+void obstacle_init(struct app *a);
+void obstacle_fini(struct app *a);
+/* The data of `cl` (NULL: of nobody) cannot be carried. True: it has gone, and
+ * a->fresh may wait for its on_close: while obstacle_is_awaited(). */
+bool obstacle_may_wait(struct app *a, const struct client *cl) NODISCARD;
+bool obstacle_is_awaited(const struct app *a);
+/* A reload has failed for that: it is tried again some day. */
+void obstacle_note(struct app *a, const struct client *cl);
+/* There is nothing to try again. */
+void obstacle_forget(struct app *a);
+/* It is the app's turn, and a look is due. */
+void obstacle_look(struct app *a);
 
 /* ---- connect.c ---- */
 
@@ -395,6 +424,7 @@ struct app {
     bool wants_reload;      /* when the one under way has ended */
     struct timer reload_timer;
     struct opening *opening; /* until the first generation is there */
+    struct obstacle obstacle;
     struct restart restart;
     uint32_t error_events; /* on_error, queued or under way */
     uint64_t rest_logged_ms;

@@ -169,10 +169,11 @@ struct failure {
     char text[]; /* with a traceback where there is one */
 };
 
-/* Logs it, counts it, and tells on_error; `ev` NULL: a reload's. In a section,
- * or on the loop's stack. */
+/* Logs it, counts it, and tells on_error; `ev` NULL: a reload's. `where` goes
+ * behind the text: more of a traceback, or "". In a section, or on the loop's
+ * stack. */
 void failure_report(struct state *s, const struct event *ev, const char *kind,
-    const char *text);
+    const char *text, const char *where);
 /* Counts one that was ended, and that somebody else tells of: a load. */
 void failure_count_kill(struct app *a);
 int failure_push(struct event *ev, lua_State *T);

@@ -349,5 +349,5 @@ void restart_after_death(struct state *s, const struct event *ev)
     } else {
         timer_start(a->loop, &s->drain_timer, 0);
     }
-    failure_report(s, ev, kind_of(vm_end(s->vm)), vm_why(s->vm));
+    failure_report(s, ev, kind_of(vm_end(s->vm)), vm_why(s->vm), "");
 }

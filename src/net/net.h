@@ -128,8 +128,8 @@ void net_meet(struct net *n, struct net *const *peers, uint32_t count,
     const struct conn_router *router, const struct conn_settings *defaults);
 /* conn_kill() for all that are left (shutdown). */
 void net_kill_all(struct net *n, bool reset);
-/* The same, with a FIN, for those that wait for a request or answer one
- * (CONN_HTTP). */
+/* The same, with a FIN, for those that wait for a request, or whose answer
+ * still has to be made as they take it. */
 void net_kill_idle(struct net *n);
 
 /* Connections that are accepted from now on speak TLS with these certificates
