@@ -3,8 +3,8 @@
  * A timer belongs to a state and dies with it. While the app loads, timers are
  * noted and start at the switch; there may be a hundred thousand, so they start
  * a few in a turn. For the same reason those of a state that was taken over
- * from are not looked at one by one: the state says that their time is over, and
- * they go when it goes, in steps. A repeating timer keeps its beat: a tick that
+ * from are not looked at one by one: the state says that their time is over,
+ * and they go when it goes, in steps. A repeating timer keeps its beat: a tick that
  * finds the last call still under way is left out, never queued up, so a
  * timer has at most one call waiting (I2). */
 #include "app/api_priv.h"

@@ -161,6 +161,8 @@
 #define LIMIT_TURN_LUA_MS        5
 #define LIMIT_SLICE_US           1000 /* of one app, then it is stopped */
 #define LIMIT_TURN_UNMAP_BYTES   (2 * 1024 * 1024) /* of dead apps' memory */
+#define LIMIT_LATE_PIECE_BYTES   (1024 * 1024) /* of blocks that were freed */
+#define LIMIT_TURN_LATE_PARTS    16 /* of them all, where that is more */
 
 /* The operator's port. */
 #define LIMIT_ADMIN_TEXT_BYTES (32 * 1024 * 1024)

@@ -11,8 +11,8 @@
  *
  * The C library gives memory at the end of its heap back to the system, all of
  * it in one call of free(), which can be 2 ms for 100 MB, in a section or not.
- * So it is told never to. What is spare goes back in pieces, from a timer of the
- * loop: pieces are allocated, which finds them wherever the heap has room for
+ * So it is told never to. What is spare goes back in pieces, from a timer of
+ * the loop: pieces are allocated, which finds them wherever the heap has room for
  * one, their pages are given back, and when no more are found with any pages in
  * memory, they are freed again. The first few keep theirs: a fifth of the CPU
  * time of an echo of 4 KiB went into page faults where nothing was kept. */
@@ -21,13 +21,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #ifdef __GLIBC__
 #    include <malloc.h>
-#    include <sys/mman.h>
-#    include <unistd.h>
 #endif
 
-#define MMAP_FROM_BYTES (4 * 1024 * 1024)
 /* Space to grow, without pages. A thread's heap consists of such parts, and
  * where it has less than one to spare none is unmapped. */
 #define PAD_BYTES   (64 * 1024 * 1024)
@@ -150,6 +149,21 @@ void quota_free(void *p)
     free_counted(p);
 }
 
+size_t mem_drop_end(void *p, size_t size, size_t keep, size_t most)
+{
+    uintptr_t unit = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t low = ((uintptr_t)p + keep + unit - 1) & ~(unit - 1);
+    uintptr_t high = ((uintptr_t)p + size) & ~(unit - 1);
+    if (low >= high) {
+        return 0;
+    }
+    if (high - low > most) {
+        low = high - most;
+    }
+    (void)madvise((void *)low, high - low, MADV_DONTNEED);
+    return (uintptr_t)p + size - low;
+}
+
 void mem_fail_at(uint64_t n)
 {
     atomic_store_explicit(&calls_to_fail, n, memory_order_relaxed);
@@ -205,7 +219,7 @@ static bool clear_piece(struct piece *p, bool is_kept)
         has_any = (is_there[i] & 1) != 0;
     }
     if (has_any && !is_kept) {
-        (void)madvise((void *)from, end - from, MADV_DONTNEED);
+        (void)mem_drop_end(p, PIECE_BYTES, sizeof(*p), PIECE_BYTES);
     }
     return has_any;
 }
@@ -260,7 +274,7 @@ void mem_keep_heap(void)
     keeps_heap = true;
     (void)mallopt(M_TRIM_THRESHOLD, -1);
     (void)mallopt(M_TOP_PAD, PAD_BYTES);
-    (void)mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES);
+    (void)mallopt(M_MMAP_THRESHOLD, (int)MEM_OWN_PAGES_BYTES);
     /* Else thousands of small pieces that were freed one by one are joined in
      * the midst of some later allocation: milliseconds. */
     (void)mallopt(M_MXFAST, 0);

@@ -26,6 +26,15 @@ void *quota_zalloc(size_t size) NODISCARD;
 void *quota_realloc(void *p, size_t size) NODISCARD;
 void quota_free(void *p);
 
+/* From here on a block has pages of its own, which go back to the system when
+ * it is freed, after mem_keep_heap(). */
+#define MEM_OWN_PAGES_BYTES ((size_t)4 * 1024 * 1024)
+/* Of a block of any family, `size` bytes, of which the first `keep` are still
+ * needed: gives whole pages among its last `most` bytes (a multiple of the
+ * page size) back to the system now. Returns by how many bytes the block is
+ * shorter then; what lay in them is lost. 0: there is no such page left. */
+size_t mem_drop_end(void *p, size_t size, size_t keep, size_t most);
+
 /* For the server's start: the heap keeps what is freed, instead of returning
  * it to the system in the midst of whatever frees the last piece of it (20 us
  * for each megabyte). Who runs a thread gives back what it has too much of, a

@@ -12,6 +12,7 @@
  * Laws: I1, I2 (the ring has a place for every slot). */
 #include "net/net.h"
 #include "base/err.h"
+#include "base/late.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "net/conn_priv.h"
@@ -172,7 +173,8 @@ static void flush(struct net *n, uint32_t slice)
     if (n->dirty_count == 0) {
         tape_seal_all(n);
     }
-    if (n->dirty_count > 0 || !list_is_empty(&n->todo)) {
+    bool has_late = late_turn();
+    if (n->dirty_count > 0 || !list_is_empty(&n->todo) || has_late) {
         loop_keep_polling(n->loop);
     }
 }
@@ -274,6 +276,7 @@ void net_free(struct net *n)
     packer_free(n->packer);
     tls_unref(n->tls);
     blob_unref(n->read_buf);
+    late_finish();
     slots_fini(&n->conns);
     mem_free(n->lanes);
     mem_free(n->dirty);

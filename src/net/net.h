@@ -144,9 +144,9 @@ void net_flush_all(struct net *n);
 
 #define NET_MORE 1
 
-/* Would the hard bound act on an open connection that is not known to lag, if it
- * were sent a frame of so many bytes? Then a send may have to write first, more than once:
- * for whoever can go on with it later. */
+/* Would the hard bound act on an open connection that is not known to lag, if
+ * it were sent a frame of so many bytes? Then a send may have to write first,
+ * more than once: for whoever can go on with it later. */
 bool net_must_write(const struct net *n, uint32_t slot, size_t len);
 
 /* The way around the fast path below: opens an outbox, applies the policy. */

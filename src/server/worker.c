@@ -14,6 +14,7 @@
  * The fibers of a thread are pooled by that thread, and its timer stops its
  * scripts; so its apps are closed on it, and pool and timer go there. What is
  * left is memory. */
+#include "base/late.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -89,6 +90,7 @@ static void run(void *arg)
         sched_free(w->sched); /* its timer is this thread's */
         w->sched = NULL;
         fiber_pool_fini();
+        late_finish();
     }
     word_set(&w->has_ended, 1);
 }
