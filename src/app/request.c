@@ -10,6 +10,7 @@
  * Laws: I1, I2, I6. */
 #include "app/request_priv.h"
 #include "base/err.h"
+#include "base/late.h"
 #include "base/mem.h"
 #include "net/reply.h"
 #include <stdio.h>
@@ -49,7 +50,7 @@ int request_flatten(struct buf *b, const struct http_request *r, const char *ip)
 
 static void free_answer(struct answer *w)
 {
-    quota_free(w->content);
+    late_free(w->content, w->content_len, NULL);
     if (w->is_large) {
         quota_free(w);
     } else {
@@ -196,6 +197,7 @@ static void answer(struct app *a, struct exchange *x)
         w->content = x->content;
         w->content_len = content;
         x->content = NULL;
+        x->content_len = 0;
     } else if (content > 0) {
         put_content(w, x->content, content);
     }
@@ -266,8 +268,8 @@ static void free_exchange(struct exchange *x)
 {
     timer_stop(&x->answer_timer);
     buf_fini(&x->headers);
-    quota_free(x->body);
-    quota_free(x->content);
+    late_free(x->body, x->body_len, NULL);
+    late_free(x->content, x->content_len, NULL);
     mem_free(x->spare);
     mem_free(x);
 }
