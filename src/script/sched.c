@@ -76,14 +76,16 @@ struct sched {
     uint32_t queued;            /* units in queue */
     uint32_t round_left;        /* of them, who have their turn in this round */
     uint64_t start_ns;          /* of this turn's Lua; 0: none yet */
-    uint64_t looked_ns;         /* when the clock was last read, at or before
-                                   the beginning of the job that runs */
+    uint64_t looked_ns;         /* when may_run_now() last read the clock */
     uint64_t looked_cpu_ns;     /* CPU time then; 0: it was alone */
     uint32_t every;             /* it reads it every so many calls, ... */
     uint32_t calls_left;        /* ... next after so many */
     bool is_used_up;            /* this turn's time, as far as that side goes */
     bool is_gone;               /* the unit that runs was taken out meanwhile */
     struct sched_unit *running; /* NULL: none */
+    uint64_t run_ns;            /* since when units have been run in this turn,
+                                   or from the reading side */
+    uint64_t job_ns;            /* since when the job of `running` runs */
     uint64_t stops;             /* preempt_count(), as far as stops that did
                                    not end the slice of `running` go */
     const void *last;         /* unit that used time last; a name, no pointer */
@@ -301,7 +303,7 @@ static bool run_slice(struct sched *s, struct sched_unit *u)
     u->gone = &s->is_gone;
     do {
         u->is_posted = false;
-        s->looked_ns = now;
+        s->job_ns = now;
         has_more = u->run(u);
         now = loop_clock_ns();
         was_stopped = preempt_count() != s->stops;
@@ -329,6 +331,7 @@ static void run_queue(struct loop_hook *h)
     struct sched *s = container_of(h, struct sched, hook);
     struct sched_unit *u;
     uint64_t now = 0;
+    s->run_ns = s->start_ns;
     s->stop_cpu_ns = 0;
     (void)reaper_work();
     /* As of the last turn: who ran may have come from the reading side. */
@@ -336,13 +339,13 @@ static void run_queue(struct loop_hook *h)
         loop_metrics(s->loop), METRIC_HOLD_NS, preempt_longest_hold_ns());
     while ((u = take_next(s)) != NULL) {
         uint64_t cpu = preempt_cpu_ns();
-        s->start_ns = s->start_ns != 0 ? s->start_ns : loop_clock_ns();
+        s->run_ns = s->run_ns != 0 ? s->run_ns : loop_clock_ns();
         if (run_slice(s, u)) {
             s->stop_cpu_ns = cpu;
             break;
         }
         now = loop_clock_ns();
-        if (now - s->start_ns >= turn_ns(s, now)) {
+        if (now - s->run_ns >= turn_ns(s, now)) {
             break;
         }
     }
@@ -505,19 +508,22 @@ bool sched_may_run_now(struct sched *s, struct sched_unit *u)
 
 bool sched_goes_on(struct sched *s, struct sched_unit *u)
 {
+    bool is_running = s->running == u; /* else from the reading side */
     uint64_t now = loop_clock_ns();
-    uint64_t used = now - s->looked_ns;
+    uint64_t used = now - (is_running ? s->job_ns : s->looked_ns);
+    uint64_t turn = now - (is_running ? s->run_ns : s->start_ns);
     if (!is_alone(s, u, now) || !list_is_empty(&s->fresh) ||
         !list_is_empty(&s->queue) || used >= preempt_slice_ns() / 2 ||
-        now - s->start_ns >= TURN_NS || !has_bank(u, used, now)) {
+        turn >= TURN_NS || !has_bank(u, used, now)) {
         return false;
     }
-    if (s->running == u) {
-        s->stops = preempt_count(); /* run_slice() charges it */
+    if (is_running) {
+        s->job_ns = now;
+        s->stops = preempt_count();
     } else {
+        s->looked_ns = now;
         charge(s, u, used, now);
     }
-    s->looked_ns = now;
     return true;
 }
 
