@@ -34,6 +34,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "script/task_priv.h"
+#include "script/traceback.h"
 #include <lauxlib.h>
 
 /* So many results fit on the stack beside what done() may use; for more it
@@ -70,7 +71,7 @@ static int describe_error(lua_State *T)
             T, "(error object is a %s value)", lua_typename(T, type));
         lua_replace(T, 1);
     }
-    luaL_traceback(T, T, lua_tostring(T, 1), 2);
+    traceback_push(T, T, lua_tostring(T, 1), 2);
     return 1;
 }
 

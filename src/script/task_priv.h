@@ -45,6 +45,8 @@ struct task {
      * is a status of task.h once it has to end. */
     volatile int killing;
     bool is_arming;         /* its fiber is about to hear of that */
+    uint32_t arming_slices; /* that has taken, so far or the last time */
+    uint32_t armed_slices;  /* to go before it may take that again */
     bool has_looked;        /* where it was when it did */
     bool has_place;         /* and that is in the registry */
     uint32_t memory_errors; /* caught */
@@ -67,6 +69,7 @@ static inline void kill_begin(struct task *t)
 static inline void kill_forget(struct task *t)
 {
     t->is_arming = false;
+    t->armed_slices = 0;
     t->cpu_ns = 0;
     t->marked_ns = 0;
 }
