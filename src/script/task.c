@@ -100,8 +100,9 @@ static void report(struct task *t, lua_State *T, int status, int n)
     preempt_set_hold(1);
     t->step = STEP_DONE;
     if (UNLIKELY(t->killing != LUA_OK || t->running != NULL)) {
-        if (t->killing != LUA_OK && status != LUA_OK) {
-            /* If it came to its end all the same, that is fine. */
+        if (t->has_looked && status != LUA_OK) {
+            /* Who failed before he heard has just failed, and who came to a
+             * good end all the same is fine. */
             status = t->killing;
         }
         kill_end(t);

@@ -47,7 +47,7 @@ struct task {
     bool is_arming;         /* its fiber is about to hear of that */
     uint32_t arming_slices; /* that has taken, so far or the last time */
     uint32_t armed_slices;  /* to go before it may take that again */
-    bool has_looked;        /* where it was when it did */
+    bool has_looked;        /* it has, and where it was when it did */
     bool has_place;         /* and that is in the registry */
     uint32_t memory_errors; /* caught */
     uint32_t cpu_ms;        /* may be used; 0: any */
