@@ -180,14 +180,15 @@ static void report_end(struct job *j, lua_State *T, int status, int n)
         ev->has_failed = false;
         return;
     }
-    const char *text = lua_tostring(T, -1);
+    struct task_words w;
     const char *kind = "error";
     if (status == LUA_ERRMEM || status == TASK_ERRFULL) {
         kind = "memory";
     } else if (status == TASK_ERRCPU) {
         kind = "cpu";
     }
-    failure_report(ev->state, ev, kind, text != NULL ? text : "error");
+    task_describe(T, status, &w);
+    failure_report(ev->state, ev, kind, w.text, w.where);
 }
 
 /* ---- on the loop's stack, after the fiber ---- */
@@ -221,6 +222,6 @@ static void end_event(struct job *j)
 
 void event_abandon(struct event *ev)
 {
-    failure_report(ev->state, ev, "memory", "no memory to begin");
+    failure_report(ev->state, ev, "memory", "no memory to begin", "");
     end_event(&ev->job);
 }

@@ -242,11 +242,19 @@ void net_kill_all(struct net *n, bool reset)
     }
 }
 
+/* Somebody thinks about its request, or the whole answer is on its way. Who is
+ * about to leave would be asked anew by the loop that it goes to. */
+static bool is_answering(const struct conn *c)
+{
+    return ((c->flags & CONN_THINKING) && c->doom != CONN_DOOM_MOVE) ||
+           ((c->flags & CONN_REPLYING) && c->p.http.body == NULL);
+}
+
 void net_kill_idle(struct net *n)
 {
     for (uint32_t i = 0; i < slots_end(&n->conns); i++) {
         struct conn *c = slots_at(&n->conns, i);
-        if (c != NULL && conn_get_state(c) == CONN_HTTP) {
+        if (c != NULL && conn_get_state(c) == CONN_HTTP && !is_answering(c)) {
             conn_kill(c, false);
         }
     }

@@ -60,17 +60,20 @@ static _Thread_local struct {
  * from __tostring or __name: that would be the script's code or words. */
 static int describe_error(lua_State *T)
 {
-    if (kill_describe(T)) {
-        lua_settop(T, 1);
-        return 1;
-    }
+    bool is_traced = false;
+    bool is_kill = kill_describe(T, &is_traced);
     int type = lua_type(T, 1);
     if (type != LUA_TSTRING && type != LUA_TNUMBER) {
         lua_pushfstring(
             T, "(error object is a %s value)", lua_typename(T, type));
         lua_replace(T, 1);
     }
-    luaL_traceback(T, T, lua_tostring(T, 1), 2);
+    if (!is_traced) {
+        luaL_traceback(T, T, lua_tostring(T, 1), 2);
+    }
+    if (is_kill) {
+        vm_from(T)->current->told = lua_topointer(T, -1);
+    }
     return 1;
 }
 
@@ -112,6 +115,7 @@ static void report(struct task *t, lua_State *T, int status, int n)
     if ((status != LUA_OK || j->results != 0) && j->done != NULL) {
         j->done(t->job, T, status, n);
     }
+    where_forget(t);
 }
 
 static inline __attribute__((always_inline)) void run_job(
@@ -155,6 +159,7 @@ static void report_failure(struct task *t, lua_State *T)
         report(t, T, status, 1);
         return;
     }
+    where_forget(t);
     const char *text = lua_tostring(T, -1);
     struct log_fields f = {.kind = "error", .err = text};
     log_event(LOG_ERROR, &f, "the end of a job raised an error");
@@ -227,6 +232,9 @@ static void keep_spare(struct vm *vm)
 static void live(void *arg)
 {
     struct task *t = arg;
+    char place[PLACE_BYTES];
+    place[0] = '\0';
+    t->place = place;
     allow_stops(t);
     bool has_one = has_thread(t);
     preempt_set_hold(1);
@@ -244,6 +252,7 @@ static void live(void *arg)
             lua_remove(T, 1);
         } while (t->failed != LUA_OK);
     }
+    t->place = NULL;
     t->state = STATE_BARE;
     fiber_leave_inline(t->fiber);
 }

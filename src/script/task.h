@@ -31,6 +31,16 @@ struct job {
 /* Besides Lua's, what done() may be told: the job was ended, because it used
  * too much CPU time or caught too many memory errors. */
 enum task_status { TASK_ERRCPU = 100, TASK_ERRFULL };
+/* For done(): what is said of a job that failed. The text agrees with the
+ * status, whatever Lua said last; `where` goes behind it: the rest of a
+ * traceback, or "". Takes no memory of the vm's; lasts as long as done(). */
+#define TASK_WORDS_BYTES 64
+struct task_words {
+    const char *text;
+    const char *where;
+    char buf[TASK_WORDS_BYTES];
+};
+void task_describe(lua_State *T, int status, struct task_words *w);
 /* The same as one of our errors: TIMEOUT for CPU time, NOMEM, SYNTAX for what
  * the script did wrong; 0 for LUA_OK. */
 int task_err(int status);
