@@ -116,9 +116,12 @@ int api_push_iterator(lua_State *L, const struct hub_name *room);
 uint64_t api_check_ms(lua_State *L, int idx, const char *name);
 /* Raises "FUNCTION cannot be called while the app loads" if it is loading. */
 void api_refuse_loading(lua_State *L, const char *function);
-/* Stops timers; for state_free() and the switch. */
+/* What was noted while it loaded begins. */
 void api_time_start(struct state *s);
+/* No timer of it begins anything any more. */
 void api_time_stop(struct state *s);
+/* After that: frees so many. True: there are more. */
+bool api_time_drop_some(struct state *s, uint32_t most);
 void api_task_drop(struct state *s);
 void api_room_apply_rules(struct state *s);
 void api_room_drop_rules(struct state *s);

@@ -66,11 +66,16 @@ struct state {
     int request_meta;
     int timer_meta;
     int limit_meta;
-    struct list timers; /* api_time: struct app_timer */
+    struct list timers;       /* api_time: struct app_timer ... */
+    struct list noted_timers; /* ... that are yet to start ... */
+    struct timer starter;     /* ... which this one does */
     struct slots timer_slots;
     uint32_t timer_count;
-    struct map locks;  /* api_task: name -> held or waited for */
-    struct list rules; /* api_room: what rooms.define() said */
+    bool timers_are_over; /* none of them begins anything any more */
+    struct list queued;   /* call.c: struct call, of those that may not have
+                             begun */
+    struct map locks;     /* api_task: name -> held or waited for */
+    struct list rules;    /* api_room: what rooms.define() said */
     uint32_t rule_count;
     uint32_t calls;         /* queued or under way */
     uint32_t failed_begins; /* events in a row that found no memory to begin */
@@ -95,6 +100,9 @@ int state_run_main(lua_State *L);
 /* It is live from now on: rules go to the hub, timers start. */
 void state_start(struct state *s);
 void state_free(struct state *s);
+/* Does some of that, for one in which nothing goes on any more: of what an app
+ * can have thousands of. False: what is left is no work. */
+bool state_drop_some(struct state *s);
 struct state *state_from(lua_State *L);
 
 /* What the loop does to the Lua state from outside of any job: at once, or
@@ -153,8 +161,8 @@ void load_drop(struct app *a);
 /* ---- carry.c ---- */
 
 struct carry;
-/* `cl`: the one whose data it was about; of all, the one whose data is such that
- * it cannot be carried, or NULL. */
+/* `cl`: the one whose data it was about; of all, the one whose data is such
+ * that it cannot be carried, or NULL. */
 typedef void (*carry_ended_fn)(struct app *a, struct client *cl,
     struct state *to, int rc, const char *why);
 
@@ -327,6 +335,8 @@ void restart_after_death(struct state *s, const struct event *ev);
 /* A fresh state takes the place of the one that died: before it is the live
  * one; for each client; and when all of them know, if it is the same code. */
 void restart_begin(struct app *a);
+/* Before that: does some of what has to be done first. True: that was all. */
+bool restart_is_ready(struct app *a) NODISCARD;
 void restart_tell_client(struct app *a, struct client *cl);
 void restart_report(struct app *a);
 /* The app stops: if it is down, that is for good. */
@@ -436,6 +446,7 @@ struct app {
     char *stop_reason;
     struct timer stop_timer;
     struct timer close_timer; /* app_close_clients() */
+    uint32_t close_slot;      /* the next of them */
     uint64_t close_started_ms;
     uint64_t close_spread_ms;
     uint32_t close_total;

@@ -11,8 +11,8 @@
  * may queue up; so what is collected are ids, and a slot says where to go on.
  *
  * Whose data is not such that it can be carried, the one who asked is told
- * (obstacle.c). The new state has nothing of it before the end: if anything fails, it is
- * thrown away (I8). */
+ * (obstacle.c). The new state has nothing of it before the end: if anything
+ * fails, it is thrown away (I8). */
 #include "app/app_priv.h"
 #include "base/buf.h"
 #include "base/mem.h"

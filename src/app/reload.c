@@ -14,7 +14,8 @@
  * Each is done in steps, when it is the app's turn (inbox_run.c), so that it
  * costs nobody else a turn (I9). Anything that fails before the switch is
  * logged with file and line, and the old generation goes on as if nothing had
- * been. Of a client's data that cannot be carried, obstacle.c says what then. */
+ * been. What then, if it was a client's data that cannot be carried, is said in
+ * obstacle.c. */
 #include "app/api_priv.h"
 #include "app/branch_priv.h"
 #include "base/mem.h"
@@ -156,8 +157,7 @@ static void drop_old(struct timer *t)
         timer_start(a->loop, &s->drain_timer, 1);
         return;
     }
-    inbox_drop(a, s);
-    if (vm_drop_some(s->vm)) {
+    if (state_drop_some(s)) {
         timer_start(a->loop, &s->drain_timer, 0);
         return;
     }
@@ -180,6 +180,19 @@ static void retire(struct state *s)
     timer_init(&s->drain_timer, drop_old);
     timer_start(s->app->loop, &s->drain_timer,
         task_count(s->vm) + s->calls == 0 ? 0 : s->app->drain_old_ms);
+}
+
+/* One that never was live, and that nobody knows. */
+static void discard(struct state *s)
+{
+    struct app *a = s->app;
+
+    s->is_draining = true;
+    s->is_ending = true;
+    s->ending_slot = UINT32_MAX;
+    list_push_tail(&a->draining, &s->node);
+    timer_init(&s->drain_timer, drop_old);
+    timer_start(a->loop, &s->drain_timer, 0);
 }
 
 /* ---- the switch ---- */
@@ -290,13 +303,16 @@ static void on_carried(
     }
     a->fresh = NULL;
     report_failure(a, cl, rc, why);
-    state_free(to);
+    discard(to);
 }
 
 static void take_over(struct app *a)
 {
     struct state *fresh = a->fresh;
 
+    if (a->restart.is_down && !restart_is_ready(a)) {
+        return;
+    }
     a->is_held = true;
     if (a->restart.is_down) {
         restart_begin(a);

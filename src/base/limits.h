@@ -129,11 +129,11 @@
 #define LIMIT_VALUE_BYTES            (16 * 1024 * 1024)
 #define LIMIT_VALUE_DEPTH            100
 #define LIMIT_JSON_DEPTH             100
-#define LIMIT_DRAIN_OLD_MS           5000 /* awaiting handlers of an old gen */
-#define LIMIT_OBSTACLE_MS            100  /* a refused reload is looked at */
+#define LIMIT_DRAIN_OLD_MS           5000  /* awaiting handlers of an old gen */
+#define LIMIT_OBSTACLE_MS            100   /* a refused reload is looked at */
 #define LIMIT_MAX_OBSTACLE_MS        30000 /* again; then doubled, up to this */
-#define LIMIT_APP_LOG_LINES_PER_S    100  /* of its own, and ... */
-#define LIMIT_FAILURE_LINES_PER_S    20   /* ... of what fails in it */
+#define LIMIT_APP_LOG_LINES_PER_S    100   /* of its own, and ... */
+#define LIMIT_FAILURE_LINES_PER_S    20    /* ... of what fails in it */
 
 /* Rooms. Those of one client are looked through one by one. */
 #define LIMIT_DEFAULT_ROOMS            100000

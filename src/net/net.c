@@ -242,10 +242,10 @@ void net_kill_all(struct net *n, bool reset)
     }
 }
 
-/* Somebody thinks about its request, or the whole answer is on its way. */
+/* Somebody here thinks about its request, or the whole answer is on its way. */
 static bool is_answering(const struct conn *c)
 {
-    return (c->flags & CONN_THINKING) ||
+    return ((c->flags & CONN_THINKING) && c->doom != CONN_DOOM_MOVE) ||
            ((c->flags & CONN_REPLYING) && c->p.http.body == NULL);
 }
 

@@ -128,8 +128,8 @@ void net_meet(struct net *n, struct net *const *peers, uint32_t count,
     const struct conn_router *router, const struct conn_settings *defaults);
 /* conn_kill() for all that are left (shutdown). */
 void net_kill_all(struct net *n, bool reset);
-/* The same, with a FIN, for those that wait for a request, or whose answer still
- * has to be made as they take it. */
+/* The same, with a FIN, for those that wait for a request, or whose answer
+ * still has to be made as they take it. */
 void net_kill_idle(struct net *n);
 
 /* Connections that are accepted from now on speak TLS with these certificates
@@ -143,6 +143,11 @@ void net_mark_dirty(struct net *n, uint32_t slot);
 void net_flush_all(struct net *n);
 
 #define NET_MORE 1
+
+/* Would the hard bound act on an open connection that is not known to lag, if
+ * it were sent a frame of so many bytes? Then a send may have to write first,
+ * more than once: for whoever can go on with it later. */
+bool net_must_write(const struct net *n, uint32_t slot, size_t len);
 
 /* The way around the fast path below: opens an outbox, applies the policy. */
 int net_send_slow(struct net *n, uint32_t slot, const struct range *r,

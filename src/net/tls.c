@@ -11,9 +11,10 @@
  * run inside read(), and only while the turn has time for them; the bytes stay
  * in the socket, and the next turn goes on.
  *
- * A peer's close_notify is the end of what it says. In TLS 1.3 that is all it is
- * (RFC 8446 6.1), as with a FIN. Before, it is the end of the connection: ours
- * goes out at once, and what would have followed is discarded (RFC 5246 7.2.1).
+ * A peer's close_notify is the end of what it says. In TLS 1.3 that is all it
+ * is (RFC 8446 6.1), as with a FIN. Before, it is the end of the connection:
+ * ours goes out at once, and what would have followed is discarded (RFC 5246
+ * 7.2.1).
  *
  * Laws: I1, I2 (a peer that does not read cannot pile up answers), I6, I9. */
 #include "net/tls.h"

@@ -347,6 +347,117 @@ static void a_form_made_in_steps_is_the_same(void **state)
 }
 
 /* Whose context it was has gone, or nobody goes on with it. */
+#ifndef MOONWIRE_TINY /* its sockets are full after the first call */
+
+/* Text that hardly shrinks. */
+static void fill_dense(char *p, size_t n)
+{
+    uint32_t x = 1;
+    for (size_t i = 0; i < n; i++) {
+        x = x * 1664525u + 1013904223u;
+        p[i] = (char)('0' + (x >> 26));
+    }
+}
+
+/* So many frames of one byte, no two of which go out in one piece. */
+static void send_pieces(struct pack_world *p, struct client *c, int n)
+{
+    struct tape other;
+    struct range r;
+    tape_init(&other, false);
+    for (int i = 0; i < n; i++) {
+        struct tape *t = i % 2 ? &other : &p->w.tape;
+        assert_int_equal(
+            tape_frame(t, p->w.net, p->w.meter, FRAME_TEXT, false, "x", 1, &r),
+            0);
+        assert_int_equal(
+            net_send(p->w.net, c->id.slot, &r, OUTBOX_CLOSE, NULL, 0), 0);
+    }
+    tape_fini(&other);
+}
+
+/* A client that keeps up, with so much waiting that `dense` does not fit before
+ * two calls have been made. */
+static void open_at_its_bound(
+    struct client *c, struct pack_world *p, char *dense, size_t len)
+{
+    fill_dense(dense, len);
+    p->w.settings.outbox.hard_bytes = 20000;
+    open_packed(c, p, &context);
+    conn_lane(c->conn)->hard_bytes = 20000;
+    send_pieces(p, c, 290);
+}
+
+static void a_form_of_its_own_waits_until_there_is_room(void **state)
+{
+    (void)state;
+    static char dense[8000];
+    struct pack_world p;
+    struct client c;
+    struct parcel parcel;
+    bool was_packed;
+    start(&p);
+    open_at_its_bound(&c, &p, dense, sizeof(dense));
+    begin_in_steps(&parcel, &p, dense, sizeof(dense));
+    p.w.net->is_due = always;
+    uint64_t before = world_metric(&p.w, METRIC_SENDS);
+    uint64_t sends = before;
+    int rc;
+    do {
+        rc = parcel_send(&parcel, c.id.slot, OUTBOX_CLOSE, NULL, 0);
+        assert_true(world_metric(&p.w, METRIC_SENDS) <= sends + 1);
+        sends = world_metric(&p.w, METRIC_SENDS);
+    } while (rc == PARCEL_MORE);
+    p.w.net->is_due = NULL;
+    assert_int_equal(rc, 0);
+    assert_int_equal(sends - before, 2);
+    parcel_fini(&parcel);
+    assert_int_equal(world_metric(&p.w, METRIC_DEFLATED), 1);
+    send_all(&p, &c, 1, dense, 3000); /* it refers to that one, or to none */
+    struct inflater *z = inflater_new(15);
+    for (int i = 0; i < 290; i++) {
+        assert_true(next_is(&c, z, "x", 1, &was_packed));
+    }
+    assert_true(next_is(&c, z, dense, sizeof(dense), &was_packed));
+    assert_true(was_packed);
+    assert_true(next_is(&c, z, dense, 3000, &was_packed));
+    inflater_free(z);
+    client_fini(&c);
+    stop(&p);
+}
+
+static void a_form_that_waits_for_room_can_be_dropped(void **state)
+{
+    (void)state;
+    static char dense[8000];
+    struct pack_world p;
+    struct client c;
+    struct parcel parcel;
+    bool was_packed;
+    start(&p);
+    open_at_its_bound(&c, &p, dense, sizeof(dense));
+    begin_in_steps(&parcel, &p, dense, sizeof(dense));
+    p.w.net->is_due = always;
+    uint64_t before = world_metric(&p.w, METRIC_SENDS);
+    while (world_metric(&p.w, METRIC_SENDS) == before) {
+        assert_int_equal(parcel_send(&parcel, c.id.slot, OUTBOX_CLOSE, NULL, 0),
+            PARCEL_MORE);
+    }
+    p.w.net->is_due = NULL;
+    parcel_fini(&parcel);
+    send_all(&p, &c, 1, dense, 3000);
+    struct inflater *z = inflater_new(15);
+    for (int i = 0; i < 290; i++) {
+        assert_true(next_is(&c, z, "x", 1, &was_packed));
+    }
+    assert_true(next_is(&c, z, dense, 3000, &was_packed));
+    inflater_free(z);
+    client_fini(&c);
+    stop(&p);
+}
+
+#endif
+
 static void a_form_that_is_not_finished_leaves_nothing(void **state)
 {
     (void)state;
@@ -414,6 +525,10 @@ int main(void)
         cmocka_unit_test(a_frame_of_every_length_is_opened_as_a_parcel),
         cmocka_unit_test(a_form_made_in_steps_is_the_same),
         cmocka_unit_test(a_form_that_is_not_finished_leaves_nothing),
+#ifndef MOONWIRE_TINY
+        cmocka_unit_test(a_form_of_its_own_waits_until_there_is_room),
+        cmocka_unit_test(a_form_that_waits_for_room_can_be_dropped),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
