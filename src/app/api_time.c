@@ -4,8 +4,8 @@
  * noted and start at the switch; there may be a hundred thousand, so they start
  * a few in a turn. For the same reason those of a state that was taken over
  * from are not looked at one by one: the state says that their time is over,
- * and they go when it goes, in steps. A repeating timer keeps its beat: a tick that
- * finds the last call still under way is left out, never queued up, so a
+ * and they go when it goes, in steps. A repeating timer keeps its beat: a tick
+ * that finds the last call still under way is left out, never queued up, so a
  * timer has at most one call waiting (I2). */
 #include "app/api_priv.h"
 #include "base/civil.h"
@@ -188,16 +188,11 @@ static int timer_every(lua_State *L)
 static int timer_cancel(lua_State *L)
 {
     struct state *s = state_from(L);
-    bool is_timer = false;
+    const struct timer_ref *ref = api_userdata(L, 1, &s->timer_meta);
 
-    if (lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, s->timer_meta);
-        is_timer = lua_rawequal(L, -1, -2);
-    }
-    if (!is_timer) {
+    if (ref == NULL) {
         return api_bad_self(L, 1, "timer");
     }
-    const struct timer_ref *ref = lua_touserdata(L, 1);
     preempt_hold();
     struct app_timer *t =
         slots_get(&s->timer_slots, ref->slot, ref->generation);

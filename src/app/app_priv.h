@@ -50,6 +50,12 @@ const char *handler_name(enum handler h);
 
 /* ---- state.c ---- */
 
+/* The metatable of one kind of userdata that is ours (api.c). */
+struct api_meta {
+    int ref;           /* of the registry; 0: not needed yet */
+    const void *table; /* where it is: the registry keeps it there */
+};
+
 struct state {
     struct list node; /* in app->draining */
     struct app *app;
@@ -59,13 +65,13 @@ struct state {
     struct settings settings;
     int handlers[HANDLER_COUNT]; /* registry refs; LUA_NOREF: none */
     /* Registry refs: tables by client id, and what api.c keeps. */
-    int client_cache; /* weak values: id -> client userdata */
-    int client_data;  /* id -> client.data */
-    int client_meta;  /* metatables of our userdata; 0: not needed yet */
-    int room_meta;
-    int request_meta;
-    int timer_meta;
-    int limit_meta;
+    int client_cache;            /* weak values: id -> client userdata */
+    int client_data;             /* id -> client.data */
+    struct api_meta client_meta; /* metatables of our userdata */
+    struct api_meta room_meta;
+    struct api_meta request_meta;
+    struct api_meta timer_meta;
+    struct api_meta limit_meta;
     struct list timers;       /* api_time: struct app_timer ... */
     struct list noted_timers; /* ... that are yet to start ... */
     struct timer starter;     /* ... which this one does */
@@ -369,10 +375,6 @@ bool lines_take(struct lines *l);
 struct branch;
 struct far_side;
 
-/* Messages up to this are copied where they cannot change before Lua has
- * them; longer ones to a place of their own. */
-#define APP_LENT_BYTES 512
-
 /* What is bounded by a setting of its own, and told in one line. */
 enum app_limit { APP_TASKS, APP_TIMERS, APP_REQUESTS, APP_LIMITS };
 
@@ -435,7 +437,6 @@ struct app {
     uint64_t share_logged_ms;
     uint64_t refused_seen; /* of hub_refused() */
     _Atomic uint64_t kills;
-    uint8_t lent[APP_LENT_BYTES];
     struct conn_settings conn_settings; /* of the live state, at one address
                                            for the connections' lives */
     uint32_t drain_old_ms;              /* LIMIT_DRAIN_OLD_MS, but for tests */

@@ -39,11 +39,20 @@ struct event *event_new(struct app *a, enum event_kind kind)
     return ev;
 }
 
+static void return_loan(struct event *ev)
+{
+    if (UNLIKELY(ev->lender != NULL)) {
+        blob_unref(ev->lender);
+        ev->lender = NULL;
+    }
+}
+
 void event_drop_data(struct event *ev)
 {
     if (ev->owns_data) {
         quota_free(ev->block != NULL ? ev->block : (void *)(uintptr_t)ev->data);
     }
+    return_loan(ev);
     ev->block = NULL;
     ev->data = NULL;
     ev->owns_data = false;
@@ -74,6 +83,7 @@ bool event_own_data(struct event *ev)
         return false;
     }
     memcpy(copy, ev->data, ev->len);
+    return_loan(ev);
     ev->data = copy;
     ev->owns_data = true;
     return true;

@@ -38,8 +38,9 @@ struct event {
     size_t len;
     void *extra;
     enum event_kind kind;
-    void *block;    /* what holds `data`, if that is owned; NULL: itself */
-    bool owns_data; /* else `data` is lent while the event is young */
+    void *block;         /* what holds `data`, if that is owned; NULL: itself */
+    struct blob *lender; /* ref, of who has been stopped; else NULL */
+    bool owns_data;      /* else `data` is lent while the event is young */
     bool is_binary;
     bool is_receipted; /* of a far client: its loop has been told */
     bool has_failed;   /* until done() says otherwise */

@@ -14,8 +14,7 @@
  * Each is done in steps, when it is the app's turn (inbox_run.c), so that it
  * costs nobody else a turn (I9). Anything that fails before the switch is
  * logged with file and line, and the old generation goes on as if nothing had
- * been. What then, if it was a client's data that cannot be carried, is said in
- * obstacle.c. */
+ * been. If a client's data cannot be carried, obstacle.c says what then. */
 #include "app/api_priv.h"
 #include "app/branch_priv.h"
 #include "base/mem.h"

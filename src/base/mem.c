@@ -12,10 +12,10 @@
  * The C library gives memory at the end of its heap back to the system, all of
  * it in one call of free(), which can be 2 ms for 100 MB, in a section or not.
  * So it is told never to. What is spare goes back in pieces, from a timer of
- * the loop: pieces are allocated, which finds them wherever the heap has room for
- * one, their pages are given back, and when no more are found with any pages in
- * memory, they are freed again. The first few keep theirs: a fifth of the CPU
- * time of an echo of 4 KiB went into page faults where nothing was kept. */
+ * the loop: pieces are allocated, which finds them wherever the heap has room
+ * for one, their pages are given back, and when no more are found with pages
+ * in memory, they are freed again. The first few keep theirs: a fifth of the
+ * CPU time of an echo of 4 KiB went into page faults where nothing was kept. */
 #include "base/mem.h"
 #include "base/log.h"
 #include <stdatomic.h>

@@ -242,7 +242,8 @@ void net_kill_all(struct net *n, bool reset)
     }
 }
 
-/* Somebody here thinks about its request, or the whole answer is on its way. */
+/* Somebody thinks about its request, or the whole answer is on its way. Who is
+ * about to leave would be asked anew by the loop that it goes to. */
 static bool is_answering(const struct conn *c)
 {
     return ((c->flags & CONN_THINKING) && c->doom != CONN_DOOM_MOVE) ||

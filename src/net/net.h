@@ -136,6 +136,19 @@ void net_kill_idle(struct net *n);
  * (takes a reference); those that are there keep theirs. NULL: plain. */
 void net_set_tls(struct net *n, struct tls *t);
 
+/* Does it lie in what was read last? Then it stays there until the loop reads
+ * on, or for as long as somebody keeps that (net_keep_read: a reference). */
+static inline bool net_has_read(const struct net *n, const void *p)
+{
+    const struct blob *b = n->read_buf;
+    return b != NULL && (const uint8_t *)p >= b->data &&
+           (const uint8_t *)p < b->data + b->size;
+}
+static inline struct blob *net_keep_read(const struct net *n)
+{
+    return blob_ref(n->read_buf);
+}
+
 /* NULL for an id that is stale, or whose connection is past OPEN. */
 struct conn *net_find(const struct net *n, struct conn_id id);
 void net_mark_dirty(struct net *n, uint32_t slot);

@@ -122,7 +122,6 @@ static inline __attribute__((always_inline)) void run_job(
     struct task *t, lua_State *T)
 {
     struct job *j = t->job;
-    t->step = STEP_PUSH;
     t->forbids = 0;
     allow_stops(t);
     int n = j->push(j, T);
@@ -508,6 +507,7 @@ int task_run(struct vm *vm, struct job *j)
         return rc;
     }
     t->job = j;
+    t->step = STEP_PUSH; /* before the first stop, which may be on the way */
     vm->busy_count++;
     kill_begin(t);
     return go_on(t, PREEMPT_NOT, true);
@@ -555,6 +555,11 @@ int task_err(int status)
     case TASK_ERRCPU: return ERR_TIMEOUT;
     default: return ERR_SYNTAX;
     }
+}
+
+bool task_is_pushing(const struct vm *vm)
+{
+    return vm->stopped->step == STEP_PUSH;
 }
 
 struct job *task_stopped_job(const struct vm *vm)

@@ -68,6 +68,8 @@ int task_resume(struct vm *vm) NODISCARD;
  * the result. Bounded by the job's cpu_ms. */
 int task_settle(struct vm *vm, int rc) NODISCARD;
 bool task_has_ready(const struct vm *vm);
+/* Is what the job that is stopped calls still on its way into Lua? */
+bool task_is_pushing(const struct vm *vm);
 /* The job that is stopped, or with which the vm died; NULL: none. */
 struct job *task_stopped_job(const struct vm *vm);
 /* The vm has died with this job, and whoever gave it is about to leave the
