@@ -159,6 +159,7 @@
 /* A turn of the loop. */
 #define LIMIT_READ_BUFFER_BYTES  (64 * 1024)
 #define LIMIT_TURN_INFLATE_BYTES (256 * 1024) /* then others read first */
+#define LIMIT_TURN_DEFLATE_STEPS 256 /* of 4 to 7 us, for other loops' apps */
 #define LIMIT_INFLATE_STEP_BYTES 256 /* compressed; may become 1,030 times it */
 #define LIMIT_TURN_LUA_MS        5
 #define LIMIT_SLICE_US           1000 /* of one app, then it is stopped */

@@ -139,6 +139,19 @@ static void end_own(struct conn *c, struct parcel *p, bool is_packed, int rc)
     parcel_end_job(p);
 }
 
+/* A form that others get as well. What it says is no part of our context, but
+ * of the client's: so ours begins anew (RFC 7692 7.2.1). */
+static int send_common(struct conn *c, struct parcel *p,
+    enum outbox_policy policy, const char *key, size_t key_len)
+{
+    struct conn_pack *own = own_pack(c);
+    const struct range *usual = &p->forms[p->how.bits - DEFLATE_BITS_MIN];
+    bool can_read = own->server_bits >= p->how.bits && usual->blob != NULL;
+    own->is_cut |= can_read;
+    return net_send(
+        c->net, c->slot, can_read ? usual : &p->plain, policy, key, key_len);
+}
+
 /* Between two steps nothing else is sent to this client, which would have to
  * come before the form in its context: there is one walk of a hub at a time. So
  * a form that is made can wait, in the job, until there is room for it. */
@@ -149,6 +162,9 @@ int conn_send_packed(struct conn *c, struct parcel *p,
     struct pack_job *j = &p->job;
     if (!(conn_lane(c)->flags & LANE_OPEN)) {
         return ERR_CLOSED;
+    }
+    if (j->deflater == NULL && !parcel_may_make(p)) {
+        return send_common(c, p, policy, key, key_len);
     }
     if (j->deflater == NULL && !begin_own(c, p)) {
         return net_send(n, c->slot, &p->plain, policy, key, key_len);

@@ -163,6 +163,7 @@ static void run_todo(struct net *n)
 static void flush(struct net *n, uint32_t slice)
 {
     n->inflated = 0;
+    n->deflate_steps = 0;
     if (!list_is_empty(&n->todo)) {
         run_todo(n);
     }

@@ -97,10 +97,11 @@ struct net {
     uint32_t *dirty;    /* ring of slots, each at most once */
     uint32_t dirty_head;
     uint32_t dirty_count;
-    struct list todo;     /* conns to resume or to end at the next flush */
-    size_t inflated;      /* bytes, since the last flush */
-    struct list tapes;    /* written to in this turn; see net/tape.h */
-    struct tape controls; /* pings and pongs of all connections */
+    struct list todo;       /* conns to resume or to end at the next flush */
+    size_t inflated;        /* bytes, since the last flush */
+    uint32_t deflate_steps; /* for parcels from other loops, since then */
+    struct list tapes;      /* written to in this turn; see net/tape.h */
+    struct tape controls;   /* pings and pongs of all connections */
     struct list spare_outboxes;
     uint32_t spare_outbox_count;
     uint32_t conn_count;

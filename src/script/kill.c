@@ -16,8 +16,9 @@
  * walks over all frames, 200,000 of them where a recursion has no end; that
  * takes milliseconds and is therefore not done on the loop's stack, where it
  * could not be stopped. The hook may get lost: the interpreter may just have
- * decided not to look. So it is set again after each slice, until the job
- * has ended.
+ * decided not to look. So it is set again after each slice, until the job has
+ * ended; where that takes slices itself, not before the job has had twice as
+ * many, or it would get no further on its way out.
  *
  * The hard way costs the app its state. Half as much again as the budget is
  * what the soft way gets; a job that is still there then (in a C function
@@ -31,6 +32,7 @@
 #include "base/limits.h"
 #include "loop/loop.h"
 #include "script/task_priv.h"
+#include "script/traceback.h"
 #include <lauxlib.h>
 #include <stdio.h>
 
@@ -91,9 +93,11 @@ static void set_hook(void *arg)
     struct task *t = arg;
     lua_State *L = t->running != NULL ? t->running : t->T;
     t->is_arming = true;
+    t->arming_slices = 0;
     if (L != NULL) {
         lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
     }
+    t->armed_slices = 2 * t->arming_slices;
     t->is_arming = false;
 }
 #endif
@@ -101,7 +105,11 @@ static void set_hook(void *arg)
 void kill_arm(struct task *t)
 {
 #if !PREEMPT_HOOK
-    if (!t->is_arming) { /* else it goes on with that */
+    if (t->is_arming) { /* and goes on with that */
+        t->arming_slices++;
+    } else if (t->armed_slices > 0) {
+        t->armed_slices--;
+    } else {
         preempt_self.on_return = set_hook;
         preempt_self.on_return_arg = t;
     }
@@ -131,9 +139,9 @@ static void look_at_clock(lua_State *L)
 static int keep_place(lua_State *L)
 {
     struct task *t = lua_touserdata(L, 1);
-    luaL_traceback(L, L, "", 1);
+    traceback_push(L, L, "", 1);
     if (L != t->T) {
-        luaL_traceback(L, t->T, lua_tostring(L, -1), 0);
+        traceback_push(L, t->T, lua_tostring(L, -1), 0);
     }
     lua_rawsetp(L, LUA_REGISTRYINDEX, &kill_key);
     t->has_place = true;

@@ -21,6 +21,7 @@
 #include "base/digest.h"
 #include "script/preempt.h"
 #include "script/sandbox_priv.h"
+#include "script/traceback.h"
 #include <lauxlib.h>
 #include <pthread.h>
 #include <string.h>
@@ -67,7 +68,7 @@ static const struct entry allowlist[] = {STOCK("_VERSION"), STOCK("assert"),
     OURS("coroutine.wrap", sandbox_coroutine_wrap),
     OURS("coroutine.yield", sandbox_coroutine_yield),
 
-    STOCK("debug.traceback"),
+    WRAP("debug.traceback", traceback_for_script, traceback),
 
     STOCK("math.abs"), STOCK("math.acos"), STOCK("math.asin"),
     STOCK("math.atan"), STOCK("math.ceil"), STOCK("math.cos"),

@@ -72,7 +72,7 @@ static const char *read_piece(lua_State *L, void *ud, size_t *len)
         *len = 0;
         return NULL;
     }
-    if (lua_type(L, -1) != LUA_TSTRING) {
+    if (!lua_isstring(L, -1)) {
         luaL_error(L, "reader function must return a string");
     }
     const char *p = lua_tolstring(L, -1, len);

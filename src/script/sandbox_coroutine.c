@@ -21,6 +21,7 @@
 #include "base/base.h"
 #include "script/sandbox_priv.h"
 #include "script/task.h"
+#include "script/traceback.h"
 #include <lauxlib.h>
 #include <string.h>
 
@@ -354,6 +355,9 @@ static int handle_error(lua_State *L)
 {
     if (task_is_killing(L)) {
         return 1;
+    }
+    if (lua_tocfunction(L, lua_upvalueindex(1)) == traceback_for_script) {
+        return traceback_for_script(L); /* which then does not show us */
     }
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);

@@ -43,15 +43,22 @@
 /* In the registry: the metatable of tables with weak keys. */
 static const char weak_keys_key;
 
+/* A traceback through a metamethod shows its name from here on ("__" is left
+ * out), as text: so the text ends here. Nobody is told the other bytes, which
+ * are five at least. */
+#define SHOWN_FROM 2
+
 /* Short strings are interned: this is the very one that Lua looks up. It
  * stays in the list that its old hash leads to, so a script that writes the
- * name gets a string of its own, and a table that has it as a key by now
- * keeps it. */
+ * name gets a string of its own (unless that hashes into the same list, so the
+ * name must not be found out), and a table that has it as a key by now keeps
+ * it. */
 static void hide(lua_State *L, const char *event)
 {
     lua_pushstring(L, event);
     char *name = (char *)(uintptr_t)lua_tostring(L, -1);
     digest_random(name, strlen(event));
+    name[SHOWN_FROM] = '\0';
     lua_pop(L, 1);
 }
 

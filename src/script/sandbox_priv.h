@@ -16,6 +16,7 @@ extern struct sandbox_stock {
     lua_CFunction move;
     lua_CFunction concat;
     lua_CFunction sort;
+    lua_CFunction traceback;
     lua_CFunction randomseed; /* a closure over the generator, see there */
 } sandbox_stock;
 

@@ -34,6 +34,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "script/task_priv.h"
+#include "script/traceback.h"
 #include <lauxlib.h>
 
 /* So many results fit on the stack beside what done() may use; for more it
@@ -69,7 +70,7 @@ static int describe_error(lua_State *T)
         lua_replace(T, 1);
     }
     if (!is_traced) {
-        luaL_traceback(T, T, lua_tostring(T, 1), 2);
+        traceback_push(T, T, lua_tostring(T, 1), 2);
     }
     if (is_kill) {
         vm_from(T)->current->told = lua_topointer(T, -1);
@@ -102,8 +103,9 @@ static void report(struct task *t, lua_State *T, int status, int n)
     preempt_set_hold(1);
     t->step = STEP_DONE;
     if (UNLIKELY(t->killing != LUA_OK || t->running != NULL)) {
-        if (t->killing != LUA_OK && status != LUA_OK) {
-            /* If it came to its end all the same, that is fine. */
+        if (t->has_looked && status != LUA_OK) {
+            /* Who failed before he heard has just failed, and who came to a
+             * good end all the same is fine. */
             status = t->killing;
         }
         kill_end(t);

@@ -45,7 +45,9 @@ struct task {
      * is a status of task.h once it has to end. */
     volatile int killing;
     bool is_arming;         /* its fiber is about to hear of that */
-    bool has_looked;        /* where it was when it did */
+    uint32_t arming_slices; /* that has taken, so far or the last time */
+    uint32_t armed_slices;  /* to go before it may take that again */
+    bool has_looked;        /* it has, and where it was when it did */
     bool has_place;         /* and that is in the registry */
     uint32_t memory_errors; /* caught */
     uint32_t cpu_ms;        /* may be used; 0: any */
@@ -80,6 +82,7 @@ static inline void kill_begin(struct task *t)
 static inline void kill_forget(struct task *t)
 {
     t->is_arming = false;
+    t->armed_slices = 0;
     t->cpu_ns = 0;
     t->marked_ns = 0;
 }

@@ -283,6 +283,88 @@ static void a_frame_of_every_length_is_opened_as_a_parcel(void **state)
     stop(&p);
 }
 
+/* As a letter from another loop brings it: its plain frame, and maybe the usual
+ * form. To c[0..n). */
+static void send_from_afar(struct pack_world *p, struct client *c, size_t n,
+    const char *s, size_t len, bool has_usual)
+{
+    struct range r = world_frame(&p->w, FRAME_TEXT, s, len);
+    const struct pack_message m = {FRAME_TEXT, s, len};
+    struct parcel made;
+    struct parcel parcel;
+    parcel_init(&made, p->w.net, &r, &m);
+    parcel_pack(&made, &p->packed, p->w.meter, &how);
+    parcel_open(&parcel, p->w.net, &r,
+        has_usual ? parcel_usual_form(&made) : NULL, &how);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(
+            parcel_send(&parcel, c[i].id.slot, OUTBOX_CLOSE, NULL, 0), 0);
+    }
+    parcel_fini(&parcel);
+    parcel_fini(&made);
+}
+
+/* A letter is opened in one go. What that may compress is bounded for a turn,
+ * and everybody can read what he gets instead, then and later. */
+static void from_afar_no_more_forms_are_made_than_a_turn_has_time_for(
+    void **state)
+{
+    (void)state;
+    static const struct deflate_params *const params[4] = {
+        &context, &narrow, &usual, NULL};
+    static char big[90000];
+    struct pack_world p;
+    struct client c[4];
+    struct inflater *z[4];
+    bool was_packed;
+    start(&p);
+    for (size_t i = 0; i < sizeof(big); i++) {
+        big[i] = "abcdefgh"[i * i / 3 % 8];
+    }
+    for (int i = 0; i < 4; i++) {
+        open_packed(&c[i], &p, params[i]);
+        z[i] = inflater_new(15);
+    }
+    for (int round = 0; round < 4; round++) {
+        bool has_usual = round % 2 == 0;
+        uint64_t before = world_metric(&p.w, METRIC_DEFLATED);
+        send_from_afar(&p, c, 4, big, sizeof(big), has_usual);
+        assert_int_equal(
+            world_metric(&p.w, METRIC_DEFLATED) - before, has_usual);
+        assert_int_equal(p.w.net->deflate_steps, 0);
+        for (int i = 0; i < 4; i++) {
+            assert_true(next_is(&c[i], z[i], big, sizeof(big), &was_packed));
+            assert_int_equal(was_packed, has_usual && (i == 0 || i == 2));
+        }
+        inflater_reset(z[2]);
+        /* What is short is made, also in the context. */
+        send_from_afar(&p, c, 4, text, sizeof(text), true);
+        for (int i = 0; i < 4; i++) {
+            assert_true(next_is(&c[i], z[i], text, sizeof(text), &was_packed));
+            assert_int_equal(was_packed, i != 3);
+        }
+        inflater_reset(z[1]);
+        inflater_reset(z[2]);
+    }
+    /* Many short ones in a turn. */
+    size_t steps = sizeof(text) / pack_step_bytes(how.level) + 1;
+    size_t most = LIMIT_TURN_DEFLATE_STEPS / steps;
+    uint64_t before = world_metric(&p.w, METRIC_DEFLATED);
+    for (size_t i = 0; i < most + 20; i++) {
+        send_from_afar(&p, c, 1, text, sizeof(text), false);
+    }
+    assert_int_equal(world_metric(&p.w, METRIC_DEFLATED) - before, most);
+    for (size_t i = 0; i < most + 20; i++) {
+        assert_true(next_is(&c[0], z[0], text, sizeof(text), &was_packed));
+        assert_int_equal(was_packed, i < most);
+    }
+    for (int i = 0; i < 4; i++) {
+        inflater_free(z[i]);
+        client_fini(&c[i]);
+    }
+    stop(&p);
+}
+
 /* With others that compress in between, as the same deflater would. */
 static void a_form_made_in_steps_is_the_same(void **state)
 {
@@ -523,6 +605,8 @@ int main(void)
         cmocka_unit_test(without_memory_a_message_comes_plain_or_not_at_all),
         cmocka_unit_test(without_room_in_the_meter_it_comes_plain),
         cmocka_unit_test(a_frame_of_every_length_is_opened_as_a_parcel),
+        cmocka_unit_test(
+            from_afar_no_more_forms_are_made_than_a_turn_has_time_for),
         cmocka_unit_test(a_form_made_in_steps_is_the_same),
         cmocka_unit_test(a_form_that_is_not_finished_leaves_nothing),
 #ifndef MOONWIRE_TINY

@@ -380,6 +380,44 @@ static void the_end_says_where(void **state)
     assert_non_null(strstr(j.text, "stack traceback"));
 }
 
+static int fail_late(lua_State *L)
+{
+    uint64_t ends = preempt_cpu_ns() + CPU_MS * UINT64_C(1200000);
+    while (preempt_cpu_ns() < ends) {
+    }
+    return luaL_error(L, "of its own");
+}
+
+static void who_fails_before_he_hears_of_the_end_has_failed(void **state)
+{
+    (void)state;
+    add_function(vm, "fail_late", fail_late);
+    struct test_job j = run(vm, "fail_late()");
+    assert_non_null(strstr(j.text, "of its own"));
+    assert_int_equal(j.status, LUA_ERRRUN);
+    expect(vm, "return 'fine'", "fine");
+}
+
+/* To hear that it has to end, and to tell where it was, must not take a job so
+ * long that it cannot be ended any more. */
+static void who_has_gone_deep_is_ended_like_others(void **state)
+{
+    (void)state;
+    struct vm *v = new_vm(64 * MIB, 120);
+    for (int i = 0; i < 3; i++) {
+        struct test_job j =
+            run(v, "kept = (kept or 0) + 1\n"
+                   "local function f(n) if n == 0 then while true do end end\n"
+                   "  return f(n - 1) + 1 end f(100000)");
+        assert_int_equal(j.status, TASK_ERRCPU);
+        /* On a busy machine it may still be on its way down. */
+        assert_non_null(strstr(j.text, ": in upvalue 'f'"));
+        assert_non_null(strstr(j.text, "over 2000 levels"));
+    }
+    expect(v, "return kept", "3");
+    vm_free(v);
+}
+
 static void a_job_that_waits_is_counted_over_its_waits(void **state)
 {
     (void)state;
@@ -724,6 +762,8 @@ int main(void)
         TEST(who_has_to_end_waits_for_nothing),
         TEST(a_budget_is_for_one_job),
         TEST(the_end_says_where),
+        TEST(who_fails_before_he_hears_of_the_end_has_failed),
+        TEST(who_has_gone_deep_is_ended_like_others),
         TEST(a_job_that_waits_is_counted_over_its_waits),
         TEST(a_new_job_is_not_ended_for_an_old_one),
         TEST(who_lives_on_memory_errors_is_ended),
