@@ -17,8 +17,8 @@
  * takes milliseconds and is therefore not done on the loop's stack, where it
  * could not be stopped. The hook may get lost: the interpreter may just have
  * decided not to look. So it is set again after each slice, until the job
- * has ended; where that takes slices itself, not before the job has had twice as
- * many, or it would get no further on its way out.
+ * has ended; where that takes slices itself, not before the job has had twice
+ * as many, or it would get no further on its way out.
  *
  * The hard way costs the app its state. Half as much again as the budget is
  * what the soft way gets; a job that is still there then (in a C function
