@@ -485,9 +485,11 @@ static void a_memory_error_or_two_may_be_caught(void **state)
         "still here");
 }
 
+/* Memory is to end it, so it has time enough for that on any machine. */
 static struct test_job run_to_its_end(const char *source, int end)
 {
     struct test_job j = test_job_of(source);
+    j.job.cpu_ms = 20 * CPU_MS;
     assert_int_equal(task_settle(vm, task_run(vm, &j.job)), end);
     return j;
 }
