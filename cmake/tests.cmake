@@ -62,7 +62,7 @@ moonwire_variant(script_on_ucontext script FIBER_UCONTEXT=1
     FILES fiber task vm preempt steady DEPS loop m_lua)
 
 # What holds for an app holds for clients that live on another loop.
-foreach(file app carry connect inbox load reload restart hostile
+foreach(file app carry connect inbox load obstacle reload restart steps hostile
         api_specs)
     set(target unit_app_${file}_far)
     add_executable(${target} tests/unit/app/test_${file}.c)

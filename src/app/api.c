@@ -148,11 +148,11 @@ void api_message_options(lua_State *L, int idx, const char *function,
     msg->key = NULL;
     msg->key_len = 0;
     msg->compress = HUB_COMPRESS_AUTO;
-    lua_pushnil(L);
-    int anchor = lua_gettop(L);
     if (lua_isnoneornil(L, idx)) {
         return;
     }
+    lua_pushnil(L);
+    int anchor = lua_gettop(L);
     if (!lua_istable(L, idx)) {
         (void)api_bad_argument(L, idx, "options", "table");
     }
@@ -180,15 +180,31 @@ void api_message_options(lua_State *L, int idx, const char *function,
     }
 }
 
-void api_push_meta(lua_State *L, int *ref, void (*make)(lua_State *L))
+void api_push_meta(lua_State *L, struct api_meta *m, void (*make)(lua_State *L))
 {
-    if (LIKELY(*ref != 0)) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, *ref);
+    if (LIKELY(m->ref != 0)) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, m->ref);
         return;
     }
     make(L);
     lua_pushvalue(L, -1);
-    *ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    m->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    m->table = lua_topointer(L, -1);
+}
+
+/* Each method of each client begins with this. Scripts make no userdata and get
+ * to see no metatable of ours, so an address says enough; and it is one look-up
+ * in the registry less. */
+void *api_userdata(lua_State *L, int idx, const struct api_meta *m)
+{
+    void *p = lua_touserdata(L, idx);
+
+    if (p == NULL || !lua_getmetatable(L, idx)) {
+        return NULL;
+    }
+    bool is_it = lua_topointer(L, -1) == m->table;
+    lua_pop(L, 1);
+    return is_it ? p : NULL;
 }
 
 void api_set_function(

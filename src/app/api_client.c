@@ -17,7 +17,7 @@ void api_push_client(lua_State *L, struct state *s, struct client *cl)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->client_cache);
     if (lua_rawgeti(L, -1, (lua_Integer)client_id(cl)) == LUA_TUSERDATA) {
-        lua_remove(L, -2);
+        lua_replace(L, -2);
         return;
     }
     lua_pop(L, 1);
@@ -29,18 +29,12 @@ void api_push_client(lua_State *L, struct state *s, struct client *cl)
     lua_setmetatable(L, -2);
     lua_pushvalue(L, -1);
     lua_rawseti(L, -3, (lua_Integer)ref->id);
-    lua_remove(L, -2);
+    lua_replace(L, -2);
 }
 
-static struct client_ref *to_ref(lua_State *L, int idx)
+static const struct client_ref *to_ref(lua_State *L, int idx)
 {
-    if (lua_type(L, idx) != LUA_TUSERDATA || !lua_getmetatable(L, idx)) {
-        return NULL;
-    }
-    lua_rawgeti(L, LUA_REGISTRYINDEX, state_from(L)->client_meta);
-    bool is_client = lua_rawequal(L, -1, -2);
-    lua_pop(L, 2);
-    return is_client ? lua_touserdata(L, idx) : NULL;
+    return api_userdata(L, idx, &state_from(L)->client_meta);
 }
 
 bool api_is_client(lua_State *L, int idx, uint64_t *id)
@@ -105,12 +99,13 @@ const void *api_check_message(lua_State *L, int idx, bool is_binary,
 
     *err = 0;
     *detail = NULL;
-    if (lua_istable(L, idx)) {
+    int type = lua_type(L, idx);
+    if (type == LUA_TTABLE) {
         if (json_encode(L, idx) != 0) {
             luaL_error(L, "bad argument 'message' (%s)", lua_tostring(L, -1));
         }
         lua_replace(L, idx);
-    } else if (lua_type(L, idx) != LUA_TSTRING) {
+    } else if (type != LUA_TSTRING) {
         (void)api_bad_argument(
             L, idx, "message", "string, or table to be sent as JSON");
     }
@@ -477,13 +472,12 @@ static int push_field(
 /* upvalue 1: the methods */
 static int client_index(lua_State *L)
 {
-    const struct client_ref *ref = api_check_client(L, 1);
-
-    lua_settop(L, 2);
+    /* A method is the same for all of them, and looks at its object itself. */
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) {
         return 1;
     }
+    const struct client_ref *ref = api_check_client(L, 1);
     if (lua_type(L, 2) != LUA_TSTRING) {
         lua_pushnil(L);
         return 1;

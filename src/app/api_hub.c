@@ -8,6 +8,7 @@
  * It may do much: also to the options, whose names the hub is lent. So what
  * is used after it has run is read after it, or held by the stack (I10). */
 #include "app/api_priv.h"
+#include "base/late.h"
 #include <string.h>
 
 /* Room for what Lua tables name; garbage of the call. */
@@ -268,6 +269,11 @@ void api_cast(struct app *a, const struct hub_target *to,
     }
     hub_cast_end(a->hub, queued, dropped);
     api_note_refusal(a);
+    /* Long messages that made way for this one: who sent it pays for that, not
+     * the loop. */
+    while (a->meter != NULL && late_work(a->meter, LIMIT_LATE_PIECE_BYTES)) {
+        preempt_breathe();
+    }
     preempt_release();
 }
 

@@ -56,18 +56,12 @@ static double find_moment(lua_State *L, double now)
 
 static struct limiter *check_limiter(lua_State *L)
 {
-    struct state *s = state_from(L);
+    struct limiter *own = api_userdata(L, 1, &state_from(L)->limit_meta);
 
-    if (lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, s->limit_meta);
-        bool is_limiter = lua_rawequal(L, -1, -2);
-        lua_pop(L, 2);
-        if (is_limiter) {
-            return lua_touserdata(L, 1);
-        }
+    if (own == NULL) {
+        (void)api_bad_self(L, 1, "limit");
     }
-    (void)api_bad_self(L, 1, "limit");
-    return NULL;
+    return own;
 }
 
 /* (self, key, n?) -> true | nil, retry_after */

@@ -35,9 +35,12 @@ void api_set_function(
 void api_set_library(lua_State *L, const struct words *w, const char *name,
     const luaL_Reg *functions);
 
-/* Pushes the metatable that *ref stands for. make() pushes a new one when it is
- * needed for the first time: many apps never do. May raise (memory). */
-void api_push_meta(lua_State *L, int *ref, void (*make)(lua_State *L));
+/* Pushes that metatable. make() pushes a new one when it is needed for the
+ * first time: many apps never do. May raise (memory). */
+void api_push_meta(
+    lua_State *L, struct api_meta *m, void (*make)(lua_State *L));
+/* What the userdata at idx holds if it has that metatable, else NULL. */
+void *api_userdata(lua_State *L, int idx, const struct api_meta *m);
 
 /* Pushes the client's userdata (the same one while anybody holds it). May
  * raise (memory). */
@@ -89,8 +92,9 @@ void api_check_options(lua_State *L, int idx, const char *function,
 const void *api_check_message(lua_State *L, int idx, bool is_binary,
     size_t *len, int *err, const char **detail);
 /* What send and broadcast have in common: binary and key of the table or nil
- * at idx, in one walk that raises on a key that is not in `known`. Pushes one
- * value: what holds the text of the key, whatever becomes of the table. */
+ * at idx, in one walk that raises on a key that is not in `known`. For a table
+ * it pushes one value: what holds the text of the key, whatever becomes of the
+ * table. */
 void api_message_options(lua_State *L, int idx, const char *function,
     const char *const *known, size_t n, struct hub_message *msg);
 /* code, reason at idx and idx + 1, both optional. */
@@ -116,9 +120,12 @@ int api_push_iterator(lua_State *L, const struct hub_name *room);
 uint64_t api_check_ms(lua_State *L, int idx, const char *name);
 /* Raises "FUNCTION cannot be called while the app loads" if it is loading. */
 void api_refuse_loading(lua_State *L, const char *function);
-/* Stops timers; for state_free() and the switch. */
+/* What was noted while it loaded begins. */
 void api_time_start(struct state *s);
+/* No timer of it begins anything any more. */
 void api_time_stop(struct state *s);
+/* After that: frees so many. True: there are more. */
+bool api_time_drop_some(struct state *s, uint32_t most);
 void api_task_drop(struct state *s);
 void api_room_apply_rules(struct state *s);
 void api_room_drop_rules(struct state *s);

@@ -38,18 +38,13 @@ void api_set_request_body(lua_State *L, const char *body, size_t len)
 
 static const struct request *check_request(lua_State *L)
 {
-    struct state *s = state_from(L);
+    const struct request *own =
+        api_userdata(L, 1, &state_from(L)->request_meta);
 
-    if (lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, s->request_meta);
-        bool is_request = lua_rawequal(L, -1, -2);
-        lua_pop(L, 2);
-        if (is_request) {
-            return lua_touserdata(L, 1);
-        }
+    if (own == NULL) {
+        (void)api_bad_self(L, 1, "request");
     }
-    (void)api_bad_self(L, 1, "request");
-    return NULL;
+    return own;
 }
 
 static const char *string_at(const struct request *r, int n)

@@ -12,18 +12,12 @@ struct room_ref {
 
 static const struct room_ref *check_room(lua_State *L)
 {
-    struct state *s = state_from(L);
+    const struct room_ref *own = api_userdata(L, 1, &state_from(L)->room_meta);
 
-    if (lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, s->room_meta);
-        bool is_room = lua_rawequal(L, -1, -2);
-        lua_pop(L, 2);
-        if (is_room) {
-            return lua_touserdata(L, 1);
-        }
+    if (own == NULL) {
+        (void)api_bad_self(L, 1, "room");
     }
-    (void)api_bad_self(L, 1, "room");
-    return NULL;
+    return own;
 }
 
 /* In a section. */

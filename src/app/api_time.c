@@ -1,8 +1,11 @@
 /* api_time.c -- sleep, timer, time.
  *
  * A timer belongs to a state and dies with it. While the app loads, timers are
- * noted and start at the switch. A repeating timer keeps its beat: a tick that
- * finds the last call still under way is left out, never queued up, so a
+ * noted and start at the switch; there may be a hundred thousand, so they start
+ * a few in a turn. For the same reason those of a state that was taken over
+ * from are not looked at one by one: the state says that their time is over,
+ * and they go when it goes, in steps. A repeating timer keeps its beat: a tick
+ * that finds the last call still under way is left out, never queued up, so a
  * timer has at most one call waiting (I2). */
 #include "app/api_priv.h"
 #include "base/civil.h"
@@ -10,9 +13,16 @@
 #include <string.h>
 #include <time.h>
 
+#ifdef MOONWIRE_TINY
+#    define START_STEP 2
+#else
+#    define START_STEP 256 /* timers that are started in one turn */
+#endif
+
 struct app_timer {
     struct timer timer;
-    struct list node; /* in state->timers */
+    struct list node; /* in state->timers or ->noted_timers; or, while it is
+                         dropped, alone */
     struct state *state;
     int ref; /* {n, fn, args...} */
     uint32_t slot;
@@ -68,7 +78,9 @@ static void free_timer(struct app_timer *t)
     struct state *s = t->state;
 
     timer_stop(&t->timer);
-    state_unref(s, t->ref);
+    if (!s->timers_are_over) {
+        state_unref(s, t->ref); /* else it goes with the vm */
+    }
     list_remove(&t->node);
     slots_retire(&s->timer_slots, t->slot);
     s->timer_count--;
@@ -89,6 +101,9 @@ static void on_timer(struct timer *timer)
 {
     struct app_timer *t = container_of(timer, struct app_timer, timer);
 
+    if (t->state->timers_are_over) {
+        return;
+    }
     if (t->period_ms != 0) {
         /* From the time it was due, not from now: the beat does not drift.
          * After a long stall it starts anew rather than catching up. */
@@ -146,8 +161,10 @@ static int new_timer(lua_State *L, bool repeats)
     t->slot = slots_add(&s->timer_slots, t, &t->generation);
     s->timer_count++;
     timer_init(&t->timer, on_timer);
-    list_push_tail(&s->timers, &t->node);
-    if (!s->is_loading) {
+    if (s->is_loading) {
+        list_push_tail(&s->noted_timers, &t->node);
+    } else {
+        list_push_tail(&s->timers, &t->node);
         timer_start(s->app->loop, &t->timer, t->delay_ms);
     }
     handle->slot = t->slot;
@@ -171,21 +188,16 @@ static int timer_every(lua_State *L)
 static int timer_cancel(lua_State *L)
 {
     struct state *s = state_from(L);
-    bool is_timer = false;
+    const struct timer_ref *ref = api_userdata(L, 1, &s->timer_meta);
 
-    if (lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, s->timer_meta);
-        is_timer = lua_rawequal(L, -1, -2);
-    }
-    if (!is_timer) {
+    if (ref == NULL) {
         return api_bad_self(L, 1, "timer");
     }
-    const struct timer_ref *ref = lua_touserdata(L, 1);
     preempt_hold();
     struct app_timer *t =
         slots_get(&s->timer_slots, ref->slot, ref->generation);
     bool was_due =
-        t != NULL && !t->is_cancelled &&
+        t != NULL && !t->is_cancelled && !s->timers_are_over &&
         (t->period_ms != 0 || t->call == NULL || !t->call->has_begun);
     if (t != NULL) {
         cancel_timer(t);
@@ -195,19 +207,46 @@ static int timer_cancel(lua_State *L)
     return 1;
 }
 
-void api_time_start(struct state *s)
+static void start_some(struct timer *starter)
 {
-    list_each (node, &s->timers) {
+    struct state *s = container_of(starter, struct state, starter);
+    struct list *node;
+
+    for (int i = 0; i < START_STEP; i++) {
+        node = list_pop_head(&s->noted_timers);
+        if (node == NULL) {
+            return;
+        }
         struct app_timer *t = container_of(node, struct app_timer, node);
+        list_push_tail(&s->timers, &t->node);
         timer_start(s->app->loop, &t->timer, t->delay_ms);
     }
+    timer_start(s->app->loop, &s->starter, 0);
+}
+
+void api_time_start(struct state *s)
+{
+    timer_init(&s->starter, start_some);
+    start_some(&s->starter);
 }
 
 void api_time_stop(struct state *s)
 {
-    list_each_safe (node, &s->timers) {
+    s->timers_are_over = true;
+    timer_stop(&s->starter);
+}
+
+bool api_time_drop_some(struct state *s, uint32_t most)
+{
+    struct list *node;
+
+    ASSERT(s->timers_are_over, "timers end before they are dropped");
+    list_append_all(&s->timers, &s->noted_timers);
+    while (most > 0 && (node = list_pop_head(&s->timers)) != NULL) {
         cancel_timer(container_of(node, struct app_timer, node));
+        most--;
     }
+    return !list_is_empty(&s->timers);
 }
 
 /* ---- time ---- */

@@ -19,6 +19,11 @@ struct opening {
 };
 
 #define CLOSE_STEP_MS 10
+#ifdef MOONWIRE_TINY
+#    define CLOSE_STEP_SLOTS 2
+#else
+#    define CLOSE_STEP_SLOTS 256 /* clients that are looked at in a turn */
+#endif
 
 void app_log_fields(
     const struct app *a, const struct state *s, struct log_fields *f)
@@ -159,6 +164,7 @@ static struct app *new_app(const struct app_config *config)
     lines_init(&a->own_lines, a, LIMIT_APP_LOG_LINES_PER_S, "of its own");
     lines_init(&a->failure_lines, a, LIMIT_FAILURE_LINES_PER_S, "of failures");
     restart_init(a);
+    obstacle_init(a);
     timer_init(&a->reload_timer, on_reload_timer);
     a->unit.on_rest = on_rest;
     timer_init(&a->stop_timer, on_stop_timer);
@@ -191,11 +197,12 @@ static void free_app(struct app *a)
      * parked jobs as finished. */
     a->is_closing = true;
     restart_fini(a);
+    obstacle_fini(a);
     lines_fini(&a->own_lines);
     lines_fini(&a->failure_lines);
     timer_stop(&a->reload_timer);
     drop_opening(a);
-    inbox_drop(a, NULL);
+    (void)inbox_drop_some(a, UINT32_MAX);
     list_each (client_node, &a->client_list) {
         (void)inbox_drop_client(
             container_of(client_node, struct client, node), false);
@@ -432,7 +439,8 @@ void app_stop(
     }
 }
 
-/* Closes as many as the clock says should be closed by now. */
+/* Closes as many as the clock says should be closed by now, or as many as a
+ * turn can do. */
 static void on_close_timer(struct timer *t)
 {
     struct app *a = container_of(t, struct app, close_timer);
@@ -442,19 +450,20 @@ static void on_close_timer(struct timer *t)
     if (passed < a->close_spread_ms) {
         due = a->close_total * (passed + CLOSE_STEP_MS) / a->close_spread_ms;
     }
-    list_each_safe (node, &a->client_list) {
-        struct client *cl = container_of(node, struct client, node);
-        if (a->close_done >= due) {
-            break;
-        }
-        if (!cl->is_closed) {
+    for (int i = 0; i < CLOSE_STEP_SLOTS && a->close_done < due &&
+                    a->close_slot < slots_end(&a->clients);
+         i++) {
+        struct client *cl = slots_at(&a->clients, a->close_slot++);
+        if (cl != NULL && !cl->is_closed) {
             a->close_done++;
             client_shut(
                 cl, a->close_code, a->close_reason, strlen(a->close_reason));
         }
     }
-    if (passed < a->close_spread_ms && a->close_done < a->close_total) {
-        timer_start(a->loop, &a->close_timer, CLOSE_STEP_MS);
+    if (a->close_done < a->close_total &&
+        a->close_slot < slots_end(&a->clients)) {
+        timer_start(
+            a->loop, &a->close_timer, a->close_done < due ? 0 : CLOSE_STEP_MS);
     }
 }
 
@@ -466,6 +475,7 @@ void app_close_clients(
     a->close_spread_ms = spread_ms;
     a->close_total = a->client_count;
     a->close_done = 0;
+    a->close_slot = 0;
     (void)snprintf(a->close_reason, sizeof(a->close_reason), "%s", reason);
     timer_stop(&a->close_timer); /* it may be closing them already */
     on_close_timer(&a->close_timer);

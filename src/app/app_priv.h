@@ -50,6 +50,12 @@ const char *handler_name(enum handler h);
 
 /* ---- state.c ---- */
 
+/* The metatable of one kind of userdata that is ours (api.c). */
+struct api_meta {
+    int ref;           /* of the registry; 0: not needed yet */
+    const void *table; /* where it is: the registry keeps it there */
+};
+
 struct state {
     struct list node; /* in app->draining */
     struct app *app;
@@ -59,18 +65,23 @@ struct state {
     struct settings settings;
     int handlers[HANDLER_COUNT]; /* registry refs; LUA_NOREF: none */
     /* Registry refs: tables by client id, and what api.c keeps. */
-    int client_cache; /* weak values: id -> client userdata */
-    int client_data;  /* id -> client.data */
-    int client_meta;  /* metatables of our userdata; 0: not needed yet */
-    int room_meta;
-    int request_meta;
-    int timer_meta;
-    int limit_meta;
-    struct list timers; /* api_time: struct app_timer */
+    int client_cache;            /* weak values: id -> client userdata */
+    int client_data;             /* id -> client.data */
+    struct api_meta client_meta; /* metatables of our userdata */
+    struct api_meta room_meta;
+    struct api_meta request_meta;
+    struct api_meta timer_meta;
+    struct api_meta limit_meta;
+    struct list timers;       /* api_time: struct app_timer ... */
+    struct list noted_timers; /* ... that are yet to start ... */
+    struct timer starter;     /* ... which this one does */
     struct slots timer_slots;
     uint32_t timer_count;
-    struct map locks;  /* api_task: name -> held or waited for */
-    struct list rules; /* api_room: what rooms.define() said */
+    bool timers_are_over; /* none of them begins anything any more */
+    struct list queued;   /* call.c: struct call, of those that may not have
+                             begun */
+    struct map locks;     /* api_task: name -> held or waited for */
+    struct list rules;    /* api_room: what rooms.define() said */
     uint32_t rule_count;
     uint32_t calls;         /* queued or under way */
     uint32_t failed_begins; /* events in a row that found no memory to begin */
@@ -95,6 +106,9 @@ int state_run_main(lua_State *L);
 /* It is live from now on: rules go to the hub, timers start. */
 void state_start(struct state *s);
 void state_free(struct state *s);
+/* Does some of that, for one in which nothing goes on any more: of what an app
+ * can have thousands of. False: what is left is no work. */
+bool state_drop_some(struct state *s);
 struct state *state_from(lua_State *L);
 
 /* What the loop does to the Lua state from outside of any job: at once, or
@@ -153,12 +167,14 @@ void load_drop(struct app *a);
 /* ---- carry.c ---- */
 
 struct carry;
-typedef void (*carry_ended_fn)(struct app *a, struct client *only,
+/* `cl`: the one whose data it was about; of all, the one whose data is such
+ * that it cannot be carried, or NULL. */
+typedef void (*carry_ended_fn)(struct app *a, struct client *cl,
     struct state *to, int rc, const char *why);
 
-/* client.data of one client, or (NULL) of all that are at rest. Until it has
- * ended it is app->carry, and nothing else of the app runs: so that client does
- * not go either. */
+/* client.data of one client, or (NULL) of all that are at rest. `to` NULL:
+ * nowhere, only to see whether it could be. Until it has ended it is
+ * app->carry, and nothing else of the app runs: so no client goes either. */
 void carry_begin(struct app *a, struct client *only, struct state *from,
     struct state *to, carry_ended_fn ended);
 /* As load_go_on(). */
@@ -266,6 +282,33 @@ void reload_note_end(struct app *a, int rc);
 /* Called when a task of a draining state ended. */
 void reload_check_drained(struct state *s);
 
+/* ---- obstacle.c ---- */
+
+/* Whose client.data refuses a reload. */
+struct obstacle {
+    struct timer timer;
+    uint32_t slot; /* of the client, if is_set */
+    uint32_t generation;
+    bool is_set;
+    bool is_waiting; /* the new generation is, for that client's on_close */
+    bool is_due;     /* it is time to look whether it still does */
+    uint64_t wait_end_ms; /* 0: nobody has been waited for */
+    uint32_t delay_ms;    /* between two looks */
+};
+
+void obstacle_init(struct app *a);
+void obstacle_fini(struct app *a);
+/* The data of `cl` (NULL: of nobody) cannot be carried. True: it has gone, and
+ * a->fresh may wait for its on_close: while obstacle_is_awaited(). */
+bool obstacle_may_wait(struct app *a, const struct client *cl) NODISCARD;
+bool obstacle_is_awaited(const struct app *a);
+/* A reload has failed for that: it is tried again some day. */
+void obstacle_note(struct app *a, const struct client *cl);
+/* There is nothing to try again. */
+void obstacle_forget(struct app *a);
+/* It is the app's turn, and a look is due. */
+void obstacle_look(struct app *a);
+
 /* ---- connect.c ---- */
 
 /* A request to become a client, wherever its connection is: answered now or
@@ -298,6 +341,8 @@ void restart_after_death(struct state *s, const struct event *ev);
 /* A fresh state takes the place of the one that died: before it is the live
  * one; for each client; and when all of them know, if it is the same code. */
 void restart_begin(struct app *a);
+/* Before that: does some of what has to be done first. True: that was all. */
+bool restart_is_ready(struct app *a) NODISCARD;
 void restart_tell_client(struct app *a, struct client *cl);
 void restart_report(struct app *a);
 /* The app stops: if it is down, that is for good. */
@@ -329,10 +374,6 @@ bool lines_take(struct lines *l);
 
 struct branch;
 struct far_side;
-
-/* Messages up to this are copied where they cannot change before Lua has
- * them; longer ones to a place of their own. */
-#define APP_LENT_BYTES 512
 
 /* What is bounded by a setting of its own, and told in one line. */
 enum app_limit { APP_TASKS, APP_TIMERS, APP_REQUESTS, APP_LIMITS };
@@ -383,6 +424,7 @@ struct app {
     bool wants_reload;      /* when the one under way has ended */
     struct timer reload_timer;
     struct opening *opening; /* until the first generation is there */
+    struct obstacle obstacle;
     struct restart restart;
     uint32_t error_events; /* on_error, queued or under way */
     uint64_t rest_logged_ms;
@@ -395,7 +437,6 @@ struct app {
     uint64_t share_logged_ms;
     uint64_t refused_seen; /* of hub_refused() */
     _Atomic uint64_t kills;
-    uint8_t lent[APP_LENT_BYTES];
     struct conn_settings conn_settings; /* of the live state, at one address
                                            for the connections' lives */
     uint32_t drain_old_ms;              /* LIMIT_DRAIN_OLD_MS, but for tests */
@@ -406,6 +447,7 @@ struct app {
     char *stop_reason;
     struct timer stop_timer;
     struct timer close_timer; /* app_close_clients() */
+    uint32_t close_slot;      /* the next of them */
     uint64_t close_started_ms;
     uint64_t close_spread_ms;
     uint32_t close_total;

@@ -20,6 +20,12 @@
 #include "net/reply.h"
 #include <string.h>
 
+#ifdef MOONWIRE_TINY
+#    define STEP_GUESTS 2
+#else
+#    define STEP_GUESTS 256 /* that are looked at in one turn */
+#endif
+
 static struct loop *home_loop(const struct branch *b)
 {
     return b->app->net->loop;
@@ -262,6 +268,7 @@ static bool open_guest(struct branch *b, const struct invite *in)
     g->branch = b;
     g->client = in->client;
     g->conn = in->conn;
+    g->settings_seen = b->settings_count;
     list_init(&g->wait_node);
     list_push_tail(&b->guests, &g->node);
     conn_upgrade(c, in->head, in->len, &guest_handler, g, &b->settings);
@@ -299,6 +306,33 @@ void branch_on_shut(struct letter *l, struct loop *here)
     mem_free(s);
 }
 
+/* Some of them; the letter comes again for the others. Who has been told goes
+ * to the tail, where newcomers stand, who know. */
+static void tell_guests(struct letter *l, struct loop *here)
+{
+    struct settings_letter *s = container_of(l, struct settings_letter, letter);
+    struct branch *b = s->app->branches[loop_index(here)];
+
+    for (int i = 0; !list_is_empty(&b->guests); i++) {
+        struct guest *g = container_of(b->guests.next, struct guest, node);
+        struct conn *c = net_find(b->net, g->conn);
+        if (g->settings_seen == b->settings_count) {
+            break;
+        }
+        if (i == STEP_GUESTS) {
+            mailbox_post(here, here, l, tell_guests);
+            return;
+        }
+        g->settings_seen = b->settings_count;
+        list_remove(&g->node);
+        list_push_tail(&b->guests, &g->node);
+        if (c != NULL) {
+            conn_settings_changed(c);
+        }
+    }
+    mem_free(s);
+}
+
 void branch_on_settings(struct letter *l, struct loop *here)
 {
     struct settings_letter *s = container_of(l, struct settings_letter, letter);
@@ -306,14 +340,8 @@ void branch_on_settings(struct letter *l, struct loop *here)
 
     b->settings = s->settings;
     b->inbox = s->inbox;
-    list_each (node, &b->guests) {
-        struct guest *g = container_of(node, struct guest, node);
-        struct conn *c = net_find(b->net, g->conn);
-        if (c != NULL) {
-            conn_settings_changed(c);
-        }
-    }
-    mem_free(s);
+    b->settings_count++;
+    tell_guests(l, here);
 }
 
 /* ---- receipts ---- */
@@ -361,7 +389,12 @@ void branch_on_receipts(struct letter *l, struct loop *here)
     for (uint32_t i = 0; i < rs->count; i++) {
         note_receipt(b, &rs->of[i]);
     }
-    while (!list_is_empty(&b->waiting) && is_below(b, 7)) {
+    rs->count = 0;
+    for (int i = 0; !list_is_empty(&b->waiting) && is_below(b, 7); i++) {
+        if (i == STEP_GUESTS) {
+            mailbox_post(here, here, l, branch_on_receipts);
+            return;
+        }
         read_again(container_of(b->waiting.next, struct guest, wait_node));
     }
     mem_free(rs);

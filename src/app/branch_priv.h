@@ -35,6 +35,7 @@ struct branch {
     struct conn_settings settings; /* as of the last letter about them */
     struct inbox_limits inbox;     /* the app's; a quarter of it is ours */
     bool has_settings;
+    uint32_t settings_count; /* letters about them */
     uint64_t full_logged_ms;
     struct list guests;
     struct list waiting; /* paused guests that have nothing under way */
@@ -49,9 +50,10 @@ struct guest {
     struct branch *branch;
     struct client *client; /* token */
     struct conn_id conn;
-    struct list node;      /* in branch->guests */
-    struct list wait_node; /* in branch->waiting */
-    uint32_t sent;         /* messages sent and not receipted */
+    struct list node;       /* in branch->guests */
+    struct list wait_node;  /* in branch->waiting */
+    uint32_t sent;          /* messages sent and not receipted */
+    uint32_t settings_seen; /* of branch->settings_count */
     bool is_paused;
     bool is_waiting; /* a handler of it awaits: nobody waits for the rest */
     /* Of the end. */

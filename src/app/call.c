@@ -12,8 +12,12 @@ struct call *call_queue(struct state *s, int ref, bool keep,
     struct call *call = mem_alloc(sizeof(*call));
     struct event *ev = event_new(s->app, EVENT_CALL);
 
-    *call = (struct call){
-        .ref = ref, .keep = keep, .on_finished = on_finished, .owner = owner};
+    *call = (struct call){.event = ev,
+        .ref = ref,
+        .keep = keep,
+        .on_finished = on_finished,
+        .owner = owner};
+    list_push_tail(&s->queued, &call->node);
     ev->state = s;
     ev->extra = call;
     s->calls++;
@@ -39,7 +43,7 @@ int call_push(struct event *ev, lua_State *T)
 {
     struct call *call = ev->extra;
 
-    if (call->is_cancelled) {
+    if (call->is_cancelled || (call->keep && ev->state->timers_are_over)) {
         return -1;
     }
     call->has_begun = true;
@@ -64,6 +68,7 @@ void call_finished(struct event *ev)
     struct call *call = ev->extra;
 
     ev->state->calls--;
+    list_remove(&call->node);
     if (call->on_finished != NULL) {
         call->on_finished(call->owner);
     }
@@ -71,4 +76,20 @@ void call_finished(struct event *ev)
         state_unref(ev->state, call->ref);
     }
     mem_free(call);
+}
+
+bool call_drop_some(struct state *s, uint32_t most)
+{
+    struct list *node;
+
+    while (most > 0 && (node = list_pop_head(&s->queued)) != NULL) {
+        struct event *ev = container_of(node, struct call, node)->event;
+        if (!list_is_empty(&ev->node)) {
+            list_remove(&ev->node);
+            call_finished(ev);
+            event_free(ev);
+        } /* else it has begun, and ends with its task */
+        most--;
+    }
+    return !list_is_empty(&s->queued);
 }

@@ -10,8 +10,9 @@
  * wait that long, and nobody else's (I9). New ones may come in, others' ends
  * may queue up; so what is collected are ids, and a slot says where to go on.
  *
- * The new state has nothing of it before the end: if anything fails, it is
- * thrown away (I8). */
+ * Whose data is not such that it can be carried, the one who asked is told
+ * (obstacle.c). The new state has nothing of it before the end: if anything
+ * fails, it is thrown away (I8). */
 #include "app/app_priv.h"
 #include "base/buf.h"
 #include "base/mem.h"
@@ -34,7 +35,7 @@ enum carry_step { CARRY_COLLECT, CARRY_ENCODE, CARRY_DECODE };
 struct carry {
     struct app *app;
     struct state *from;
-    struct state *to;
+    struct state *to;    /* NULL: it is encoded, and that is all */
     struct client *only; /* NULL: all that are at rest */
     carry_ended_fn ended;
     enum carry_step step;
@@ -43,7 +44,9 @@ struct carry {
     uint32_t count;
     uint32_t done; /* of them */
     uint64_t ids[BATCH_IDS];
-    struct buf buf; /* records of {id, length, bytes} */
+    struct client *clients[BATCH_IDS]; /* not for the fiber (I10) */
+    bool is_refused;                   /* by the data of the last one done */
+    struct buf buf;                    /* records of {id, length, bytes} */
     struct service service;
     char why[APP_ERROR_BYTES];
 };
@@ -65,6 +68,7 @@ static void encode_one(lua_State *L, struct carry *c, uint64_t id)
     lua_rawgeti(L, LUA_REGISTRYINDEX, c->from->client_data);
     lua_rawgeti(L, -1, (lua_Integer)id);
     if (value_encode(L, -1, "client.data", &c->buf) != 0) {
+        c->is_refused = true;
         luaL_error(L, "client %I: %s", (LUAI_UACINT)id, lua_tostring(L, -1));
     }
     lua_pop(L, 2);
@@ -115,6 +119,12 @@ static bool is_wanted(const struct carry *c, const struct client *cl)
     return cl != NULL && cl->has_data && !cl->is_busy && cl->state == c->from;
 }
 
+static void add(struct carry *c, struct client *cl)
+{
+    c->ids[c->count] = client_id(cl);
+    c->clients[c->count++] = cl;
+}
+
 /* The next few. False: there are no more. */
 static bool collect(struct carry *c)
 {
@@ -125,16 +135,16 @@ static bool collect(struct carry *c)
     c->done = 0;
     if (c->only != NULL) {
         if (c->slot == 0) {
-            c->ids[c->count++] = client_id(c->only);
+            add(c, c->only);
         }
         c->slot = 1;
         return c->count > 0;
     }
     for (int i = 0; i < LOOK_SLOTS && c->slot < end && c->count < BATCH_IDS;
          i++) {
-        const struct client *cl = slots_at(&a->clients, c->slot++);
+        struct client *cl = slots_at(&a->clients, c->slot++);
         if (is_wanted(c, cl)) {
-            c->ids[c->count++] = client_id(cl);
+            add(c, cl);
         }
     }
     return c->slot < end || c->count > 0;
@@ -158,8 +168,10 @@ static void free_carry(struct carry *c)
 
 static void end(struct carry *c, int rc)
 {
+    struct client *cl = c->is_refused ? c->clients[c->done - 1] : c->only;
+
     c->app->carry = NULL;
-    c->ended(c->app, c->only, c->to, rc, c->why);
+    c->ended(c->app, cl, c->to, rc, c->why);
     free_carry(c);
 }
 
@@ -175,7 +187,7 @@ static int take_step(struct carry *c)
 
 static enum carry_step next_step(const struct carry *c)
 {
-    if (c->step == CARRY_ENCODE) {
+    if (c->step == CARRY_ENCODE && c->to != NULL) {
         return CARRY_DECODE;
     }
     return c->done < c->count ? CARRY_ENCODE : CARRY_COLLECT;
@@ -209,7 +221,7 @@ void carry_begin(struct app *a, struct client *only, struct state *from,
     c->to = to;
     c->only = only;
     c->ended = ended;
-    buf_init(&c->buf, to->settings.memory_bytes);
+    buf_init(&c->buf, (to != NULL ? to : from)->settings.memory_bytes);
     a->carry = c;
 }
 

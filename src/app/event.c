@@ -39,11 +39,20 @@ struct event *event_new(struct app *a, enum event_kind kind)
     return ev;
 }
 
+static void return_loan(struct event *ev)
+{
+    if (UNLIKELY(ev->lender != NULL)) {
+        blob_unref(ev->lender);
+        ev->lender = NULL;
+    }
+}
+
 void event_drop_data(struct event *ev)
 {
     if (ev->owns_data) {
         quota_free(ev->block != NULL ? ev->block : (void *)(uintptr_t)ev->data);
     }
+    return_loan(ev);
     ev->block = NULL;
     ev->data = NULL;
     ev->owns_data = false;
@@ -74,6 +83,7 @@ bool event_own_data(struct event *ev)
         return false;
     }
     memcpy(copy, ev->data, ev->len);
+    return_loan(ev);
     ev->data = copy;
     ev->owns_data = true;
     return true;
@@ -170,14 +180,15 @@ static void report_end(struct job *j, lua_State *T, int status, int n)
         ev->has_failed = false;
         return;
     }
-    const char *text = lua_tostring(T, -1);
+    struct task_words w;
     const char *kind = "error";
     if (status == LUA_ERRMEM || status == TASK_ERRFULL) {
         kind = "memory";
     } else if (status == TASK_ERRCPU) {
         kind = "cpu";
     }
-    failure_report(ev->state, ev, kind, text != NULL ? text : "error");
+    task_describe(T, status, &w);
+    failure_report(ev->state, ev, kind, w.text, w.where);
 }
 
 /* ---- on the loop's stack, after the fiber ---- */
@@ -211,6 +222,6 @@ static void end_event(struct job *j)
 
 void event_abandon(struct event *ev)
 {
-    failure_report(ev->state, ev, "memory", "no memory to begin");
+    failure_report(ev->state, ev, "memory", "no memory to begin", "");
     end_event(&ev->job);
 }

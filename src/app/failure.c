@@ -50,15 +50,15 @@ static void tell_app(struct app *a, const struct event *ev, const char *name,
 }
 
 /* The first line as the message, what follows as the detail. */
-void failure_report(
-    struct state *s, const struct event *ev, const char *kind, const char *text)
+void failure_report(struct state *s, const struct event *ev, const char *kind,
+    const char *text, const char *where)
 {
     struct app *a = s->app;
     const char *name = ev != NULL ? event_name(ev) : "reload";
     char copy[LOG_LINE_BYTES];
     struct log_fields f;
 
-    (void)snprintf(copy, sizeof(copy), "%s", text);
+    (void)snprintf(copy, sizeof(copy), "%s%s", text, where);
     state_trim_traceback(copy);
     tell_app(a, ev, name, kind, copy);
     count(a, kind);

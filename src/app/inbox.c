@@ -14,6 +14,14 @@
 #include "base/mem.h"
 #include <string.h>
 
+#ifdef MOONWIRE_TINY
+#    define RESUME_STEP 2
+#else
+#    define RESUME_STEP 256 /* readers that are resumed at once */
+#endif
+
+static void resume_more(struct timer *t);
+
 void inbox_init(struct inbox *in)
 {
     memset(in, 0, sizeof(*in));
@@ -22,6 +30,7 @@ void inbox_init(struct inbox *in)
     list_init(&in->paused);
     list_init(&in->spare);
     timer_init(&in->retry_timer, stuck_try_again);
+    timer_init(&in->resume_timer, resume_more);
 }
 
 void inbox_fini(struct inbox *in)
@@ -30,6 +39,7 @@ void inbox_fini(struct inbox *in)
 
     ASSERT(in->events == 0 && list_is_empty(&in->calls), "I3");
     timer_stop(&in->retry_timer);
+    timer_stop(&in->resume_timer);
     while ((node = list_pop_head(&in->spare)) != NULL) {
         mem_free(container_of(node, struct event, node));
     }
@@ -233,12 +243,31 @@ static void read_again(struct client *cl)
     }
 }
 
+/* Some of those who wait for nothing but room, the others soon. */
+static void resume_idle(struct app *a)
+{
+    struct inbox *in = &a->inbox;
+
+    for (int i = 0; !list_is_empty(&in->paused) && is_below(a, 7); i++) {
+        if (i == RESUME_STEP) {
+            timer_start(a->loop, &in->resume_timer, 0);
+            return;
+        }
+        read_again(container_of(in->paused.next, struct client, pause_node));
+    }
+}
+
+static void resume_more(struct timer *t)
+{
+    struct inbox *in = container_of(t, struct inbox, resume_timer);
+
+    resume_idle(container_of(in, struct app, inbox));
+}
+
 /* An event of `cl` has ended, or waits: who was paused may read again once
  * there is some room, not at the first gap. */
 void inbox_resume_readers(struct app *a, struct client *cl)
 {
-    struct inbox *in = &a->inbox;
-
     if (cl != NULL && cl->is_paused) {
         if (is_idle(cl)) {
             pause_reader(a, cl);
@@ -248,31 +277,33 @@ void inbox_resume_readers(struct app *a, struct client *cl)
             read_again(cl);
         }
     }
-    while (!list_is_empty(&in->paused) && is_below(a, 7)) {
-        read_again(container_of(in->paused.next, struct client, pause_node));
-    }
+    resume_idle(a);
 }
 
-void inbox_drop(struct app *a, struct state *s)
+static void drop_event(struct app *a, struct event *ev)
 {
-    list_each_safe (node, &a->inbox.calls) {
-        struct event *ev = container_of(node, struct event, node);
-        if (s != NULL && ev->state != s) {
-            continue;
-        }
-        list_remove(&ev->node);
-        if (ev->kind == EVENT_CALL) {
-            call_finished(ev);
-        } else if (ev->kind == EVENT_ERROR) {
-            failure_finished(ev);
-        } else if (ev->kind == EVENT_CONNECT) {
-            ev->state = a->live;
-            connect_finished(ev);
-        } else if (ev->kind == EVENT_REQUEST) {
-            request_finished(ev);
-        }
-        event_free(ev);
+    if (ev->kind == EVENT_CALL) {
+        call_finished(ev);
+    } else if (ev->kind == EVENT_ERROR) {
+        failure_finished(ev);
+    } else if (ev->kind == EVENT_CONNECT) {
+        ev->state = a->live;
+        connect_finished(ev);
+    } else if (ev->kind == EVENT_REQUEST) {
+        request_finished(ev);
     }
+    event_free(ev);
+}
+
+bool inbox_drop_some(struct app *a, uint32_t most)
+{
+    struct list *node;
+
+    while (most > 0 && (node = list_pop_head(&a->inbox.calls)) != NULL) {
+        drop_event(a, container_of(node, struct event, node));
+        most--;
+    }
+    return !list_is_empty(&a->inbox.calls);
 }
 
 bool inbox_drop_client(struct client *cl, bool keep_words)

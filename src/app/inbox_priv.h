@@ -38,8 +38,9 @@ struct event {
     size_t len;
     void *extra;
     enum event_kind kind;
-    void *block;    /* what holds `data`, if that is owned; NULL: itself */
-    bool owns_data; /* else `data` is lent while the event is young */
+    void *block;         /* what holds `data`, if that is owned; NULL: itself */
+    struct blob *lender; /* ref, of who has been stopped; else NULL */
+    bool owns_data;      /* else `data` is lent while the event is young */
     bool is_binary;
     bool is_receipted; /* of a far client: its loop has been told */
     bool has_failed;   /* until done() says otherwise */
@@ -77,6 +78,7 @@ struct inbox {
     unsigned turn;   /* which source is asked first */
     uint32_t owed;   /* slices to the next generation */
     struct timer retry_timer;
+    struct timer resume_timer; /* for readers who are to be resumed later */
     uint64_t failing_since_ms; /* nothing can begin; 0: not so */
 };
 
@@ -91,9 +93,9 @@ bool inbox_has_room(struct app *a, struct client *cl);
 /* Has the app yet to come to events of this client, without waiting for
  * anything but its turn? Then it is noted, and resumed later, too. */
 bool inbox_is_behind(struct app *a, struct client *cl);
-/* Drops what is queued of no client and has not begun: calls of one state, or
- * (s NULL) everything. Nothing is told. */
-void inbox_drop(struct app *a, struct state *s);
+/* Drops so much of what is queued of no client and has not begun. Lua is not
+ * told; who asked for something is refused. True: there is more. */
+bool inbox_drop_some(struct app *a, uint32_t most);
 /* Drops what is queued for a client. `keep_words`: not its messages. True: its
  * on_open had begun, or has ended. */
 bool inbox_drop_client(struct client *cl, bool keep_words);
@@ -167,10 +169,11 @@ struct failure {
     char text[]; /* with a traceback where there is one */
 };
 
-/* Logs it, counts it, and tells on_error; `ev` NULL: a reload's. In a section,
- * or on the loop's stack. */
+/* Logs it, counts it, and tells on_error; `ev` NULL: a reload's. `where` goes
+ * behind the text: more of a traceback, or "". In a section, or on the loop's
+ * stack. */
 void failure_report(struct state *s, const struct event *ev, const char *kind,
-    const char *text);
+    const char *text, const char *where);
 /* Counts one that was ended, and that somebody else tells of: a load. */
 void failure_count_kill(struct app *a);
 int failure_push(struct event *ev, lua_State *T);
@@ -179,6 +182,8 @@ void failure_finished(struct event *ev);
 /* ---- call.c: a Lua function to be called later, with arguments ---- */
 
 struct call {
+    struct list node; /* in state->queued */
+    struct event *event;
     int ref;   /* registry ref of {n, fn, args...} in ev->state */
     bool keep; /* a timer owns the ref */
     bool has_begun;
@@ -196,5 +201,7 @@ struct call *call_queue(struct state *s, int ref, bool keep,
 int call_pack(lua_State *L, int idx);
 int call_push(struct event *ev, lua_State *T);
 void call_finished(struct event *ev);
+/* Drops so many of the state's that have not begun. True: there may be more. */
+bool call_drop_some(struct state *s, uint32_t most);
 
 #endif

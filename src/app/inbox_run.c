@@ -84,20 +84,27 @@ struct event *inbox_stopped_event(const struct app *a)
     return container_of(task_stopped_job(a->stopped->vm), struct event, job);
 }
 
-/* What is lent may change as soon as the loop has its stack back, and the
- * handler can be stopped before Lua has taken it. At most one event of an app
- * is that far at a time. False: no memory. */
-static bool keep_lent(struct app *a, struct event *ev)
+/* What is lent may go as soon as the loop has its stack back, and the handler
+ * can be stopped before Lua has taken it. Nearly always it lies in the buffer
+ * that was just read into, which can be kept (keep_lender). False: no
+ * memory. */
+static bool keep_lent(const struct app *a, struct event *ev)
 {
-    if (ev->owns_data || ev->data == NULL || ev->data == a->lent) {
-        return true;
+    return ev->data == NULL || net_has_read(a->net, ev->data) ||
+           event_own_data(ev);
+}
+
+/* The loop has its stack back, and reads on. Few are stopped before Lua has
+ * their message; at most one event of an app is that far at a time. */
+static void keep_lender(const struct app *a)
+{
+    struct event *ev = inbox_stopped_event(a);
+
+    if (!task_is_pushing(a->stopped->vm)) {
+        event_drop_data(ev);
+    } else if (ev->data != NULL && !ev->owns_data && ev->lender == NULL) {
+        ev->lender = net_keep_read(a->net);
     }
-    if (ev->len > sizeof(a->lent)) {
-        return event_own_data(ev);
-    }
-    memcpy(a->lent, ev->data, ev->len);
-    ev->data = a->lent;
-    return true;
 }
 
 /* Its handler waits, and nobody waits for that. */
@@ -114,11 +121,25 @@ static void note_await(struct app *a, struct event *ev)
     inbox_resume_readers(a, ev->client);
 }
 
+/* The tick has its own beat, and hits who has only just begun as well. If it
+ * were his turn again anyway, he goes on: else what has been read for this app
+ * meanwhile would have to be kept, and answers to several clients would lie
+ * mixed up on the tape. */
+static int go_on(struct app *a, struct state *s, int rc)
+{
+    while (rc == TASK_STOPPED && !reload_has_work(a) &&
+           sched_goes_on(a->sched, &a->unit)) {
+        rc = task_resume(s->vm);
+    }
+    return rc;
+}
+
 /* What task_run() and task_resume() say. */
 static void note_result(struct app *a, struct state *s, int rc)
 {
     if (rc == TASK_STOPPED) {
         a->stopped = s;
+        keep_lender(a);
         sched_stopped_now(a->sched, &a->unit);
         a->inbox.owed += reload_has_work(a) ? 1 : 0;
     } else if (rc == TASK_DEAD) {
@@ -148,7 +169,7 @@ static int start(struct app *a, struct event *ev)
     int rc = ERR_QUOTA;
     if (task_count(s->vm) < s->settings.tasks &&
         task_has_stack(s->vm, event_is_awaited(ev)) && keep_lent(a, ev)) {
-        rc = task_run(s->vm, &ev->job);
+        rc = go_on(a, s, task_run(s->vm, &ev->job));
     }
     if (rc < 0) {
         if (cl != NULL) {
@@ -253,7 +274,7 @@ void inbox_client_moved(struct client *cl)
 
 static bool resume_in(struct app *a, struct state *s)
 {
-    int rc = task_resume(s->vm);
+    int rc = go_on(a, s, task_resume(s->vm));
 
     note_result(a, s, rc);
     return rc != TASK_IDLE;
@@ -286,7 +307,7 @@ static bool resume_stopped(struct app *a)
     struct event *ev = inbox_stopped_event(a);
 
     a->stopped = NULL;
-    int rc = task_resume(s->vm);
+    int rc = go_on(a, s, task_resume(s->vm));
     if (rc < 0) {
         state_do_chores(s);
         begin_again(a, ev, rc);

@@ -3,6 +3,8 @@
  *   settings  app.conf.lua, in a vm of its own (manifest.c)
  *   open      a vm with the sandbox and the bindings in it
  *   run       main.lua, and whatever that requires
+ *   failed    what came to nothing is taken down, for it may have set a hundred
+ *             thousand timers
  *
  * Each is a job that is stopped at the end of its slice, like a handler; the
  * app's turns in the scheduler carry it on (inbox_run.c), so loading costs the
@@ -16,7 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum load_step { LOAD_SETTINGS, LOAD_OPEN, LOAD_RUN };
+enum load_step { LOAD_SETTINGS, LOAD_OPEN, LOAD_RUN, LOAD_FAILED };
 
 struct load {
     struct app *app;
@@ -24,6 +26,7 @@ struct load {
     load_ended_fn ended;
     enum load_step step;
     bool is_stopped; /* the step has begun */
+    int rc;          /* what it has failed with */
     struct manifest_parse manifest;
     struct service service;
     char why[APP_ERROR_BYTES];
@@ -75,6 +78,7 @@ static int take_step(struct load *l)
     case LOAD_SETTINGS: return read_settings(l);
     case LOAD_OPEN: return call(l, state_prepare);
     case LOAD_RUN: return call(l, state_run_main);
+    case LOAD_FAILED: return state_drop_some(l->state) ? 0 : l->rc;
     }
     return ERR_CLOSED;
 }
@@ -112,8 +116,16 @@ int load_go_on(struct app *a)
         return rc;
     }
     l->is_stopped = false;
+    if (rc == 0 && l->step == LOAD_FAILED) {
+        return 0;
+    }
     if (rc == 0 && l->step != LOAD_RUN) {
         l->step++;
+        return 0;
+    }
+    if (rc != 0 && l->step != LOAD_FAILED) {
+        l->step = LOAD_FAILED;
+        l->rc = rc;
         return 0;
     }
     end(l, rc);

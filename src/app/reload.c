@@ -14,7 +14,7 @@
  * Each is done in steps, when it is the app's turn (inbox_run.c), so that it
  * costs nobody else a turn (I9). Anything that fails before the switch is
  * logged with file and line, and the old generation goes on as if nothing had
- * been. */
+ * been. If a client's data cannot be carried, obstacle.c says what then. */
 #include "app/api_priv.h"
 #include "app/branch_priv.h"
 #include "base/mem.h"
@@ -156,8 +156,7 @@ static void drop_old(struct timer *t)
         timer_start(a->loop, &s->drain_timer, 1);
         return;
     }
-    inbox_drop(a, s);
-    if (vm_drop_some(s->vm)) {
+    if (state_drop_some(s)) {
         timer_start(a->loop, &s->drain_timer, 0);
         return;
     }
@@ -182,6 +181,19 @@ static void retire(struct state *s)
         task_count(s->vm) + s->calls == 0 ? 0 : s->app->drain_old_ms);
 }
 
+/* One that never was live, and that nobody knows. */
+static void discard(struct state *s)
+{
+    struct app *a = s->app;
+
+    s->is_draining = true;
+    s->is_ending = true;
+    s->ending_slot = UINT32_MAX;
+    list_push_tail(&a->draining, &s->node);
+    timer_init(&s->drain_timer, drop_old);
+    timer_start(a->loop, &s->drain_timer, 0);
+}
+
 /* ---- the switch ---- */
 
 static void report_success(struct app *a)
@@ -193,16 +205,24 @@ static void report_success(struct app *a)
     log_event(LOG_INFO, &f, "reloaded: generation %u, %u clients stay",
         a->live->generation, a->client_count);
     metric_add(loop_metrics(a->loop), METRIC_RELOADS, 1);
+    obstacle_forget(a);
     reload_note_end(a, 0);
 }
 
-static void report_failure(struct app *a, int rc, const char *why)
+/* `cl`: whose data it was; NULL: it was something else. */
+static void report_failure(
+    struct app *a, const struct client *cl, int rc, const char *why)
 {
     char what[64];
 
     (void)snprintf(what, sizeof(what), "reload failed, generation %u goes on",
         a->live->generation);
-    log_failure(a, NULL, rc, what, why);
+    log_failure(a, cl, rc, what, why);
+    if (cl != NULL) {
+        obstacle_note(a, cl);
+    } else {
+        obstacle_forget(a);
+    }
     metric_add(loop_metrics(a->loop), METRIC_RELOADS_FAILED, 1);
     reload_note_end(a, rc);
     if (a->restart.is_down) {
@@ -269,24 +289,29 @@ static void go_on_switching(struct app *a)
     state_free(old);
 }
 
-static void on_carried(struct app *a, struct client *only, struct state *to,
-    int rc, const char *why)
+static void on_carried(
+    struct app *a, struct client *cl, struct state *to, int rc, const char *why)
 {
-    (void)only;
     if (rc == 0) {
         begin_switch(a, to);
         return;
     }
     a->is_held = false;
+    if (obstacle_may_wait(a, cl)) {
+        return;
+    }
     a->fresh = NULL;
-    report_failure(a, rc, why);
-    state_free(to);
+    report_failure(a, cl, rc, why);
+    discard(to);
 }
 
 static void take_over(struct app *a)
 {
     struct state *fresh = a->fresh;
 
+    if (a->restart.is_down && !restart_is_ready(a)) {
+        return;
+    }
     a->is_held = true;
     if (a->restart.is_down) {
         restart_begin(a);
@@ -302,7 +327,7 @@ static void on_loaded(
     if (rc == 0) {
         a->fresh = fresh; /* when those who move have done so */
     } else {
-        report_failure(a, rc, why);
+        report_failure(a, NULL, rc, why);
     }
 }
 
@@ -313,9 +338,15 @@ bool reload_is_under_way(const struct app *a)
     return a->load != NULL || a->fresh != NULL || a->retiring != NULL;
 }
 
+static bool can_take_over(const struct app *a)
+{
+    return a->fresh != NULL && !obstacle_is_awaited(a);
+}
+
 bool reload_has_work(const struct app *a)
 {
-    return reload_is_under_way(a) || a->is_held || !list_is_empty(&a->movers);
+    return a->is_held || !list_is_empty(&a->movers) || a->load != NULL ||
+           a->retiring != NULL || a->obstacle.is_due || can_take_over(a);
 }
 
 bool reload_go_on(struct app *a)
@@ -327,10 +358,12 @@ bool reload_go_on(struct app *a)
         go_on_switching(a);
     } else if (!list_is_empty(&a->movers)) {
         move_next(a);
-    } else if (a->fresh != NULL) {
+    } else if (can_take_over(a)) {
         take_over(a);
     } else if (a->load != NULL) {
         return load_go_on(a) != SERVICE_STOPPED;
+    } else if (a->obstacle.is_due) {
+        obstacle_look(a);
     }
     return true;
 }
@@ -375,12 +408,13 @@ int app_reload(struct app *a)
     int rc = snapshot_read(a->dir, &snap, why, sizeof(why));
 
     if (rc != 0) {
-        report_failure(a, rc, why);
+        report_failure(a, NULL, rc, why);
         return rc;
     }
     if (!a->restart.is_down &&
         memcmp(snap->hash, a->live->snapshot->hash, sizeof(snap->hash)) == 0) {
         snapshot_unref(snap);
+        obstacle_forget(a);
         return ERR_CHANGED;
     }
     a->load_rc = 0;

@@ -51,9 +51,12 @@ struct answer {
     struct net *net;
     struct conn_id conn;
     bool keep_alive;
-    bool is_large; /* else it is an exchange's spare */
+    bool is_large;    /* else it is an exchange's spare */
+    uint8_t *content; /* what stands in no one piece with the head; NULL: all
+                         does */
+    size_t content_len;
+    size_t sent; /* of that, so far */
     size_t len;
-    size_t sent; /* of bytes, made into parts of a body so far */
     char bytes[];
 };
 

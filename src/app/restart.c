@@ -32,7 +32,7 @@
 #ifdef MOONWIRE_TINY
 #    define STEP_SLOTS 2
 #else
-#    define STEP_SLOTS 256 /* clients that are let go in one step */
+#    define STEP_SLOTS 256 /* clients, or events, let go in one step */
 #endif
 
 static void log_line(
@@ -67,16 +67,19 @@ static void forget(struct client *cl)
     client_free(cl);
 }
 
-static void forget_gone(struct app *a)
+/* A step of it. True: there are more. */
+static bool forget_some(struct app *a)
 {
-    struct list *node;
+    struct list *gone = &a->restart.gone;
 
-    while ((node = list_pop_head(&a->restart.gone)) != NULL) {
-        struct client *cl = container_of(node, struct client, ready_node);
+    for (int i = 0; i < STEP_SLOTS && !list_is_empty(gone); i++) {
+        struct client *cl =
+            container_of(list_pop_head(gone), struct client, ready_node);
         if (may_be_forgotten(cl)) {
             forget(cl);
         }
     }
+    return !list_is_empty(gone);
 }
 
 /* No state will ever hear of anybody. */
@@ -91,6 +94,10 @@ static void let_go(struct app *a)
     uint32_t *slot = &a->restart.slot;
     uint32_t end = slots_end(&a->clients);
 
+    if (inbox_drop_some(a, STEP_SLOTS)) {
+        timer_start(a->loop, &a->restart.sweep_timer, 0);
+        return;
+    }
     for (int i = 0; i < STEP_SLOTS && *slot < end; i++) {
         struct client *cl = slots_at(&a->clients, (*slot)++);
         if (cl == NULL || cl->is_moving) {
@@ -115,15 +122,15 @@ static void sweep(struct timer *t)
 {
     struct app *a = container_of(t, struct app, restart.sweep_timer);
 
-    forget_gone(a);
-    if (is_over(a)) {
+    if (forget_some(a)) {
+        timer_start(a->loop, t, 0);
+    } else if (is_over(a)) {
         let_go(a);
     }
 }
 
 static void begin_letting_go(struct app *a)
 {
-    inbox_drop(a, NULL);
     a->restart.slot = 0;
     timer_start(a->loop, &a->restart.sweep_timer, 0);
 }
@@ -164,19 +171,28 @@ void restart_tell_client(struct app *a, struct client *cl)
 
 /* ---- down, and up again ---- */
 
-static void bury(struct app *a)
+/* What it had under way may be thousands of tasks. True: that was all. */
+static bool bury_some(struct app *a)
 {
     if (a->live->vm != NULL) {
-        inbox_drop(a, a->live);
+        if (state_drop_some(a->live)) {
+            return false;
+        }
         state_bury(a->live);
     }
+    return true;
+}
+
+bool restart_is_ready(struct app *a)
+{
+    return bury_some(a) && !forget_some(a);
 }
 
 void restart_begin(struct app *a)
 {
+    ASSERT(a->live->vm == NULL && list_is_empty(&a->restart.gone),
+        "nothing is left of what has died");
     timer_stop(&a->restart.timer);
-    bury(a);
-    forget_gone(a);
     a->restart.is_down = false;
     a->restart.is_parked = false;
 }
@@ -274,19 +290,6 @@ void restart_stop(struct app *a)
     }
 }
 
-/* What it had under way may be thousands of tasks. True: that was all. */
-static bool bury_some(struct app *a)
-{
-    if (a->live->vm != NULL) {
-        inbox_drop(a, a->live);
-        if (vm_drop_some(a->live->vm)) {
-            return false;
-        }
-    }
-    bury(a);
-    return true;
-}
-
 static void go_on(struct timer *t)
 {
     struct app *a = container_of(t, struct app, restart.timer);
@@ -346,5 +349,5 @@ void restart_after_death(struct state *s, const struct event *ev)
     } else {
         timer_start(a->loop, &s->drain_timer, 0);
     }
-    failure_report(s, ev, kind_of(vm_end(s->vm)), vm_why(s->vm));
+    failure_report(s, ev, kind_of(vm_end(s->vm)), vm_why(s->vm), "");
 }

@@ -38,19 +38,20 @@ static int push(struct job *j, lua_State *T)
 static void done(struct job *j, lua_State *T, int status, int n)
 {
     struct service *v = container_of(j, struct service, job);
-    const char *text = lua_tostring(T, -1);
+    struct task_words w;
 
     (void)n;
     v->status = status;
     if (status == LUA_OK) {
         return;
     }
-    (void)snprintf(v->why, v->why_bytes, "%s", text != NULL ? text : "error");
+    task_describe(T, status, &w);
+    (void)snprintf(v->why, v->why_bytes, "%s%s", w.text, w.where);
     if (status == LUA_ERRMEM) {
         char most[UNITS_TEXT_BYTES];
         units_write_bytes(v->state->settings.memory_bytes, most);
         (void)snprintf(v->why, v->why_bytes,
-            "not enough memory: limits.memory is %s", most);
+            "not enough memory: limits.memory is %s%s", most, w.where);
     }
     state_trim_traceback(v->why);
 }

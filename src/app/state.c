@@ -11,6 +11,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#ifdef MOONWIRE_TINY
+#    define DROP_STEP 2
+#else
+#    define DROP_STEP 128 /* calls or timers that are dropped at once */
+#endif
+
 const char *handler_name(enum handler h)
 {
     static const char *const names[] = {
@@ -166,6 +172,9 @@ struct state *state_new(
 
     list_init(&s->node);
     list_init(&s->timers);
+    list_init(&s->noted_timers);
+    list_init(&s->queued);
+    timer_init(&s->starter, NULL);
     slots_init(&s->timer_slots);
     map_init(&s->locks);
     list_init(&s->rules);
@@ -296,6 +305,8 @@ static void drop_vm(struct state *s)
     s->is_draining = false;
     timer_stop(&s->drain_timer);
     api_time_stop(s);
+    (void)call_drop_some(s, UINT32_MAX);
+    (void)api_time_drop_some(s, UINT32_MAX);
     if (s->app->stopped == s) {
         s->app->stopped = NULL;
         hub_walk_drop(s->app->hub);
@@ -307,6 +318,13 @@ static void drop_vm(struct state *s)
     ASSERT(s->calls == 0 && s->timer_count == 0, "I3");
     drop_chores(s);
     api_task_drop(s);
+}
+
+bool state_drop_some(struct state *s)
+{
+    api_time_stop(s);
+    return call_drop_some(s, DROP_STEP) || api_time_drop_some(s, DROP_STEP) ||
+           (s->vm != NULL && vm_drop_some(s->vm));
 }
 
 void state_bury(struct state *s)

@@ -1,8 +1,8 @@
 /* blob.c -- refcounted bytes and the meter that bounds them.
  *
  * Any thread. A blob is charged to its meter before it is allocated and
- * uncharged after it is freed, so the meter never reads less than what is
- * really held. The cap is exact: two threads that race for the last bytes
+ * uncharged after it is freed (late.c), so the meter never reads less than what
+ * is really held. The cap is exact: two threads that race for the last bytes
  * cannot both get them.
  *
  * The last unref frees. Whoever frees must see everything the others did with
@@ -10,6 +10,8 @@
  * acquire load of the count, which synchronises with all of them (a fence
  * would do the same, but thread sanitizers do not understand fences). */
 #include "base/blob.h"
+#include "base/late.h"
+#include "base/limits.h"
 #include "base/mem.h"
 
 /* Drops a reference; true: it was the last. */
@@ -92,11 +94,23 @@ void meter_release(struct meter *m, size_t n)
     ASSERT(before >= n, "I2: nothing is given back that was not charged");
 }
 
+/* Nobody is refused room for the sake of what has been freed and is only late
+ * in going. */
+static bool charge(struct meter *m, size_t n)
+{
+    while (!meter_charge(m, n)) {
+        if (n > meter_cap(m) || !late_work(m, LIMIT_LATE_PIECE_BYTES)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 struct blob *blob_new(struct meter *meter, size_t size)
 {
     ASSERT(size <= UINT32_MAX, "I6");
     size_t total = sizeof(struct blob) + size;
-    if (meter != NULL && !meter_charge(meter, total)) {
+    if (meter != NULL && !charge(meter, total)) {
         return NULL;
     }
     struct blob *b = quota_alloc(total);
@@ -124,11 +138,5 @@ void blob_unref(struct blob *b)
     if (b == NULL || !drop_ref(&b->refs)) {
         return;
     }
-    struct meter *meter = b->meter;
-    size_t total = sizeof(*b) + b->size;
-    quota_free(b);
-    if (meter != NULL) {
-        meter_release(meter, total);
-        meter_unref(meter);
-    }
+    late_free(b, sizeof(*b) + b->size, b->meter);
 }

@@ -5,6 +5,7 @@
  * to its last byte. Every failure leaves p, len and the bytes as they were. */
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/late.h"
 #include "base/mem.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,7 +21,7 @@ void buf_init(struct buf *b, size_t max)
 
 void buf_fini(struct buf *b)
 {
-    quota_free(b->p);
+    late_free(b->p, b->cap, NULL);
     buf_init(b, b->max);
 }
 

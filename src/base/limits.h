@@ -129,9 +129,11 @@
 #define LIMIT_VALUE_BYTES            (16 * 1024 * 1024)
 #define LIMIT_VALUE_DEPTH            100
 #define LIMIT_JSON_DEPTH             100
-#define LIMIT_DRAIN_OLD_MS           5000 /* awaiting handlers of an old gen */
-#define LIMIT_APP_LOG_LINES_PER_S    100  /* of its own, and ... */
-#define LIMIT_FAILURE_LINES_PER_S    20   /* ... of what fails in it */
+#define LIMIT_DRAIN_OLD_MS           5000  /* awaiting handlers of an old gen */
+#define LIMIT_OBSTACLE_MS            100   /* a refused reload is looked at */
+#define LIMIT_MAX_OBSTACLE_MS        30000 /* again; then doubled, up to this */
+#define LIMIT_APP_LOG_LINES_PER_S    100   /* of its own, and ... */
+#define LIMIT_FAILURE_LINES_PER_S    20    /* ... of what fails in it */
 
 /* Rooms. Those of one client are looked through one by one. */
 #define LIMIT_DEFAULT_ROOMS            100000
@@ -157,10 +159,13 @@
 /* A turn of the loop. */
 #define LIMIT_READ_BUFFER_BYTES  (64 * 1024)
 #define LIMIT_TURN_INFLATE_BYTES (256 * 1024) /* then others read first */
+#define LIMIT_TURN_DEFLATE_STEPS 256 /* of 4 to 7 us, for other loops' apps */
 #define LIMIT_INFLATE_STEP_BYTES 256 /* compressed; may become 1,030 times it */
 #define LIMIT_TURN_LUA_MS        5
 #define LIMIT_SLICE_US           1000 /* of one app, then it is stopped */
 #define LIMIT_TURN_UNMAP_BYTES   (2 * 1024 * 1024) /* of dead apps' memory */
+#define LIMIT_LATE_PIECE_BYTES   (1024 * 1024) /* of blocks that were freed */
+#define LIMIT_TURN_LATE_PARTS    16 /* of them all, where that is more */
 
 /* The operator's port. */
 #define LIMIT_ADMIN_TEXT_BYTES (32 * 1024 * 1024)

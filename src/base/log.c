@@ -1,10 +1,12 @@
 /* log.c -- one event, one line, one write(2).
  *
  * Any thread calls log_event(); log_init() comes before the first thread, and
- * its settings do not change after. A line is built on the stack and leaves
- * in a single write of at most LOG_LINE_BYTES, which is also what a pipe takes
- * in one piece, so the lines of threads and processes do not mix. In text
- * format a traceback of several lines is part of that same write.
+ * its settings do not change after. A line leaves in a single write of at most
+ * LOG_LINE_BYTES, which is also what a pipe takes in one piece, so the lines of
+ * threads and processes do not mix. In text format a traceback of several lines
+ * is part of that same write. It is built in the thread's own memory and not on
+ * the stack: that may be a script's, where 8 KB are new pages each time (6 us
+ * usually, 25 at worst), in a section (script/preempt.h).
  *
  * Logging never fails and hardly waits, whether or not the descriptor blocks:
  * a pipe nobody empties, or a terminal that is held with Ctrl-S, must not stop
@@ -25,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define WRITE_TRIES 64
@@ -41,7 +44,12 @@ static struct {
     enum log_level least;
     bool is_json;
     bool is_coloured;
+    bool is_no_socket;
 } log_to = {.fd = STDERR_FILENO, .least = LOG_INFO};
+
+/* Of the line that this thread is writing. */
+static _Thread_local char msg[LOG_LINE_BYTES];
+static _Thread_local char text[LOG_LINE_BYTES];
 
 /* Lines nobody read since the last one that was. */
 static _Atomic uint64_t lost;
@@ -49,7 +57,9 @@ static _Atomic uint64_t lost;
 void log_init(int fd, enum log_level least, enum log_format format)
 {
     bool is_terminal = isatty(fd) != 0;
+    struct stat st;
     log_to.fd = fd;
+    log_to.is_no_socket = fstat(fd, &st) == 0 && !S_ISSOCK(st.st_mode);
     log_to.least = least;
     log_to.is_json = format == LOG_JSON || (format == LOG_AUTO && !is_terminal);
     log_to.is_coloured =
@@ -162,7 +172,7 @@ static size_t err_share(const struct log_fields *f, size_t room)
 }
 
 static void build_json(struct line *l, enum log_level level,
-    const struct log_fields *f, const char *msg, const char *ids)
+    const struct log_fields *f, const char *ids)
 {
     /* Our own words that follow the message at most; with the ids they are
      * kept back from the three texts that share the room. */
@@ -193,7 +203,7 @@ static void build_json(struct line *l, enum log_level level,
 }
 
 static void build_text(struct line *l, enum log_level level,
-    const struct log_fields *f, const char *msg, const char *ids)
+    const struct log_fields *f, const char *ids)
 {
     line_put_time(l);
     line_printf(l, " %s%-5s%s ", log_to.is_coloured ? colours[level] : "",
@@ -222,9 +232,11 @@ static void build_text(struct line *l, enum log_level level,
  * is not ready. */
 static ssize_t write_now(const char *p, size_t n)
 {
-    ssize_t done = send(log_to.fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (done >= 0 || errno != ENOTSOCK) {
-        return done;
+    if (!log_to.is_no_socket) {
+        ssize_t done = send(log_to.fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (done >= 0 || errno != ENOTSOCK) {
+            return done;
+        }
     }
     struct pollfd ready = {.fd = log_to.fd, .events = POLLOUT};
     if (poll(&ready, 1, 0) == 0) {
@@ -267,12 +279,11 @@ static bool write_all(const char *p, size_t n)
     return false;
 }
 
-static bool emit(
-    enum log_level level, const struct log_fields *f, const char *msg)
+/* What `msg` says. */
+static bool emit(enum log_level level, const struct log_fields *f)
 {
     static const struct log_fields none;
     char ids_text[IDS_BYTES] = "";
-    char text[LOG_LINE_BYTES];
     struct line ids = {.p = ids_text, .max = sizeof(ids_text) - 1};
     struct line line = {.p = text, .max = sizeof(text) - 1};
     if (f == NULL) {
@@ -280,9 +291,9 @@ static bool emit(
     }
     put_ids(&ids, f);
     if (log_to.is_json) {
-        build_json(&line, level, f, msg, ids_text);
+        build_json(&line, level, f, ids_text);
     } else {
-        build_text(&line, level, f, msg, ids_text);
+        build_text(&line, level, f, ids_text);
     }
     text[line.len++] = '\n';
     return write_all(text, line.len);
@@ -295,20 +306,19 @@ void log_event(
         return;
     }
     int saved = errno; /* callers log first and look at errno after */
-    char msg[LOG_LINE_BYTES];
     va_list args;
     va_start(args, fmt);
     if (vsnprintf(msg, sizeof(msg), fmt, args) < 0) {
         msg[0] = '\0';
     }
     va_end(args);
-    if (!emit(level, f, msg)) {
+    if (!emit(level, f)) {
         atomic_fetch_add_explicit(&lost, 1, memory_order_relaxed);
     } else if (atomic_load_explicit(&lost, memory_order_relaxed) != 0) {
         uint64_t n = atomic_exchange_explicit(&lost, 0, memory_order_relaxed);
         (void)snprintf(msg, sizeof(msg), "%llu log lines lost before this",
             (unsigned long long)n);
-        if (n != 0 && !emit(LOG_WARN, NULL, msg)) {
+        if (n != 0 && !emit(LOG_WARN, NULL)) {
             atomic_fetch_add_explicit(&lost, n, memory_order_relaxed);
         }
     }

@@ -26,10 +26,27 @@ void *quota_zalloc(size_t size) NODISCARD;
 void *quota_realloc(void *p, size_t size) NODISCARD;
 void quota_free(void *p);
 
-/* For the server's start: the heap keeps what a busy turn gave back for the
- * next one, instead of returning it to the system each time. Measured: a
- * fifth of the CPU time of an echo of 4 KiB went into page faults. */
+/* From here on a block has pages of its own, which go back to the system when
+ * it is freed, after mem_keep_heap(). */
+#define MEM_OWN_PAGES_BYTES ((size_t)4 * 1024 * 1024)
+/* Of a block of any family, `size` bytes, of which the first `keep` are still
+ * needed: gives whole pages among its last `most` bytes (a multiple of the
+ * page size) back to the system now. Returns by how many bytes the block is
+ * shorter then; what lay in them is lost. 0: there is no such page left. */
+size_t mem_drop_end(void *p, size_t size, size_t keep, size_t most);
+
+/* For the server's start: the heap keeps what is freed, instead of returning
+ * it to the system in the midst of whatever frees the last piece of it (20 us
+ * for each megabyte). Who runs a thread gives back what it has too much of, a
+ * piece at a time. */
 void mem_keep_heap(void);
+/* Has this thread freed so much since it last gave back that there may be
+ * something? In a while: what a busy turn has freed the next one wants. */
+bool mem_may_have_spare(void);
+/* Gives back one piece. True: there may be more, soon. */
+bool mem_give_back(void);
+/* The thread ends. */
+void mem_stop_giving(void);
 
 void mem_fail_at(uint64_t n);
 /* For an allocator with a road of its own to memory (script/arena): counts as

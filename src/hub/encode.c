@@ -7,6 +7,7 @@
  * finds somebody to take them, a little at a time as well (net/pack.c).
  *
  * cast.c calls. Laws: I2 (all of it is charged to the app's meter), I6, I10. */
+#include "base/late.h"
 #include "base/limits.h"
 #include "hub/hub_priv.h"
 #include "script/preempt.h"
@@ -108,10 +109,23 @@ static void end_plain(struct hub *h)
     }
 }
 
+/* The meter is full of what has been freed and is only late in going: a piece
+ * of that goes now. blob_new() would wait for all of it. */
+static bool makes_room(struct hub *h)
+{
+    struct meter *m = h->meter;
+    return m != NULL && encode_is_long(&h->cast.msg) &&
+           meter_used(m) + h->cast.msg.len > meter_cap(m) &&
+           late_work(m, LIMIT_LATE_PIECE_BYTES);
+}
+
 bool encode_message(struct hub *h)
 {
     struct cast *c = &h->cast;
     if (c->frame == FRAME_NOT_BEGUN) {
+        if (makes_room(h)) {
+            return false;
+        }
         begin_plain(h);
     }
     if (c->frame == FRAME_PLAIN && go_on_writing(&c->scribe)) {

@@ -11,9 +11,17 @@ static bool member_takes_usual_form(const struct member *m)
     return m->pack_bits == m->hub->compress.bits && !m->has_pack_context;
 }
 
+static bool must_write(const struct member *m, const struct hub_message *msg)
+{
+    const struct hub *h = m->hub;
+    return m->conn.loop == h->home &&
+           net_must_write(
+               h->net, m->conn.slot, frame_header_bytes(msg->len) + msg->len);
+}
+
 bool hub_is_long(const struct member *m, const struct hub_message *msg)
 {
-    return encode_is_long(msg) ||
+    return encode_is_long(msg) || must_write(m, msg) ||
            (msg->len > pack_step_bytes(m->hub->compress.level) &&
                m->pack_bits != 0 && encode_is_packed(m->hub, msg));
 }

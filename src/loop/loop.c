@@ -17,6 +17,18 @@
  * loop_free() sees through before it calls what is left a leak. */
 #define FREE_ROUNDS 64
 
+/* Memory that was freed is wanted again soon, or not at all. */
+#define SPARE_WAIT_MS  1000
+#define SPARE_PIECE_MS 1
+
+static void give_back(struct timer *t)
+{
+    struct loop *l = container_of(t, struct loop, spare_timer);
+    if (mem_give_back()) {
+        timer_start(l, t, SPARE_PIECE_MS);
+    }
+}
+
 struct loop *loop_new(uint32_t index)
 {
     struct loop *l = mem_zalloc(sizeof(*l));
@@ -36,6 +48,7 @@ struct loop *loop_new(uint32_t index)
     rc = io_init(l);
     ASSERT(rc == 0, "a loop has its descriptors");
     timers_open(l);
+    timer_init(&l->spare_timer, give_back);
     /* Now libuv watches for rings, and the first turn may wait. */
     uv_run(&l->uv, UV_RUN_NOWAIT);
     return l;
@@ -68,6 +81,8 @@ void loop_free(struct loop *l)
     }
     ASSERT(l->watch_count == 0, "watches die before their loop");
     mailbox_fini(&l->mailbox);
+    timer_stop(&l->spare_timer);
+    mem_stop_giving();
     timers_close(l);
     io_fini(l);
     uv_close((uv_handle_t *)&l->anchor, NULL);
@@ -144,6 +159,9 @@ void loop_turn(struct loop *l, int wait_ms)
         mailbox_send(l);
     }
     run_deferred(l);
+    if (UNLIKELY(mem_may_have_spare()) && !timer_is_started(&l->spare_timer)) {
+        timer_start(l, &l->spare_timer, SPARE_WAIT_MS);
+    }
     l->is_in_turn = false;
 }
 

@@ -123,6 +123,7 @@ struct loop {
 #endif
     struct metrics metrics;
     struct load load;
+    struct timer spare_timer; /* memory goes back to the system */
     struct mailbox mailbox;
 };
 

@@ -121,57 +121,67 @@ static bool begin_own(struct conn *c, struct parcel *p)
     return true;
 }
 
-/* The message alone for this client; *out is a new blob, or has none: it goes
- * out plain. PARCEL_MORE, or 0. */
-static int pack_own(struct conn *c, struct parcel *p, struct range *out)
+/* Its form is over: it has been queued or, with `rc` not 0, refused. */
+static void end_own(struct conn *c, struct parcel *p, bool is_packed, int rc)
 {
     struct pack_job *j = &p->job;
     size_t len = p->message.len;
-    *out = (struct range){0};
-    if (j->deflater == NULL && !begin_own(c, p)) {
-        return 0;
-    }
-    if (!parcel_run_job(p)) {
-        return PARCEL_MORE;
-    }
-    bool is_packed = j->rc == 0 && (j->keeps || j->out.len < len);
-    if (is_packed && !parcel_write_frame(p)) {
-        return PARCEL_MORE;
-    }
-    if (is_packed && j->frame.blob != NULL) {
-        *out = j->frame;
+    if (is_packed) {
         metric_add(c->net->metrics, METRIC_DEFLATED, 1);
         metric_add(c->net->metrics, METRIC_DEFLATE_SAVED,
             j->out.len < len ? len - j->out.len : 0);
-    } else {
-        /* Goes out plain, and so is no part of the context. */
-        deflater_forget(own_pack(c)->out);
     }
+    if (!is_packed || rc != 0) {
+        /* What went out plain, or not at all, is no part of the context. */
+        deflater_forget(j->deflater);
+    }
+    blob_unref(j->frame.blob);
     parcel_end_job(p);
-    return 0;
 }
 
+/* A form that others get as well. What it says is no part of our context, but
+ * of the client's: so ours begins anew (RFC 7692 7.2.1). */
+static int send_common(struct conn *c, struct parcel *p,
+    enum outbox_policy policy, const char *key, size_t key_len)
+{
+    struct conn_pack *own = own_pack(c);
+    const struct range *usual = &p->forms[p->how.bits - DEFLATE_BITS_MIN];
+    bool can_read = own->server_bits >= p->how.bits && usual->blob != NULL;
+    own->is_cut |= can_read;
+    return net_send(
+        c->net, c->slot, can_read ? usual : &p->plain, policy, key, key_len);
+}
+
+/* Between two steps nothing else is sent to this client, which would have to
+ * come before the form in its context: there is one walk of a hub at a time. So
+ * a form that is made can wait, in the job, until there is room for it. */
 int conn_send_packed(struct conn *c, struct parcel *p,
     enum outbox_policy policy, const char *key, size_t key_len)
 {
     struct net *n = c->net;
-    struct range r;
+    struct pack_job *j = &p->job;
     if (!(conn_lane(c)->flags & LANE_OPEN)) {
         return ERR_CLOSED;
     }
-    int rc = pack_own(c, p, &r);
-    if (rc != 0) {
-        return rc;
+    if (j->deflater == NULL && !parcel_may_make(p)) {
+        return send_common(c, p, policy, key, key_len);
     }
-    /* At once: the form that was made is for this moment. */
-    bool (*is_due)(void) = n->is_due;
-    n->is_due = NULL;
-    rc = net_send(
-        n, c->slot, r.blob != NULL ? &r : &p->plain, policy, key, key_len);
-    n->is_due = is_due;
-    if (rc != 0 && r.blob != NULL) {
-        deflater_forget(own_pack(c)->out);
+    if (j->deflater == NULL && !begin_own(c, p)) {
+        return net_send(n, c->slot, &p->plain, policy, key, key_len);
     }
-    blob_unref(r.blob);
+    if (!parcel_run_job(p)) {
+        return PARCEL_MORE;
+    }
+    bool is_packed = j->rc == 0 && (j->keeps || j->out.len < p->message.len);
+    if (is_packed && !parcel_write_frame(p)) {
+        return PARCEL_MORE;
+    }
+    /* Without a blob there was no room for it. */
+    is_packed = is_packed && j->frame.blob != NULL;
+    const struct range *r = is_packed ? &j->frame : &p->plain;
+    int rc = net_send(n, c->slot, r, policy, key, key_len);
+    if (rc != NET_MORE) {
+        end_own(c, p, is_packed, rc);
+    }
     return rc;
 }

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "net/conn_priv.h"
+#include "net/outbox_priv.h"
 #include <string.h>
 
 /* What is written before a hard bound acts: so many times so much, where it
@@ -219,6 +220,22 @@ static bool is_full(const struct conn *c, const struct range *r)
 {
     return c->outbox != NULL &&
            outbox_is_full(c->outbox, r, &c->settings->outbox);
+}
+
+bool net_must_write(const struct net *n, uint32_t slot, size_t len)
+{
+    const struct lane *l = &n->lanes[slot];
+    const struct range r = {.len = (uint32_t)len, .frames = 1};
+    if (l->blob != NULL) {
+        return (l->flags & LANE_OPEN) != 0 &&
+               (uint64_t)outbox_cost(l->len, l->frames) + outbox_cost(len, 1) >
+                   l->hard_bytes;
+    }
+    if ((l->flags & (LANE_OPEN | LANE_SLOW)) != (LANE_OPEN | LANE_SLOW)) {
+        return false;
+    }
+    const struct conn *c = slots_at(&n->conns, slot);
+    return !conn_awaits_write(c) && is_full(c, &r);
 }
 
 /* Writes in the midst of the turn, until there is room for the range. 0,

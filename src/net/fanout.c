@@ -7,8 +7,9 @@
  * comparison for each member.
  *
  * A walk is done in one go: some nanoseconds for each member, where the sends
- * that follow cost microseconds and are sliced by the flush. Letters of which
- * there are many are sliced by the mailbox.
+ * that follow cost microseconds and are sliced by the flush. What is compressed
+ * on the way is bounded for a turn (parcel_open). Letters of which there are
+ * many are sliced by the mailbox.
  *
  * Laws: I1, I2 (the window), I4 (a blob that is still being filled is only
  * written behind what was handed out), I6. */

@@ -12,6 +12,7 @@
  * Laws: I1, I2 (the ring has a place for every slot). */
 #include "net/net.h"
 #include "base/err.h"
+#include "base/late.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "net/conn_priv.h"
@@ -162,6 +163,7 @@ static void run_todo(struct net *n)
 static void flush(struct net *n, uint32_t slice)
 {
     n->inflated = 0;
+    n->deflate_steps = 0;
     if (!list_is_empty(&n->todo)) {
         run_todo(n);
     }
@@ -172,7 +174,8 @@ static void flush(struct net *n, uint32_t slice)
     if (n->dirty_count == 0) {
         tape_seal_all(n);
     }
-    if (n->dirty_count > 0 || !list_is_empty(&n->todo)) {
+    bool has_late = late_turn();
+    if (n->dirty_count > 0 || !list_is_empty(&n->todo) || has_late) {
         loop_keep_polling(n->loop);
     }
 }
@@ -240,11 +243,19 @@ void net_kill_all(struct net *n, bool reset)
     }
 }
 
+/* Somebody thinks about its request, or the whole answer is on its way. Who is
+ * about to leave would be asked anew by the loop that it goes to. */
+static bool is_answering(const struct conn *c)
+{
+    return ((c->flags & CONN_THINKING) && c->doom != CONN_DOOM_MOVE) ||
+           ((c->flags & CONN_REPLYING) && c->p.http.body == NULL);
+}
+
 void net_kill_idle(struct net *n)
 {
     for (uint32_t i = 0; i < slots_end(&n->conns); i++) {
         struct conn *c = slots_at(&n->conns, i);
-        if (c != NULL && conn_get_state(c) == CONN_HTTP) {
+        if (c != NULL && conn_get_state(c) == CONN_HTTP && !is_answering(c)) {
             conn_kill(c, false);
         }
     }
@@ -274,6 +285,7 @@ void net_free(struct net *n)
     packer_free(n->packer);
     tls_unref(n->tls);
     blob_unref(n->read_buf);
+    late_finish();
     slots_fini(&n->conns);
     mem_free(n->lanes);
     mem_free(n->dirty);

@@ -97,10 +97,11 @@ struct net {
     uint32_t *dirty;    /* ring of slots, each at most once */
     uint32_t dirty_head;
     uint32_t dirty_count;
-    struct list todo;     /* conns to resume or to end at the next flush */
-    size_t inflated;      /* bytes, since the last flush */
-    struct list tapes;    /* written to in this turn; see net/tape.h */
-    struct tape controls; /* pings and pongs of all connections */
+    struct list todo;       /* conns to resume or to end at the next flush */
+    size_t inflated;        /* bytes, since the last flush */
+    uint32_t deflate_steps; /* for parcels from other loops, since then */
+    struct list tapes;      /* written to in this turn; see net/tape.h */
+    struct tape controls;   /* pings and pongs of all connections */
     struct list spare_outboxes;
     uint32_t spare_outbox_count;
     uint32_t conn_count;
@@ -128,13 +129,26 @@ void net_meet(struct net *n, struct net *const *peers, uint32_t count,
     const struct conn_router *router, const struct conn_settings *defaults);
 /* conn_kill() for all that are left (shutdown). */
 void net_kill_all(struct net *n, bool reset);
-/* The same, with a FIN, for those that wait for a request or answer one
- * (CONN_HTTP). */
+/* The same, with a FIN, for those that wait for a request, or whose answer
+ * still has to be made as they take it. */
 void net_kill_idle(struct net *n);
 
 /* Connections that are accepted from now on speak TLS with these certificates
  * (takes a reference); those that are there keep theirs. NULL: plain. */
 void net_set_tls(struct net *n, struct tls *t);
+
+/* Does it lie in what was read last? Then it stays there until the loop reads
+ * on, or for as long as somebody keeps that (net_keep_read: a reference). */
+static inline bool net_has_read(const struct net *n, const void *p)
+{
+    const struct blob *b = n->read_buf;
+    return b != NULL && (const uint8_t *)p >= b->data &&
+           (const uint8_t *)p < b->data + b->size;
+}
+static inline struct blob *net_keep_read(const struct net *n)
+{
+    return blob_ref(n->read_buf);
+}
 
 /* NULL for an id that is stale, or whose connection is past OPEN. */
 struct conn *net_find(const struct net *n, struct conn_id id);
@@ -143,6 +157,11 @@ void net_mark_dirty(struct net *n, uint32_t slot);
 void net_flush_all(struct net *n);
 
 #define NET_MORE 1
+
+/* Would the hard bound act on an open connection that is not known to lag, if
+ * it were sent a frame of so many bytes? Then a send may have to write first,
+ * more than once: for whoever can go on with it later. */
+bool net_must_write(const struct net *n, uint32_t slot, size_t len);
 
 /* The way around the fast path below: opens an outbox, applies the policy. */
 int net_send_slow(struct net *n, uint32_t slot, const struct range *r,

@@ -271,6 +271,21 @@ void parcel_end_job(struct parcel *p)
     p->job = (struct pack_job){0};
 }
 
+/* A form of a megabyte takes 16 ms, and each client with a context wants its
+ * own. */
+bool parcel_may_make(struct parcel *p)
+{
+    if (!p->is_brief) {
+        return true;
+    }
+    size_t steps = p->message.len / pack_step_bytes(p->how.level) + 1;
+    if (steps > LIMIT_TURN_DEFLATE_STEPS - p->net->deflate_steps) {
+        return false;
+    }
+    p->net->deflate_steps += (uint32_t)steps;
+    return true;
+}
+
 bool parcel_is_at(const struct parcel *p, struct conn_id id)
 {
     const struct pack_job *j = &p->job;
@@ -385,6 +400,7 @@ void parcel_open(struct parcel *p, struct net *n, const struct range *plain,
     ASSERT(plain->frames == 1, "a frame alone");
     parcel_init(p, n, plain, &m);
     parcel_pack(p, NULL, plain->blob->meter, how);
+    p->is_brief = true;
     if (usual != NULL) {
         p->forms[how->bits - DEFLATE_BITS_MIN] = *usual;
         blob_ref(usual->blob);
@@ -426,7 +442,9 @@ int parcel_send_packed(struct parcel *p, uint32_t slot,
     }
     unsigned window = LANE_WINDOW(flags);
     struct range *r = &p->forms[window];
-    if (r->blob == NULL && !make_form(p, window + DEFLATE_BITS_MIN)) {
+    if (r->blob == NULL && !parcel_may_make(p)) {
+        r = &p->plain;
+    } else if (r->blob == NULL && !make_form(p, window + DEFLATE_BITS_MIN)) {
         return PARCEL_MORE;
     }
     return net_send(n, slot, r, policy, key, key_len);

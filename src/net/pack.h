@@ -40,6 +40,7 @@ struct parcel {
     struct pack_message message;
     struct pack_settings how;
     bool is_packing; /* those who agreed get it compressed */
+    bool is_brief;   /* forms are made at once, or not at all (parcel_open) */
     /* Asked now and then while a form is made: true says that it shall be gone
      * on with later (PARCEL_MORE). NULL: it is made at once. */
     bool (*is_due)(void);
@@ -65,7 +66,10 @@ void parcel_init(struct parcel *p, struct net *n, const struct range *r,
 void parcel_pack(struct parcel *p, struct tape *packed, struct meter *meter,
     const struct pack_settings *how);
 /* The same for one that came from elsewhere as a plain frame alone, with the
- * usual form that was made of it (NULL: nobody needed it). */
+ * usual form that was made of it (NULL: nobody needed it). It is sent in one
+ * go: so other forms are made while the turn has time for it
+ * (LIMIT_TURN_DEFLATE_STEPS). Then those who would get one get the usual form,
+ * if they can read it, or the plain frame. */
 void parcel_open(struct parcel *p, struct net *n, const struct range *plain,
     const struct range *usual, const struct pack_settings *how);
 /* The usual form, or the plain frame if that is not smaller; lent by the
@@ -120,6 +124,8 @@ bool parcel_run_job(struct parcel *p) NODISCARD;
 bool parcel_write_frame(struct parcel *p) NODISCARD;
 /* The frame is the caller's now. */
 void parcel_end_job(struct parcel *p);
+/* May a form be made now? True: it is charged to the turn. */
+bool parcel_may_make(struct parcel *p) NODISCARD;
 
 void packer_free(struct packer *k);
 /* The source of inflaters for clients that keep no context. */

@@ -11,6 +11,11 @@
  * run inside read(), and only while the turn has time for them; the bytes stay
  * in the socket, and the next turn goes on.
  *
+ * A peer's close_notify is the end of what it says. In TLS 1.3 that is all it
+ * is (RFC 8446 6.1), as with a FIN. Before, it is the end of the connection:
+ * ours goes out at once, and what would have followed is discarded (RFC 5246
+ * 7.2.1).
+ *
  * Laws: I1, I2 (a peer that does not read cannot pile up answers), I6, I9. */
 #include "net/tls.h"
 #include "base/err.h"
@@ -30,7 +35,7 @@ enum { END_NONE = 1 };
 struct tls_conn {
     mbedtls_ssl_context ssl;
     struct tls_stowed stowed;
-    struct tls_names names;
+    uint32_t asked;   /* which name; see tls_tickets.c */
     struct tls *tls;  /* ref */
     uint8_t *pending; /* ciphertext that the socket did not take */
     uint32_t pending_at;
@@ -38,6 +43,7 @@ struct tls_conn {
     int end;          /* END_NONE, 0: the stream is over, or an error */
     bool is_open;     /* the handshake is done */
     bool is_notified; /* our half is closed */
+    bool is_over;     /* by the peer, for both */
 };
 
 /* ---- what the library calls ---- */
@@ -72,7 +78,8 @@ static int on_send(void *arg, const unsigned char *p, size_t n)
  * whose names are meant. 0 or ERR_NOMEM. */
 static int enter(struct tls_conn *c)
 {
-    c->tls->names = &c->names;
+    c->tls->ssl = &c->ssl;
+    c->tls->asked = &c->asked;
     return tls_unstow(c->tls, &c->ssl, &c->stowed);
 }
 
@@ -146,6 +153,29 @@ static bool tls_wants_write(void *state)
     return ((struct tls_conn *)state)->pending_len > 0;
 }
 
+/* For as long as the socket takes some: a record cut short is no end. */
+static void push_pending(struct tls_conn *c, int fd)
+{
+    uint32_t before;
+    do {
+        before = c->pending_len;
+    } while (before > 0 && tls_flush(c, fd) == TRANSPORT_AGAIN &&
+             c->pending_len < before);
+}
+
+/* RFC 5246 7.2.1: also in answer to the peer's, which may have come with the
+ * last of its data. */
+static void notify(struct tls_conn *c, int fd)
+{
+    if (c->is_open && !c->is_notified && c->end >= 0 && c->pending_len == 0 &&
+        enter(c) == 0) {
+        (void)mbedtls_ssl_close_notify(&c->ssl);
+        if (send_out(c, fd) == 0) {
+            push_pending(c, fd);
+        }
+    }
+}
+
 /* ---- in ---- */
 
 static int library_error(struct tls_conn *c, int rc, const char *where)
@@ -175,6 +205,17 @@ static int shake_hands(struct tls_conn *c)
     }
 }
 
+static bool has_halves(const struct tls_conn *c)
+{
+#if TLS_IS_3
+    return mbedtls_ssl_get_version_number(&c->ssl) ==
+           MBEDTLS_SSL_VERSION_TLS1_3;
+#else
+    (void)c;
+    return false;
+#endif
+}
+
 /* All plaintext that the ciphertext at hand holds, or an end. */
 static ssize_t decrypt(struct tls_conn *c, uint8_t *p, size_t n)
 {
@@ -191,6 +232,7 @@ static ssize_t decrypt(struct tls_conn *c, uint8_t *p, size_t n)
         return got > 0 ? (ssize_t)got : TRANSPORT_AGAIN;
     }
     int end = 0;
+    c->is_over = rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY && !has_halves(c);
     if (rc != 0 && rc != MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY &&
         rc != MBEDTLS_ERR_SSL_CONN_EOF) {
         end = library_error(c, rc, "record");
@@ -200,6 +242,19 @@ static ssize_t decrypt(struct tls_conn *c, uint8_t *p, size_t n)
         return (ssize_t)got;
     }
     return end;
+}
+
+/* A record that is cut short has to be whole before another one: if there is no
+ * room even for that, the FIN alone has to say it. */
+static void end_both(struct tls_conn *c, int fd)
+{
+    (void)tls_flush(c, fd);
+    notify(c, fd);
+    c->is_notified = true;
+    quota_free(c->pending);
+    c->pending = NULL;
+    c->pending_at = 0;
+    c->pending_len = 0;
 }
 
 static ssize_t take_in(struct tls_conn *c, uint8_t *p, size_t n)
@@ -241,6 +296,9 @@ static ssize_t tls_read(void *state, int fd, void *p, size_t n)
     ssize_t got = take_in(c, p, n);
     t->in_len = 0;
     int rc = send_out(c, fd); /* of a handshake, or an alert */
+    if (c->is_over) {
+        end_both(c, fd);
+    }
     tls_stow(t, &c->ssl, &c->stowed);
     return rc < 0 ? rc : got;
 }
@@ -326,11 +384,24 @@ static ssize_t write_records(
     return rc != 0 ? rc : (ssize_t)taken;
 }
 
+/* As if it had been sent. */
+static ssize_t discard(const struct iovec *iov, int n)
+{
+    size_t all = 0;
+    for (int i = 0; i < n; i++) {
+        all += iov[i].iov_len;
+    }
+    return (ssize_t)all;
+}
+
 static ssize_t tls_write(void *state, int fd, const struct iovec *iov, int n)
 {
     struct tls_conn *c = state;
     if (!c->is_open) {
         return -ENOTCONN;
+    }
+    if (c->is_over) {
+        return discard(iov, n);
     }
     int rc = tls_flush(c, fd);
     if (rc != 0) {
@@ -346,28 +417,6 @@ static ssize_t tls_write(void *state, int fd, const struct iovec *iov, int n)
 
 /* ---- the end ---- */
 
-/* For as long as the socket takes some: a record cut short is no end. */
-static void push_pending(struct tls_conn *c, int fd)
-{
-    uint32_t before;
-    do {
-        before = c->pending_len;
-    } while (before > 0 && tls_flush(c, fd) == TRANSPORT_AGAIN &&
-             c->pending_len < before);
-}
-
-/* RFC 5246 7.2.1: also in answer to the peer's, which may have come with the
- * last of its data. */
-static void notify(struct tls_conn *c, int fd)
-{
-    if (c->is_open && c->end >= 0 && c->pending_len == 0 && enter(c) == 0) {
-        (void)mbedtls_ssl_close_notify(&c->ssl);
-        if (send_out(c, fd) == 0) {
-            push_pending(c, fd);
-        }
-    }
-}
-
 /* If the socket is so full that a record of 31 bytes has no room, the FIN
  * alone has to say it. */
 static int tls_shutdown(void *state, int fd)
@@ -382,7 +431,7 @@ static int tls_shutdown(void *state, int fd)
 static void tls_close(void *state, int fd, bool reset)
 {
     struct tls_conn *c = state;
-    if (!reset && !c->is_notified) {
+    if (!reset) {
         notify(c, fd);
     }
     transport_tcp.close(NULL, fd, reset);

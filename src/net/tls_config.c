@@ -131,10 +131,7 @@ static int on_sni(
 {
     struct tls *t = arg;
     struct wanted_name w = {(const char *)name, len};
-    int named = tls_tickets_name(t, name, len);
-    if (named != 0) {
-        return named;
-    }
+    tls_tickets_name(t, name, len);
     for (size_t i = 0; i < t->count; i++) {
         struct tls_pair *pair = &t->pairs[i];
         if (each_name(&pair->chain, is_wanted, &w)) {

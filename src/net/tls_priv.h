@@ -3,6 +3,7 @@
  *   tls.c         the calls of the transport: records in and out, handshakes
  *   tls_config.c  certificates, SNI, ciphers
  *   tls_tickets.c sessions that are resumed
+ *   tls_hello.c   the name that a client asks for
  *   tls_stow.c    an idle connection gives its record buffers back
  *
  * The library's two generations (2.28 and 3.6) differ in names only; those
@@ -10,7 +11,8 @@
 #ifndef NET_TLS_PRIV_H
 #define NET_TLS_PRIV_H
 
-/* For tls_stow.c, which looks where the library keeps its buffers. */
+/* For tls_stow.c, which looks where the library keeps its buffers, and for
+ * tls_tickets.c, which looks into one. */
 #define MBEDTLS_ALLOW_PRIVATE_ACCESS
 
 #include "net/tls.h"
@@ -56,12 +58,6 @@ struct tls_tickets {
     mbedtls_ssl_ticket_context context;
 };
 
-/* Which name a handshake is about, as a digest; 0: none. */
-struct tls_names {
-    uint32_t asked;   /* in this handshake */
-    uint32_t resumed; /* by the session that it resumes */
-};
-
 struct tls {
     unsigned refs;
     struct loop *loop;           /* NULL: nobody's yet */
@@ -81,9 +77,10 @@ struct tls {
     /* Of the call that is under way. */
     const uint8_t *in; /* ciphertext not used yet */
     size_t in_len;
-    bool in_is_end;          /* nothing follows it */
-    struct tls_names *names; /* of the connection that is served */
-    size_t out_len;          /* in out[] */
+    bool in_is_end;           /* nothing follows it */
+    mbedtls_ssl_context *ssl; /* of the connection that is served, and */
+    uint32_t *asked;          /* the name it asks for: a digest; 0: none yet */
+    size_t out_len;           /* in out[] */
     uint8_t in_bytes[TLS_READ_BYTES];
     uint8_t out[TLS_OUT_BYTES];
     uint8_t gather[TLS_PLAIN_BYTES];
@@ -105,9 +102,12 @@ void tls_free_spares(struct tls *t);
 
 /* Its configuration gives out tickets and takes them. */
 void tls_tickets_use(struct tls *t);
-/* The handshake under way asks for that name. 0, or an error: it resumes a
- * session of another one. */
-int tls_tickets_name(
-    struct tls *t, const unsigned char *name, size_t len) NODISCARD;
+/* The handshake under way asks for that name. */
+void tls_tickets_name(struct tls *t, const unsigned char *name, size_t len);
+
+/* The host that a ClientHello asks for, in its bytes; *len 0: for none. 0, or
+ * -1: it is not written as it should be. */
+int tls_hello_name(
+    const uint8_t *p, size_t n, const uint8_t **name, size_t *len) NODISCARD;
 
 #endif

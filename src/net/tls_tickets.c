@@ -7,7 +7,9 @@
  *
  * A session is not resumed under another name than its own (RFC 6066 3). The
  * library's tickets do not say which that is, so it stands behind each, as a
- * digest: not sealed, since who alters it gains nothing but a handshake.
+ * digest: not sealed, since who alters it gains nothing but a handshake. A
+ * ticket may stand in front of the name in a client's message, and the library
+ * cannot be told later that it was no good: so the name is looked up there.
  *
  * Laws: I4 (the library's own lock guards the keys). */
 #include "base/limits.h"
@@ -82,13 +84,32 @@ static uint32_t digest_name(const unsigned char *name, size_t len)
     return h != 0 ? h : 1;
 }
 
-int tls_tickets_name(struct tls *t, const unsigned char *name, size_t len)
+void tls_tickets_name(struct tls *t, const unsigned char *name, size_t len)
 {
-    struct tls_names *n = t->names;
-    n->asked = digest_name(name, len);
-    return n->resumed == 0 || n->resumed == n->asked
-               ? 0
-               : MBEDTLS_ERR_SSL_BAD_INPUT_DATA;
+    *t->asked = digest_name(name, len);
+}
+
+/* The name that the message which holds this ticket asks for. TLS 1.3 looks at
+ * tickets behind all else, and not in the message itself. */
+static int find_name(
+    const struct tls *t, const unsigned char *ticket, uint32_t *out)
+{
+    const uint8_t *hello = t->ssl->in_msg;
+    uintptr_t at = (uintptr_t)ticket - (uintptr_t)hello;
+    const uint8_t *name;
+    size_t len;
+    *out = *t->asked;
+    if (*out != 0 || hello == NULL || at >= TLS_PLAIN_BYTES) {
+        return 0;
+    }
+    size_t all =
+        4 + ((size_t)hello[1] << 16 | (size_t)hello[2] << 8 | hello[3]);
+    if (at >= all || all > TLS_PLAIN_BYTES ||
+        tls_hello_name(hello, all, &name, &len) != 0) {
+        return -1;
+    }
+    *out = len != 0 ? digest_name(name, len) : 0;
+    return 0;
 }
 
 static int on_ticket_write(void *arg, const mbedtls_ssl_session *session,
@@ -96,7 +117,7 @@ static int on_ticket_write(void *arg, const mbedtls_ssl_session *session,
     uint32_t *lifetime_s)
 {
     struct tls *t = arg;
-    uint32_t name = t->names->asked;
+    uint32_t name = *t->asked;
     if ((size_t)(end - start) < sizeof(name)) {
         return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL;
     }
@@ -109,26 +130,22 @@ static int on_ticket_write(void *arg, const mbedtls_ssl_session *session,
     return rc;
 }
 
-/* An error is a full handshake. Where the ticket stands in front of the name
- * that comes too late: tls_tickets_name() then refuses who asks for another. */
+/* An error is a full handshake. */
 static int on_ticket_parse(
     void *arg, mbedtls_ssl_session *session, unsigned char *p, size_t len)
 {
     struct tls *t = arg;
     uint32_t name;
-    if (len < sizeof(name)) {
+    uint32_t wanted;
+    if (len < sizeof(name) || find_name(t, p, &wanted) != 0) {
         return MBEDTLS_ERR_SSL_BAD_INPUT_DATA;
     }
     len -= sizeof(name);
     memcpy(&name, p + len, sizeof(name));
-    if (t->names->asked != 0 && t->names->asked != name) {
+    if (name != wanted) {
         return MBEDTLS_ERR_SSL_INVALID_MAC;
     }
-    int rc = mbedtls_ssl_ticket_parse(&t->tickets->context, session, p, len);
-    if (rc == 0) {
-        t->names->resumed = name;
-    }
-    return rc;
+    return mbedtls_ssl_ticket_parse(&t->tickets->context, session, p, len);
 }
 
 void tls_tickets_use(struct tls *t)

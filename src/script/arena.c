@@ -414,6 +414,14 @@ static void *resize(struct arena *a, void *p, size_t old, size_t new_size)
 /* No size that is asked for: the next request may succeed. */
 #define REFUSED_AT_CAP SIZE_MAX
 
+static void refuse(struct arena *a, size_t size)
+{
+    a->refused = size;
+    if (a->on_refusal != NULL) {
+        a->on_refusal(a->refusal_arg);
+    }
+}
+
 /* Lua answers a refusal with a full collection and asks once more; a tortured
  * request must fail then too, or no error would ever come of it. */
 static bool is_refused(struct arena *a, size_t new_size)
@@ -423,11 +431,12 @@ static bool is_refused(struct arena *a, size_t new_size)
         a->refused = 0;
         a->least = a->live < a->least ? a->live : a->least;
         if (again) {
+            refuse(a, 0);
             return true;
         }
     }
     if (UNLIKELY(mem_is_to_fail())) {
-        a->refused = new_size;
+        refuse(a, new_size);
         return true;
     }
     return false;
@@ -486,7 +495,7 @@ void *arena_realloc(struct arena *a, void *p, size_t old_size, size_t new_size)
         if (LIKELY(p != NULL)) {
             a->live += new_size;
         } else {
-            a->refused = REFUSED_AT_CAP;
+            refuse(a, REFUSED_AT_CAP);
         }
         return p;
     }
@@ -502,9 +511,15 @@ void *arena_realloc(struct arena *a, void *p, size_t old_size, size_t new_size)
     if (LIKELY(p != NULL)) {
         a->live += new_size - old_size;
     } else {
-        a->refused = REFUSED_AT_CAP;
+        refuse(a, REFUSED_AT_CAP);
     }
     return p;
+}
+
+void arena_on_refusal(struct arena *a, void (*fn)(void *arg), void *arg)
+{
+    a->on_refusal = fn;
+    a->refusal_arg = arg;
 }
 
 size_t arena_used(const struct arena *a)

@@ -18,6 +18,9 @@ void arena_free(struct arena *a);
  * over the cap, `p` is as it was. Shrinking never fails. Results are aligned
  * to 16 bytes. Torture (mem_fail_at) reaches this too. */
 void *arena_realloc(struct arena *a, void *p, size_t old_size, size_t new_size);
+/* `fn` is called at each refusal, which may be answered with a collection and
+ * the same request once more. It must not allocate here. */
+void arena_on_refusal(struct arena *a, void (*fn)(void *arg), void *arg);
 size_t arena_used(const struct arena *a); /* bytes taken from the system */
 size_t arena_live(const struct arena *a); /* bytes handed out */
 /* The least that was live when Lua asked again, after a refusal and the

@@ -67,7 +67,9 @@ struct arena {
     uint32_t limit;     /* index behind the last page */
     size_t table_pages; /* touched so far */
     size_t refused;     /* torture: the size that was just refused, or 0 */
-    uint64_t bins_used; /* bit per bin */
+    void (*on_refusal)(void *arg); /* NULL: nobody wants to know */
+    void *refusal_arg;
+    uint64_t bins_used;                 /* bit per bin */
     struct block *loose[ARENA_CLASSES]; /* free blocks of the nook */
     uint32_t room[ARENA_CLASSES];       /* runs with room */
     uint32_t bins[ARENA_BINS];

@@ -16,9 +16,9 @@
  * walks over all frames, 200,000 of them where a recursion has no end; that
  * takes milliseconds and is therefore not done on the loop's stack, where it
  * could not be stopped. The hook may get lost: the interpreter may just have
- * decided not to look. So it is set again after each slice, until the job
- * has ended; where that takes slices itself, not before the job has had twice
- * as many, or it would get no further on its way out.
+ * decided not to look. So it is set again after each slice, until the job has
+ * ended; where that takes slices itself, not before the job has had twice as
+ * many, or it would get no further on its way out.
  *
  * The hard way costs the app its state. Half as much again as the budget is
  * what the soft way gets; a job that is still there then (in a C function
@@ -208,24 +208,34 @@ void kill_end(struct task *t)
     kill_prepare(t->T);
 }
 
-bool kill_describe(lua_State *T)
+void kill_words(const struct task *t, int status, char buf[TASK_WORDS_BYTES])
+{
+    if (status == TASK_ERRCPU) {
+        (void)snprintf(buf, TASK_WORDS_BYTES,
+            "used more than %u ms of CPU (limits.cpu)", (unsigned)t->cpu_ms);
+    } else {
+        (void)snprintf(
+            buf, TASK_WORDS_BYTES, "too many memory errors (limits.memory)");
+    }
+}
+
+bool kill_describe(lua_State *T, bool *is_traced)
 {
     const struct task *t = vm_from(T)->current;
     if (t == NULL || lua_touserdata(T, 1) != (const void *)&kill_key) {
         return false;
     }
-    if (t->killing == TASK_ERRCPU) {
-        lua_pushfstring(
-            T, "used more than %d ms of CPU (limits.cpu)", (int)t->cpu_ms);
-    } else {
-        lua_pushliteral(T, "too many memory errors (limits.memory)");
-    }
+    char words[TASK_WORDS_BYTES];
+    kill_words(t, t->killing, words);
+    lua_pushstring(T, words);
     if (t->has_place) {
         lua_rawgetp(T, LUA_REGISTRYINDEX, &kill_key);
         lua_concat(T, 2);
     }
     lua_replace(T, 1);
-    return t->has_place;
+    lua_settop(T, 1);
+    *is_traced = t->has_place;
+    return true;
 }
 
 bool task_is_killing(lua_State *L)

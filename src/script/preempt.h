@@ -64,6 +64,8 @@ uint64_t preempt_cpu_ns(void);
  * of those that a tick has hit. */
 uint64_t preempt_count(void);
 uint64_t preempt_longest_hold_ns(void);
+/* How long a slice lasts on this thread now. */
+uint64_t preempt_slice_ns(void);
 /* Is the thread's timer running? */
 bool preempt_is_ticking(void);
 /* Deletes this thread's timer. */

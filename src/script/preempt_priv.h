@@ -54,8 +54,6 @@ void preempt_arm(void);   /* starts the timer */
 void preempt_block(void); /* the tick, on this thread */
 void preempt_unblock(void);
 void preempt_start_test_slice(void);
-/* How long one lasts on this thread now. */
-uint64_t preempt_slice_ns(void);
 /* A tick had to wait until now. */
 void preempt_measure(void);
 /* Stops the fiber that runs, which is us, for now. */

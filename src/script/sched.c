@@ -7,7 +7,9 @@
  * After a stop the turn is over, and the next poll does not block: so what
  * came in meanwhile for others waits for one slice, not for several. The tick
  * that stops has its own beat and may hit who has only just begun; what counts
- * is what was used, so he goes on as soon as the poll is over.
+ * is what was used, so he goes on as soon as the poll is over, or, where nobody
+ * else is in sight, at once: with many short handlers on a loop of their own
+ * every other tick is such a one, and what has been read would have to queue.
  *
  * Deficit round robin, in two queues. Each unit has a share of a round, what
  * it uses is taken off, and what it used too much is owed. Who becomes ready
@@ -81,6 +83,11 @@ struct sched {
     bool is_used_up;            /* this turn's time, as far as that side goes */
     bool is_gone;               /* the unit that runs was taken out meanwhile */
     struct sched_unit *running; /* NULL: none */
+    uint64_t run_ns;            /* since when units have been run in this turn,
+                                   or from the reading side */
+    uint64_t job_ns;            /* since when the job of `running` runs */
+    uint64_t stops;             /* preempt_count(), as far as stops that did
+                                   not end the slice of `running` go */
     const void *last;         /* unit that used time last; a name, no pointer */
     uint64_t shared_until_ns; /* more than one has, not long ago */
     uint64_t stop_cpu_ns; /* the last turn ended with a stop, and what came in
@@ -111,6 +118,16 @@ static void fill_bank(struct sched_unit *u, uint64_t now)
     if (u->bank_ns > most) {
         u->bank_ns = most;
     }
+}
+
+/* Has it as much of its long-term share left? */
+static bool has_bank(struct sched_unit *u, uint64_t ns, uint64_t now)
+{
+    if (u->share >= 100) {
+        return true;
+    }
+    fill_bank(u, now);
+    return u->bank_ns > (int64_t)ns;
 }
 
 static void charge(
@@ -190,11 +207,7 @@ static void put_queued(struct sched *s, struct sched_unit *u)
 /* True: it has to, and does. */
 static bool rest(struct sched *s, struct sched_unit *u, uint64_t now)
 {
-    if (u->share >= 100) {
-        return false;
-    }
-    fill_bank(u, now);
-    if (u->bank_ns > 0) {
+    if (has_bank(u, 0, now)) {
         return false;
     }
     uint64_t ns = (uint64_t)-u->bank_ns * 100 / u->share;
@@ -277,22 +290,23 @@ static void count_stop(struct sched *s, struct sched_unit *u)
 /* One slice. Says whether it ended with a stop. The unit may be gone. */
 static bool run_slice(struct sched *s, struct sched_unit *u)
 {
-    uint64_t end = loop_clock_ns() + SLICE_NS * u->weight / 100;
+    uint64_t now = loop_clock_ns();
+    uint64_t end = now + SLICE_NS * u->weight / 100;
     uint64_t cpu = preempt_cpu_ns();
-    uint64_t stops = preempt_count();
-    uint64_t now;
     bool has_more;
     bool was_stopped;
     histogram_add(&u->stats.wait, cpu - u->ready_ns);
     add(&u->stats.slices, 1);
     s->is_gone = false;
     s->running = u;
+    s->stops = preempt_count();
     u->gone = &s->is_gone;
     do {
         u->is_posted = false;
+        s->job_ns = now;
         has_more = u->run(u);
         now = loop_clock_ns();
-        was_stopped = preempt_count() != stops;
+        was_stopped = preempt_count() != s->stops;
         if (s->is_gone) {
             s->running = NULL;
             return was_stopped;
@@ -316,8 +330,8 @@ static void run_queue(struct loop_hook *h)
 {
     struct sched *s = container_of(h, struct sched, hook);
     struct sched_unit *u;
-    uint64_t start = s->start_ns;
     uint64_t now = 0;
+    s->run_ns = s->start_ns;
     s->stop_cpu_ns = 0;
     (void)reaper_work();
     /* As of the last turn: who ran may have come from the reading side. */
@@ -325,13 +339,13 @@ static void run_queue(struct loop_hook *h)
         loop_metrics(s->loop), METRIC_HOLD_NS, preempt_longest_hold_ns());
     while ((u = take_next(s)) != NULL) {
         uint64_t cpu = preempt_cpu_ns();
-        start = start != 0 ? start : loop_clock_ns();
+        s->run_ns = s->run_ns != 0 ? s->run_ns : loop_clock_ns();
         if (run_slice(s, u)) {
             s->stop_cpu_ns = cpu;
             break;
         }
         now = loop_clock_ns();
-        if (now - start >= turn_ns(s, now)) {
+        if (now - s->run_ns >= turn_ns(s, now)) {
             break;
         }
     }
@@ -433,11 +447,16 @@ static uint64_t used_since(struct sched *s, uint64_t now, uint64_t cpu)
                                              : now - s->looked_ns;
 }
 
+static bool is_alone(
+    const struct sched *s, const struct sched_unit *u, uint64_t now)
+{
+    return s->last == u && now >= s->shared_until_ns;
+}
+
 static bool look_at_clock(struct sched *s, struct sched_unit *u)
 {
     uint64_t now = loop_clock_ns();
-    bool is_alone = s->last == u && now >= s->shared_until_ns;
-    uint64_t cpu = is_alone ? 0 : preempt_cpu_ns();
+    uint64_t cpu = is_alone(s, u, now) ? 0 : preempt_cpu_ns();
     if (s->start_ns == 0) {
         s->start_ns = now;
         s->every = 1;
@@ -477,17 +496,35 @@ bool sched_may_run_now(struct sched *s, struct sched_unit *u)
         u->place != SCHED_NOWHERE || !has_share_or_is_alone(s, u)) {
         return false;
     }
-    if (u->share < 100) {
-        fill_bank(u, loop_clock_ns());
-        if (u->bank_ns <= 0) {
-            return false;
-        }
+    if (u->share < 100 && !has_bank(u, 0, loop_clock_ns())) {
+        return false;
     }
     if ((s->start_ns != 0 && --s->calls_left > 0) || look_at_clock(s, u)) {
         note_wait(s, u);
         return true;
     }
     return false;
+}
+
+bool sched_goes_on(struct sched *s, struct sched_unit *u)
+{
+    bool is_running = s->running == u; /* else from the reading side */
+    uint64_t now = loop_clock_ns();
+    uint64_t used = now - (is_running ? s->job_ns : s->looked_ns);
+    uint64_t turn = now - (is_running ? s->run_ns : s->start_ns);
+    if (!is_alone(s, u, now) || !list_is_empty(&s->fresh) ||
+        !list_is_empty(&s->queue) || used >= preempt_slice_ns() / 2 ||
+        turn >= TURN_NS || !has_bank(u, used, now)) {
+        return false;
+    }
+    if (is_running) {
+        s->job_ns = now;
+        s->stops = preempt_count();
+    } else {
+        s->looked_ns = now;
+        charge(s, u, used, now);
+    }
+    return true;
 }
 
 void sched_stopped_now(struct sched *s, struct sched_unit *u)

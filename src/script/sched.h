@@ -64,6 +64,9 @@ void sched_remove(struct sched_unit *u);
  * something left of its share, nobody is before it, and this turn's Lua time
  * is not used up. Cheap: the clock is read once in a few calls. */
 bool sched_may_run_now(struct sched *s, struct sched_unit *u);
+/* A job of this unit was stopped. Shall it go on at once, since it had only
+ * just begun and nobody else is in sight? */
+bool sched_goes_on(struct sched *s, struct sched_unit *u);
 /* Such a job was stopped: its slice is over. (From inside run(): nothing.) */
 void sched_stopped_now(struct sched *s, struct sched_unit *u);
 

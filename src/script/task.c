@@ -61,17 +61,20 @@ static _Thread_local struct {
  * from __tostring or __name: that would be the script's code or words. */
 static int describe_error(lua_State *T)
 {
-    if (kill_describe(T)) {
-        lua_settop(T, 1);
-        return 1;
-    }
+    bool is_traced = false;
+    bool is_kill = kill_describe(T, &is_traced);
     int type = lua_type(T, 1);
     if (type != LUA_TSTRING && type != LUA_TNUMBER) {
         lua_pushfstring(
             T, "(error object is a %s value)", lua_typename(T, type));
         lua_replace(T, 1);
     }
-    traceback_push(T, T, lua_tostring(T, 1), 2);
+    if (!is_traced) {
+        traceback_push(T, T, lua_tostring(T, 1), 2);
+    }
+    if (is_kill) {
+        vm_from(T)->current->told = lua_topointer(T, -1);
+    }
     return 1;
 }
 
@@ -114,13 +117,13 @@ static void report(struct task *t, lua_State *T, int status, int n)
     if ((status != LUA_OK || j->results != 0) && j->done != NULL) {
         j->done(t->job, T, status, n);
     }
+    where_forget(t);
 }
 
 static inline __attribute__((always_inline)) void run_job(
     struct task *t, lua_State *T)
 {
     struct job *j = t->job;
-    t->step = STEP_PUSH;
     t->forbids = 0;
     allow_stops(t);
     int n = j->push(j, T);
@@ -158,6 +161,7 @@ static void report_failure(struct task *t, lua_State *T)
         report(t, T, status, 1);
         return;
     }
+    where_forget(t);
     const char *text = lua_tostring(T, -1);
     struct log_fields f = {.kind = "error", .err = text};
     log_event(LOG_ERROR, &f, "the end of a job raised an error");
@@ -230,6 +234,9 @@ static void keep_spare(struct vm *vm)
 static void live(void *arg)
 {
     struct task *t = arg;
+    char place[PLACE_BYTES];
+    place[0] = '\0';
+    t->place = place;
     allow_stops(t);
     bool has_one = has_thread(t);
     preempt_set_hold(1);
@@ -247,6 +254,7 @@ static void live(void *arg)
             lua_remove(T, 1);
         } while (t->failed != LUA_OK);
     }
+    t->place = NULL;
     t->state = STATE_BARE;
     fiber_leave_inline(t->fiber);
 }
@@ -501,6 +509,7 @@ int task_run(struct vm *vm, struct job *j)
         return rc;
     }
     t->job = j;
+    t->step = STEP_PUSH; /* before the first stop, which may be on the way */
     vm->busy_count++;
     kill_begin(t);
     return go_on(t, PREEMPT_NOT, true);
@@ -548,6 +557,11 @@ int task_err(int status)
     case TASK_ERRCPU: return ERR_TIMEOUT;
     default: return ERR_SYNTAX;
     }
+}
+
+bool task_is_pushing(const struct vm *vm)
+{
+    return vm->stopped->step == STEP_PUSH;
 }
 
 struct job *task_stopped_job(const struct vm *vm)

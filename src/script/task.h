@@ -31,6 +31,16 @@ struct job {
 /* Besides Lua's, what done() may be told: the job was ended, because it used
  * too much CPU time or caught too many memory errors. */
 enum task_status { TASK_ERRCPU = 100, TASK_ERRFULL };
+/* For done(): what is said of a job that failed. The text agrees with the
+ * status, whatever Lua said last; `where` goes behind it: the rest of a
+ * traceback, or "". Takes no memory of the vm's; lasts as long as done(). */
+#define TASK_WORDS_BYTES 64
+struct task_words {
+    const char *text;
+    const char *where;
+    char buf[TASK_WORDS_BYTES];
+};
+void task_describe(lua_State *T, int status, struct task_words *w);
 /* The same as one of our errors: TIMEOUT for CPU time, NOMEM, SYNTAX for what
  * the script did wrong; 0 for LUA_OK. */
 int task_err(int status);
@@ -58,6 +68,8 @@ int task_resume(struct vm *vm) NODISCARD;
  * the result. Bounded by the job's cpu_ms. */
 int task_settle(struct vm *vm, int rc) NODISCARD;
 bool task_has_ready(const struct vm *vm);
+/* Is what the job that is stopped calls still on its way into Lua? */
+bool task_is_pushing(const struct vm *vm);
 /* The job that is stopped, or with which the vm died; NULL: none. */
 struct job *task_stopped_job(const struct vm *vm);
 /* The vm has died with this job, and whoever gave it is about to leave the

@@ -55,7 +55,20 @@ struct task {
     uint64_t marked_ns;     /* thread's CPU time when it was entered again; 0:
                                not stopped since it began or waited */
     lua_State *running;     /* the coroutine that runs; NULL: T */
+    char *place;            /* PLACE_BYTES on its fiber's stack: where memory
+                               was refused last; "": nowhere */
+    const void *told;       /* what the job is told to be ended with;
+                               NULL: not told yet */
 };
+
+#define PLACE_BYTES 512
+
+/* ---- where.c ---- */
+
+/* The arena of the vm has refused to give memory. */
+void where_note(void *vm);
+/* The job's end has been told. */
+void where_forget(struct task *t);
 
 /* ---- kill.c ---- */
 
@@ -85,9 +98,11 @@ void kill_end(struct task *t);
 /* On the fiber: a thread is about to run Lua for the first time. */
 void kill_prepare(lua_State *T);
 /* On the fiber, in a message handler: replaces the value at index 1 by what
- * people should read, if it is the one that ends jobs. True: with the trace of
- * where the job was. */
-bool kill_describe(lua_State *T);
+ * people should read, if it is the one that ends jobs; false if it is not.
+ * `is_traced`: with where the job was. */
+bool kill_describe(lua_State *T, bool *is_traced);
+/* What people should read of a job that was ended. */
+void kill_words(const struct task *t, int status, char buf[TASK_WORDS_BYTES]);
 /* On the fiber: a job has failed for want of memory. Does not return if that
  * was the last of LIMIT_FULL_EVENTS in a row, and the state is to blame. */
 void kill_if_full(struct task *t);

@@ -69,6 +69,7 @@ struct vm *vm_new(const struct vm_config *config)
     list_init(&vm->bare);
     *(struct vm **)lua_getextraspace(L) = vm;
     (void)lua_atpanic(L, on_panic);
+    arena_on_refusal(arena, where_note, vm);
     return vm;
 }
 

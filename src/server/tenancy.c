@@ -62,14 +62,20 @@ static void fail(struct worker *w, struct site *site)
     site->app = NULL;
 }
 
-static void live(struct site *site)
+/* Nobody looks at its files any more. */
+static void stop_watching(struct site *site)
 {
-    bool had_failed = site_get_state(site) == SITE_FAILED;
-    struct log_fields fields = {.app = site->name, .gen = 1, .event = "load"};
     if (site->watch != NULL) {
         watch_free(site->watch);
         site->watch = NULL;
     }
+}
+
+static void live(struct site *site)
+{
+    bool had_failed = site_get_state(site) == SITE_FAILED;
+    struct log_fields fields = {.app = site->name, .gen = 1, .event = "load"};
+    stop_watching(site);
     set_state(site, SITE_LIVE);
     log_event(had_failed ? LOG_INFO : LOG_DEBUG, &fields, "loaded");
 }
@@ -215,10 +221,7 @@ void tenancy_stop(
         if (!is_mine(w, site)) {
             continue;
         }
-        if (site->watch != NULL) {
-            watch_free(site->watch);
-            site->watch = NULL;
-        }
+        stop_watching(site);
         if (site->app != NULL) {
             w->apps_to_stop++;
             app_stop(site->app, reason, on_app_stopped, site);
@@ -269,10 +272,7 @@ void tenancy_close(struct worker *w)
         if (!is_mine(w, site)) {
             continue;
         }
-        if (site->watch != NULL) {
-            watch_free(site->watch);
-            site->watch = NULL;
-        }
+        stop_watching(site);
         if (site->app != NULL) {
             app_close(site->app);
             site->app = NULL;

@@ -14,6 +14,7 @@
  * The fibers of a thread are pooled by that thread, and its timer stops its
  * scripts; so its apps are closed on it, and pool and timer go there. What is
  * left is memory. */
+#include "base/late.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -89,6 +90,7 @@ static void run(void *arg)
         sched_free(w->sched); /* its timer is this thread's */
         w->sched = NULL;
         fiber_pool_fini();
+        late_finish();
     }
     word_set(&w->has_ended, 1);
 }
@@ -144,9 +146,8 @@ void workers_go(struct server *s)
 
 /* A handler may have begun that never ends, after its loop was seen to have
  * nothing left. */
-static void wait_for(const struct worker *w)
+static void wait_for(const struct worker *w, uint64_t end_ns)
 {
-    uint64_t end_ns = loop_clock_ns() + LIMIT_JOIN_MS * UINT64_C(1000000);
     while (word_get(&w->has_ended) == 0) {
         if (loop_clock_ns() > end_ns) {
             stop_abandon(w);
@@ -155,19 +156,21 @@ static void wait_for(const struct worker *w)
     }
 }
 
-static void join(struct worker *w)
+static void join(struct worker *w, uint64_t end_ns)
 {
-    wait_for(w);
+    wait_for(w, end_ns);
     int rc = uv_thread_join(&w->thread);
     ASSERT(rc == 0, "a thread is joined once");
     w->has_thread = false;
 }
 
+/* They all have had their orders, and one time for all of them. */
 void workers_join(struct server *s)
 {
+    uint64_t end_ns = loop_clock_ns() + LIMIT_JOIN_MS * UINT64_C(1000000);
     for (uint32_t i = 1; i < s->worker_count; i++) {
         if (s->workers[i].has_thread) {
-            join(&s->workers[i]);
+            join(&s->workers[i], end_ns);
         }
     }
     uv_sem_destroy(&s->gate);

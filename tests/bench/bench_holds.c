@@ -7,6 +7,8 @@
  * the machine does besides shows in a maximum, so calls are made ROUNDS times
  * and each step counts as the shortest of its kind; joins only once, and the
  * 99th percentile stands beside. */
+#include "base/late.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "hub/hub_priv.h"
 #include "net/pack.h"
@@ -198,6 +200,29 @@ static void list(const char *what, uint64_t *ids)
     end(what);
 }
 
+/* Of a message that long; each step is a piece of it. */
+static void give_back(const char *what, size_t bytes)
+{
+    begin();
+    for (int i = 0; i < ROUNDS; i++) {
+        bool has_more = true;
+        struct blob *b = blob_new(NULL, bytes);
+        if (b == NULL) {
+            abort();
+        }
+        memset(b->data, 'x', bytes);
+        begin_round();
+        uint64_t t = preempt_cpu_ns();
+        blob_unref(b);
+        while (has_more) {
+            add_step(t);
+            t = preempt_cpu_ns();
+            has_more = late_work(NULL, LIMIT_LATE_PIECE_BYTES);
+        }
+    }
+    end(what);
+}
+
 static char *words(size_t n)
 {
     static const char *const some[] = {"{\"id\":", "name", "value", "true,",
@@ -270,6 +295,11 @@ int main(void)
     join_all("100,000 join a room each", "room", true);
     cast_all_kinds();
     part_all("100,000 leave a room", "two");
+    give_back("64 MiB given back at once", BIG_BYTES);
+    (void)late_turn();
+    give_back("64 MiB given back", BIG_BYTES);
+    give_back("4 MiB given back", BIG_BYTES / 16);
+    late_finish();
     for (uint32_t i = 0; i < CLIENTS; i++) {
         hub_leave(&members[i]);
     }

@@ -135,6 +135,12 @@ AT_LOAD = {
     "sleep": ("sleep(1)\n",
               "main.lua:1: cannot wait inside the main chunk: use on_start",
               "in function 'sleep'"),
+    "a string too long": ("\nlocal s = ('x'):rep(100000000)\n",
+                          "not enough memory: limits.memory is ",
+                          "main.lua:2: in main chunk"),
+    "a table too long": ("local t = {}\nfor i = 1, 1e9 do\n  t[i] = {}\nend\n",
+                         "not enough memory: limits.memory is ",
+                         "main.lua:3: in main chunk"),
 }
 
 
@@ -156,8 +162,6 @@ def test_a_run_time_error_at_load_has_line_and_traceback(app, what):
                    "handlers"),
     ("return { on_message = 'x' }\n",
      "'on_message' must be a function, got string"),
-    ("local s = ('x'):rep(100000000)\n", "limits.memory is "),
-    ("local t = {} for i = 1, 1e9 do t[i] = {} end\n", "limits.memory is "),
 ])
 def test_what_is_wrong_as_a_whole_is_one_line(app, source, says):
     (app / "main.lua").write_text(source)
@@ -372,6 +376,7 @@ end
     lines = [r for r in server.log if r.get("kind") == "memory"]
     assert len(lines) == 5
     assert all("not enough memory" in r["msg"] for r in lines)
+    assert all("main.lua:5: in function <main.lua:2>" in r["err"] for r in lines)
 
 
 ARGUMENTS = {

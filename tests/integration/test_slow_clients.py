@@ -221,6 +221,32 @@ def test_who_never_reads_is_closed_with_1013_and_finds_that_out(tmp_path):
         assert len(frames) * 8192 < 256 << 10
 
 
+def test_long_messages_that_made_way_leave_their_room(tmp_path):
+    """Their memory goes back to the system a piece at a time. Until it has it
+    counts, but nothing is refused for its sake."""
+    size = 10 << 20
+    with serve(tmp_path, MAIN, conf(
+            'policy = "drop_oldest", hard = "12MB", total = "22MB"',
+            NEVER + ', limits = { cpu = "5s" }')) as server:
+        boss, sleeper = director(server), slow(server)
+        # The kernel's buffers are full, and a frame is begun.
+        ask(boss, cmd="publish", room="main", size=400_000, **{
+            "from": 1, "to": 16})
+        before, _ = memory(server.pid)
+        forget_peak(server.pid)
+        for i in range(8):
+            answer = ask(boss, cmd="publish", room="main", size=size, **{
+                "from": 100, "to": 102})
+            assert answer == {"queued": 3, "dropped": 0}
+        count = counters(server)
+        assert "dropped_app_total" not in count
+        assert count["dropped_oldest_total"] >= 23
+        assert ask(boss, cmd="queue", user="slow")["bytes"] < 12 << 20
+        _, peak = memory(server.pid)
+        assert peak - before < (400 if IS_ASAN else 120) << 20
+        sleeper.close()
+
+
 def test_who_does_not_read_even_then_is_cut_off(tmp_path):
     with serve(tmp_path, MAIN, conf()) as server:
         boss, sleeper = director(server), slow(server)

@@ -1,5 +1,6 @@
 """Signals: the graceful stop in its stages, the hasty one, HUP and USR1."""
 import asyncio
+import contextlib
 import re
 import signal
 import socket
@@ -13,6 +14,7 @@ import websockets
 from support import wires
 from support.lab import IS_TSAN
 from support.server import Server
+from support.wire import FACTOR
 
 WIRES = [wires.PLAIN, wires.TLS]
 
@@ -221,6 +223,27 @@ def test_requests_that_nobody_can_answer_any_more_hear_503(serve):
     assert server.wait() == 0
 
 
+def test_a_request_that_is_thought_about_is_answered(serve):
+    """Also where that takes longer than the drain time."""
+    server = serve("function on_request(request)\n"
+                   "  log.info('asked')\n"
+                   "  sleep(1)\n"
+                   "  return 'at last'\n"
+                   "end\n", "--drain", "0s")
+    with dial(server) as peer, dial(server) as idle:
+        idle.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 " in read_until(idle, b"</p>\n")
+        peer.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for(server, "asked")
+        begun = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert idle.recv(4096) == b""
+        text = read_until(peer, b"at last")
+        assert text.startswith(b"HTTP/1.1 200 "), text
+    assert server.wait() == 0
+    assert time.monotonic() - begun < 3 * FACTOR
+
+
 def test_a_peer_that_never_answers_the_close_does_not_hold_the_server(serve):
     server = serve(ECHO, "--drain", "0s")
     with dial(server) as peer:
@@ -231,6 +254,42 @@ def test_a_peer_that_never_answers_the_close_does_not_hold_the_server(serve):
         assert b" 101 " in read_until(peer, b"\r\n\r\n")
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
+
+
+@pytest.mark.parametrize("loops", ["1", "2"])
+def test_a_stop_keeps_its_time_whatever_holds_it_up(serve, loops):
+    """All at once: an on_stop and on_closes that never end, handlers and tasks
+    that wait, a script that uses all the CPU time it may have, over and over, a
+    peer that neither reads nor answers. OPERATIONS.md says how long at most."""
+    server = serve(
+        "function on_message(client, message)\n"
+        "  if message == 'spin' then\n"
+        "    task.spawn(function() while true do\n"
+        "      local t = os.clock() while os.clock() - t < 0.005 do end\n"
+        "      sleep(0) end end)\n"
+        "  end\n"
+        "  for i = 1, 200 do client:send(('x'):rep(1000)) end\n"
+        "  sleep(600)\n"
+        "end\n"
+        "function on_close() sleep(600) end\n"
+        "function on_stop() task.spawn(sleep, 600) sleep(600) end\n",
+        "--drain", "500ms", "--workers", loops)
+    with contextlib.ExitStack() as peers:
+        for word in (b"spin", b"wait", b"wait", b"wait"):
+            peer = peers.enter_context(dial(server))
+            peer.sendall(
+                b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+                b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+            assert b" 101 " in read_until(peer, b"\r\n\r\n")
+            peer.sendall(b"\x81\x84\0\0\0\0" + word)
+        begun = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        took = time.monotonic() - begun
+    # on_stop, the drain time and 6 s, and a second for what is left.
+    assert 2 + 0.5 + 6 <= took < 2 + 0.5 + 6 + 1 + 1 * FACTOR, took
+    assert wait_for(server, "cutting what is left")
 
 
 def test_an_idle_http_connection_does_not_hold_the_server(serve):

@@ -335,14 +335,39 @@ def test_a_fin_without_close_notify_is_an_end_all_the_same(serve):
     assert line["code"] == 1006
 
 
-def test_what_comes_with_the_end_is_answered_as_without_tls(echo):
-    with Piecewise(echo).handshake() as c:
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_what_comes_with_the_end_is_heard_and_in_1_3_answered(serve, version):
+    """RFC 5246 7.2.1: who gets a close_notify sends its own, and nothing else.
+    In TLS 1.3 it is half an end, as a FIN is (RFC 8446 6.1)."""
+    server = serve(TELLS.replace(
+        "client:send", "log.info('heard ' .. message) client:send"))
+    ctx = context(minimum_version=getattr(ssl.TLSVersion, version),
+                  maximum_version=getattr(ssl.TLSVersion, version))
+    try:
+        peer = Piecewise(server, ctx).handshake()
+    except ssl.SSLError:
+        if version == "TLSv1_2":
+            raise
+        pytest.skip("the library here has no TLS 1.3")
+    mark = server.mark()
+    with peer as c:
         c.open()
         data = c.record(encode(0x1, b"last"))
         with pytest.raises(ssl.SSLWantReadError):
             c.tls.unwrap()      # close_notify, right behind it
         c.sock.sendall(data + c.outgoing.read())
-        assert c.read(6) == b"\x81\x04last"
+        if version == "TLSv1_3":
+            assert c.read(6) == b"\x81\x04last"
+        server.wait_log(lambda r: r.get("msg") == "heard last", since=mark)
+        line = server.wait_log(lambda r: r.get("msg") == "closed", since=mark)
+        assert line["code"] == 1006
+        if version == "TLSv1_2":
+            c.sock.settimeout(PATIENCE_S)
+            rest = b"".join(iter(lambda: c.sock.recv(65536), b""))
+            c.incoming.write(rest)
+            assert c.tls.unwrap() is None   # theirs
+            # One record: an alert, type and sealed.
+            assert rest[0] == 21 and len(rest) == 5 + rest[3] * 256 + rest[4]
 
 
 def test_plain_http_and_noise_at_the_door(echo):

@@ -19,7 +19,7 @@ struct test_job {
     int finished;
     int status;
     int n;
-    char text[4096]; /* first result, or the error */
+    char text[4096]; /* first result, or what is said of the error */
 };
 
 static inline int test_job_push(struct job *j, lua_State *T)
@@ -43,7 +43,11 @@ static inline void test_job_done(struct job *j, lua_State *T, int status, int n)
     t->status = status;
     t->n = n;
     t->text[0] = '\0';
-    if (n > 0) {
+    if (status != LUA_OK) {
+        struct task_words w;
+        task_describe(T, status, &w);
+        snprintf(t->text, sizeof(t->text), "%s%s", w.text, w.where);
+    } else if (n > 0) {
         int at = lua_gettop(T) - n + 1;
         if (lua_type(T, at) == LUA_TSTRING) {
             snprintf(t->text, sizeof(t->text), "%s", lua_tostring(T, at));

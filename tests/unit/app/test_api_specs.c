@@ -1,11 +1,9 @@
 /* test_api_specs.c -- runs tests/lua/app/NAME_spec.lua, each as part of a real
  * app with a loop, a net and peers, and each a test of its own here. */
 #include "stage.h"
+#include "support/specs.h"
 #include "support/unsafe_calls.h"
 
-#include <dirent.h>
-
-#define SPECS_MAX  64
 #define FILE_BYTES ((size_t)256 * 1024)
 
 static const char main_lua[] =
@@ -224,45 +222,7 @@ static void spec_passes(void **state)
     stage_fini(&st);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    const struct CMUnitTest *x = a;
-    const struct CMUnitTest *y = b;
-    return strcmp(x->name, y->name);
-}
-
-/* Adds the specs of tests/lua/app; returns how many. */
-static size_t find_specs(struct CMUnitTest *tests)
-{
-    size_t n = 0;
-    DIR *dir = opendir(TESTS_DIR "/lua/app");
-    if (dir == NULL) {
-        return 0;
-    }
-    for (struct dirent *e; (e = readdir(dir)) != NULL && n < SPECS_MAX;) {
-        size_t len = strlen(e->d_name);
-        if (len > 9 && strcmp(e->d_name + len - 9, "_spec.lua") == 0) {
-            char *name = strdup(e->d_name);
-            tests[n++] =
-                (struct CMUnitTest){name, spec_passes, NULL, NULL, name};
-        }
-    }
-    closedir(dir);
-    qsort(tests, n, sizeof(tests[0]), by_name);
-    return n;
-}
-
 int main(void)
 {
-    struct CMUnitTest tests[SPECS_MAX];
-    size_t n = find_specs(tests);
-    if (n == 0) {
-        fprintf(stderr, "no specs in " TESTS_DIR "/lua/app\n");
-        return 1;
-    }
-    int failed = _cmocka_run_group_tests("api_specs", tests, n, NULL, NULL);
-    for (size_t i = 0; i < n; i++) {
-        free(tests[i].initial_state);
-    }
-    return failed;
+    return specs_run("api_specs", TESTS_DIR "/lua/app", spec_passes);
 }

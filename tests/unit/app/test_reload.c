@@ -20,7 +20,7 @@ static void reload_fails(struct stage *st, const char *main_lua)
     stage_write(st, "main.lua", main_lua);
     assert_true(stage_reload(st) < 0);
     assert_ptr_equal(st->app->live, live);
-    assert_true(list_is_empty(&st->app->draining));
+    UNTIL(st, list_is_empty(&st->app->draining));
     assert_int_equal(app_generation(st->app), generation);
     assert_memory_equal(&st->app->conn_settings, &settings, sizeof(settings));
 }

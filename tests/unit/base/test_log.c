@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/socket.h>
+#include <ucontext.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -678,6 +679,50 @@ static void a_broken_law_is_named_and_ends_the_process(void **state)
 #define WITH_SOCKET(test)                                                      \
     cmocka_unit_test_setup_teardown(test, open_socket, close_socket)
 
+/* Under the sanitizers every frame is larger. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#    define IS_SANITIZED 1
+#elif defined(__has_feature)
+#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#        define IS_SANITIZED 1
+#    endif
+#endif
+
+#ifndef IS_SANITIZED
+
+static char a_stack[64 * 1024];
+static ucontext_t back;
+
+static void log_a_long_line(void)
+{
+    static char words[LOG_LINE_BYTES];
+    memset(words, 'w', sizeof(words) - 1);
+    log_event(LOG_INFO, &(struct log_fields){.app = "chat"}, "%s", words);
+}
+
+/* That of a script is new pages each time. */
+static void a_line_takes_little_of_the_stack(void **state)
+{
+    (void)state;
+    ucontext_t on_it;
+    log_init(ends[0], LOG_INFO, LOG_TEXT);
+    memset(a_stack, '?', sizeof(a_stack));
+    assert_int_equal(getcontext(&on_it), 0);
+    on_it.uc_stack.ss_sp = a_stack;
+    on_it.uc_stack.ss_size = sizeof(a_stack);
+    on_it.uc_link = &back;
+    makecontext(&on_it, log_a_long_line, 0);
+    assert_int_equal(swapcontext(&back, &on_it), 0);
+    size_t free_bytes = 0;
+    while (a_stack[free_bytes] == '?') {
+        free_bytes++;
+    }
+    assert_true(sizeof(a_stack) - free_bytes < 6 * 1024);
+    assert_non_null(strstr(next_text(), "wwww..."));
+}
+
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -706,6 +751,9 @@ int main(void)
         WITH_SOCKET(lines_of_threads_do_not_mix_in_a_pipe),
         cmocka_unit_test(text_for_people_is_escaped_and_cut),
         cmocka_unit_test(a_cut_leaves_the_most_whole_characters_that_fit),
+#ifndef IS_SANITIZED
+        WITH_SOCKET(a_line_takes_little_of_the_stack),
+#endif
         cmocka_unit_test(words_name_levels_and_formats),
         cmocka_unit_test(a_broken_law_is_named_and_ends_the_process),
     };

@@ -5,6 +5,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -189,6 +192,90 @@ static void the_environment_sets_it_at_start(void **state)
     assert_int_equal(status, 0);
 }
 
+/* Under the sanitizers the heap is theirs. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#    define IS_SANITIZED 1
+#elif defined(__has_feature)
+#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#        define IS_SANITIZED 1
+#    endif
+#endif
+
+#if defined(__GLIBC__) && !defined(IS_SANITIZED)
+#    define HAS_ITS_HEAP   1
+#    define BLOCKS         6000u
+#    define BLOCK_BYTES    ((size_t)16 * 1024)
+#    define ALL_BYTES      (BLOCKS * BLOCK_BYTES) /* 94 MB */
+#    define MOST_AT_A_TIME ((size_t)3 << 20)
+
+static size_t resident_bytes(void)
+{
+    unsigned long size = 0;
+    unsigned long resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%lu %lu", &size, &resident), 2);
+    (void)fclose(f);
+    return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The last to go is the one at the heap's end. */
+static void fill_and_free(void)
+{
+    static void *blocks[BLOCKS];
+    for (size_t i = 0; i < BLOCKS; i++) {
+        blocks[i] = mem_alloc(BLOCK_BYTES);
+        memset(blocks[i], 1, BLOCK_BYTES);
+    }
+    for (size_t i = 0; i < BLOCKS; i++) {
+        mem_free(blocks[i]);
+    }
+}
+
+static void *free_and_give_back(void *arg)
+{
+    (void)arg;
+    const size_t before = resident_bytes();
+    assert_false(mem_may_have_spare());
+    fill_and_free();
+    assert_true(mem_may_have_spare());
+    size_t now = resident_bytes();
+    assert_true(now > before + ALL_BYTES / 10 * 9);
+    unsigned steps = 1;
+    while (mem_give_back()) {
+        size_t then = now;
+        now = resident_bytes();
+        assert_true(now + MOST_AT_A_TIME > then);
+        assert_true(++steps < 1000);
+    }
+    assert_false(mem_may_have_spare());
+    assert_true(now < before + ALL_BYTES / 3);
+    return NULL;
+}
+
+static void what_is_freed_stays_and_goes_back_a_piece_at_a_time(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    mem_keep_heap();
+    (void)free_and_give_back(NULL);
+    assert_int_equal(
+        pthread_create(&thread, NULL, free_and_give_back, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+static void giving_back_can_be_left_off(void **state)
+{
+    (void)state;
+    mem_keep_heap();
+    fill_and_free();
+    assert_true(mem_give_back());
+    mem_stop_giving();
+    assert_false(mem_may_have_spare());
+}
+
+#endif
+
 int main(int argc, char **argv)
 {
     (void)argv;
@@ -210,6 +297,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(quota_says_no_where_mem_dies),
         cmocka_unit_test(mem_dies_with_one_line_when_memory_is_out),
         cmocka_unit_test(the_environment_sets_it_at_start),
+#ifdef HAS_ITS_HEAP
+        cmocka_unit_test(what_is_freed_stays_and_goes_back_a_piece_at_a_time),
+        cmocka_unit_test(giving_back_can_be_left_off),
+#endif
     };
     mem_fail_at(0);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -388,6 +388,27 @@ static void drop_newest_counts_what_it_refuses(void **state)
     WANT("again", "again");
 }
 
+static void a_send_that_has_to_write_first_is_a_long_one(void **state)
+{
+    (void)state;
+    const struct hub_message msg = {
+        .op = FRAME_TEXT, .data = "short", .len = 5};
+    open_all("-");
+    hub_set_policy(w.hub, OUTBOX_DROP_NEWEST);
+    peer_take(&peers[0]); /* the response to its handshake */
+    uint64_t sends = metric(METRIC_SENDS);
+    for (int n = 0; n < 2000 / (2 + 5 + 64); n++) {
+        assert_false(hub_is_long(&peers[0].m, &msg));
+        assert_int_equal(send_to(0, "short"), 0);
+    }
+    assert_int_equal(metric(METRIC_SENDS), sends);
+    assert_true(hub_is_long(&peers[0].m, &msg));
+    (void)send_to(0, "short");
+    assert_true(metric(METRIC_SENDS) > sends);
+    peer_take(&peers[0]);
+    assert_false(hub_is_long(&peers[0].m, &msg));
+}
+
 static void a_room_with_a_policy_of_its_own_follows_it(void **state)
 {
     (void)state;
@@ -606,6 +627,7 @@ int main(void)
         T(the_closed_are_neither_queued_nor_dropped),
         T(a_room_may_end_before_what_it_said_has_left),
         U(drop_newest_counts_what_it_refuses, set_up_small_outboxes),
+        U(a_send_that_has_to_write_first_is_a_long_one, set_up_small_outboxes),
         U(a_room_with_a_policy_of_its_own_follows_it, set_up_small_outboxes),
         U(a_slow_client_is_closed_after_the_walk_not_in_it,
             set_up_small_outboxes),

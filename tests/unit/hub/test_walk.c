@@ -8,6 +8,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 /* clang-format on */
+#include "base/late.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "hub/hub_priv.h"
 #include "support/walks.h"
@@ -444,6 +446,44 @@ static void a_long_message_is_copied_piece_by_piece(void **state)
     assert_memory_equal(l->blob->data + l->off + 10, text, sizeof(text));
 }
 
+/* To everybody; how many steps it takes until the frame is begun. */
+static uint32_t steps_before_frame(const struct hub_message *msg)
+{
+    uint32_t steps = 0;
+    uint32_t queued;
+    uint32_t dropped;
+    bool is_done = false;
+    hub_cast_begin(hub, &(struct hub_target){0}, msg);
+    while (!is_done) {
+        preempt_pending = 1;
+        is_done = hub_cast_step(hub);
+        preempt_pending = 0;
+        steps += hub->cast.frame == FRAME_NOT_BEGUN;
+    }
+    hub_cast_end(hub, &queued, &dropped);
+    assert_int_equal(queued, 1);
+    assert_int_equal(dropped, 0);
+    end_turn();
+    return steps;
+}
+
+static void a_long_message_waits_for_room_a_piece_at_a_time(void **state)
+{
+    (void)state;
+    static char text[3 << 20];
+    struct hub_message msg = {
+        .op = FRAME_BINARY, .data = text, .len = sizeof(text)};
+    come(3);
+    uint32_t usual = steps_before_frame(&msg);
+    assert_false(late_turn());
+    struct blob *b = blob_new(meter, (size_t)8 * LIMIT_LATE_PIECE_BYTES);
+    meter_set_cap(meter, meter_used(meter) + 10000);
+    blob_unref(b);
+    uint32_t now = steps_before_frame(&msg);
+    assert_int_equal(now - usual, sizeof(text) / LIMIT_LATE_PIECE_BYTES);
+    late_finish();
+}
+
 static void a_message_the_app_has_no_room_for_is_dropped_in_steps_too(
     void **state)
 {
@@ -475,6 +515,7 @@ int main(void)
         T(a_room_may_end_in_the_midst_of_a_walk_over_it),
         T(of_a_walk_that_is_dropped_nothing_is_left),
         T(a_long_message_is_copied_piece_by_piece),
+        T(a_long_message_waits_for_room_a_piece_at_a_time),
         T(a_message_the_app_has_no_room_for_is_dropped_in_steps_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

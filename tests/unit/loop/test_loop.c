@@ -1,5 +1,6 @@
 /* test_loop.c -- the turn: phases, hooks that come and go, deferring, waiting,
  * stopping, and what must be gone at the end. */
+#include "base/mem.h"
 #include "loop/io.h"
 #include "loop/loop.h"
 #include "loop/timers.h"
@@ -407,6 +408,27 @@ static void a_loop_does_not_go_before_what_hangs_on_it(void **state)
     assert_true(dies_saying(free_with_a_handle, "handles die before"));
 }
 
+/* Not while the loop is busy with whatever freed it, but soon after, and then
+ * the loop sleeps again. */
+static void what_was_freed_is_given_back_in_later_turns(void **state)
+{
+    (void)state;
+    mem_keep_heap();
+    for (int i = 0; i < 40; i++) {
+        mem_free(mem_alloc(512 * 1024));
+    }
+    assert_true(mem_may_have_spare());
+    loop_turn(loop, 0);
+    assert_true(mem_may_have_spare());
+    for (int turns_left = 10000; mem_may_have_spare(); turns_left--) {
+        assert_true(turns_left > 0);
+        loop_turn(loop, 100);
+    }
+    uint64_t before = loop_clock_ns();
+    loop_turn(loop, 50);
+    assert_true(loop_clock_ns() - before >= UINT64_C(40000000));
+}
+
 #define ON_LOOP(test)                                                          \
     cmocka_unit_test_setup_teardown(test, open_loop, close_loop)
 
@@ -428,6 +450,7 @@ int main(void)
         ON_LOOP(libuv_gets_its_turn_while_nothing_of_it_is_ready),
         ON_LOOP(run_ends_with_the_turn_that_stops_it_and_can_go_on),
         ON_LOOP(a_stop_that_comes_before_run_is_not_lost),
+        ON_LOOP(what_was_freed_is_given_back_in_later_turns),
         cmocka_unit_test(a_loop_does_not_go_before_what_hangs_on_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

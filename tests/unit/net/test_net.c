@@ -133,6 +133,8 @@ static void send_over_the_bound(bool can_wait, unsigned *steps, uint64_t *sends)
         assert_int_equal(
             net_send(s.w.net, s.c.id.slot, &r, OUTBOX_CLOSE, NULL, 0), 0);
     }
+    assert_true(net_must_write(s.w.net, s.c.id.slot, sizeof(text)));
+    assert_false(net_must_write(s.w.net, s.c.id.slot, 1));
     r = world_frame(&s.w, FRAME_BINARY, text, sizeof(text));
     *sends = world_metric(&s.w, METRIC_SENDS);
     s.w.net->is_due = can_wait ? always : NULL;

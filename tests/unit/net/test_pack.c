@@ -283,6 +283,88 @@ static void a_frame_of_every_length_is_opened_as_a_parcel(void **state)
     stop(&p);
 }
 
+/* As a letter from another loop brings it: its plain frame, and maybe the usual
+ * form. To c[0..n). */
+static void send_from_afar(struct pack_world *p, struct client *c, size_t n,
+    const char *s, size_t len, bool has_usual)
+{
+    struct range r = world_frame(&p->w, FRAME_TEXT, s, len);
+    const struct pack_message m = {FRAME_TEXT, s, len};
+    struct parcel made;
+    struct parcel parcel;
+    parcel_init(&made, p->w.net, &r, &m);
+    parcel_pack(&made, &p->packed, p->w.meter, &how);
+    parcel_open(&parcel, p->w.net, &r,
+        has_usual ? parcel_usual_form(&made) : NULL, &how);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(
+            parcel_send(&parcel, c[i].id.slot, OUTBOX_CLOSE, NULL, 0), 0);
+    }
+    parcel_fini(&parcel);
+    parcel_fini(&made);
+}
+
+/* A letter is opened in one go. What that may compress is bounded for a turn,
+ * and everybody can read what he gets instead, then and later. */
+static void from_afar_no_more_forms_are_made_than_a_turn_has_time_for(
+    void **state)
+{
+    (void)state;
+    static const struct deflate_params *const params[4] = {
+        &context, &narrow, &usual, NULL};
+    static char big[90000];
+    struct pack_world p;
+    struct client c[4];
+    struct inflater *z[4];
+    bool was_packed;
+    start(&p);
+    for (size_t i = 0; i < sizeof(big); i++) {
+        big[i] = "abcdefgh"[i * i / 3 % 8];
+    }
+    for (int i = 0; i < 4; i++) {
+        open_packed(&c[i], &p, params[i]);
+        z[i] = inflater_new(15);
+    }
+    for (int round = 0; round < 4; round++) {
+        bool has_usual = round % 2 == 0;
+        uint64_t before = world_metric(&p.w, METRIC_DEFLATED);
+        send_from_afar(&p, c, 4, big, sizeof(big), has_usual);
+        assert_int_equal(
+            world_metric(&p.w, METRIC_DEFLATED) - before, has_usual);
+        assert_int_equal(p.w.net->deflate_steps, 0);
+        for (int i = 0; i < 4; i++) {
+            assert_true(next_is(&c[i], z[i], big, sizeof(big), &was_packed));
+            assert_int_equal(was_packed, has_usual && (i == 0 || i == 2));
+        }
+        inflater_reset(z[2]);
+        /* What is short is made, also in the context. */
+        send_from_afar(&p, c, 4, text, sizeof(text), true);
+        for (int i = 0; i < 4; i++) {
+            assert_true(next_is(&c[i], z[i], text, sizeof(text), &was_packed));
+            assert_int_equal(was_packed, i != 3);
+        }
+        inflater_reset(z[1]);
+        inflater_reset(z[2]);
+    }
+    /* Many short ones in a turn. */
+    size_t steps = sizeof(text) / pack_step_bytes(how.level) + 1;
+    size_t most = LIMIT_TURN_DEFLATE_STEPS / steps;
+    uint64_t before = world_metric(&p.w, METRIC_DEFLATED);
+    for (size_t i = 0; i < most + 20; i++) {
+        send_from_afar(&p, c, 1, text, sizeof(text), false);
+    }
+    assert_int_equal(world_metric(&p.w, METRIC_DEFLATED) - before, most);
+    for (size_t i = 0; i < most + 20; i++) {
+        assert_true(next_is(&c[0], z[0], text, sizeof(text), &was_packed));
+        assert_int_equal(was_packed, i < most);
+    }
+    for (int i = 0; i < 4; i++) {
+        inflater_free(z[i]);
+        client_fini(&c[i]);
+    }
+    stop(&p);
+}
+
 /* With others that compress in between, as the same deflater would. */
 static void a_form_made_in_steps_is_the_same(void **state)
 {
@@ -347,6 +429,117 @@ static void a_form_made_in_steps_is_the_same(void **state)
 }
 
 /* Whose context it was has gone, or nobody goes on with it. */
+#ifndef MOONWIRE_TINY /* its sockets are full after the first call */
+
+/* Text that hardly shrinks. */
+static void fill_dense(char *p, size_t n)
+{
+    uint32_t x = 1;
+    for (size_t i = 0; i < n; i++) {
+        x = x * 1664525u + 1013904223u;
+        p[i] = (char)('0' + (x >> 26));
+    }
+}
+
+/* So many frames of one byte, no two of which go out in one piece. */
+static void send_pieces(struct pack_world *p, struct client *c, int n)
+{
+    struct tape other;
+    struct range r;
+    tape_init(&other, false);
+    for (int i = 0; i < n; i++) {
+        struct tape *t = i % 2 ? &other : &p->w.tape;
+        assert_int_equal(
+            tape_frame(t, p->w.net, p->w.meter, FRAME_TEXT, false, "x", 1, &r),
+            0);
+        assert_int_equal(
+            net_send(p->w.net, c->id.slot, &r, OUTBOX_CLOSE, NULL, 0), 0);
+    }
+    tape_fini(&other);
+}
+
+/* A client that keeps up, with so much waiting that `dense` does not fit before
+ * two calls have been made. */
+static void open_at_its_bound(
+    struct client *c, struct pack_world *p, char *dense, size_t len)
+{
+    fill_dense(dense, len);
+    p->w.settings.outbox.hard_bytes = 20000;
+    open_packed(c, p, &context);
+    conn_lane(c->conn)->hard_bytes = 20000;
+    send_pieces(p, c, 290);
+}
+
+static void a_form_of_its_own_waits_until_there_is_room(void **state)
+{
+    (void)state;
+    static char dense[8000];
+    struct pack_world p;
+    struct client c;
+    struct parcel parcel;
+    bool was_packed;
+    start(&p);
+    open_at_its_bound(&c, &p, dense, sizeof(dense));
+    begin_in_steps(&parcel, &p, dense, sizeof(dense));
+    p.w.net->is_due = always;
+    uint64_t before = world_metric(&p.w, METRIC_SENDS);
+    uint64_t sends = before;
+    int rc;
+    do {
+        rc = parcel_send(&parcel, c.id.slot, OUTBOX_CLOSE, NULL, 0);
+        assert_true(world_metric(&p.w, METRIC_SENDS) <= sends + 1);
+        sends = world_metric(&p.w, METRIC_SENDS);
+    } while (rc == PARCEL_MORE);
+    p.w.net->is_due = NULL;
+    assert_int_equal(rc, 0);
+    assert_int_equal(sends - before, 2);
+    parcel_fini(&parcel);
+    assert_int_equal(world_metric(&p.w, METRIC_DEFLATED), 1);
+    send_all(&p, &c, 1, dense, 3000); /* it refers to that one, or to none */
+    struct inflater *z = inflater_new(15);
+    for (int i = 0; i < 290; i++) {
+        assert_true(next_is(&c, z, "x", 1, &was_packed));
+    }
+    assert_true(next_is(&c, z, dense, sizeof(dense), &was_packed));
+    assert_true(was_packed);
+    assert_true(next_is(&c, z, dense, 3000, &was_packed));
+    inflater_free(z);
+    client_fini(&c);
+    stop(&p);
+}
+
+static void a_form_that_waits_for_room_can_be_dropped(void **state)
+{
+    (void)state;
+    static char dense[8000];
+    struct pack_world p;
+    struct client c;
+    struct parcel parcel;
+    bool was_packed;
+    start(&p);
+    open_at_its_bound(&c, &p, dense, sizeof(dense));
+    begin_in_steps(&parcel, &p, dense, sizeof(dense));
+    p.w.net->is_due = always;
+    uint64_t before = world_metric(&p.w, METRIC_SENDS);
+    while (world_metric(&p.w, METRIC_SENDS) == before) {
+        assert_int_equal(parcel_send(&parcel, c.id.slot, OUTBOX_CLOSE, NULL, 0),
+            PARCEL_MORE);
+    }
+    p.w.net->is_due = NULL;
+    parcel_fini(&parcel);
+    send_all(&p, &c, 1, dense, 3000);
+    struct inflater *z = inflater_new(15);
+    for (int i = 0; i < 290; i++) {
+        assert_true(next_is(&c, z, "x", 1, &was_packed));
+    }
+    assert_true(next_is(&c, z, dense, 3000, &was_packed));
+    inflater_free(z);
+    client_fini(&c);
+    stop(&p);
+}
+
+#endif
+
 static void a_form_that_is_not_finished_leaves_nothing(void **state)
 {
     (void)state;
@@ -412,8 +605,14 @@ int main(void)
         cmocka_unit_test(without_memory_a_message_comes_plain_or_not_at_all),
         cmocka_unit_test(without_room_in_the_meter_it_comes_plain),
         cmocka_unit_test(a_frame_of_every_length_is_opened_as_a_parcel),
+        cmocka_unit_test(
+            from_afar_no_more_forms_are_made_than_a_turn_has_time_for),
         cmocka_unit_test(a_form_made_in_steps_is_the_same),
         cmocka_unit_test(a_form_that_is_not_finished_leaves_nothing),
+#ifndef MOONWIRE_TINY
+        cmocka_unit_test(a_form_of_its_own_waits_until_there_is_room),
+        cmocka_unit_test(a_form_that_waits_for_room_can_be_dropped),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -167,7 +167,9 @@ static int client_recv(void *arg, unsigned char *p, size_t n)
     return k < 0 ? MBEDTLS_ERR_SSL_WANT_READ : (int)k;
 }
 
-static void line_init(struct line *l, struct house *h, const char *name)
+/* `is_1_2`: the client speaks nothing newer. */
+static void line_init_as(
+    struct line *l, struct house *h, const char *name, bool is_1_2)
 {
     static const char *protocols[] = {"h2", "http/1.1", NULL};
     int fds[2];
@@ -195,9 +197,21 @@ static void line_init(struct line *l, struct house *h, const char *name)
 #if defined(MBEDTLS_SSL_RENEGOTIATION)
     mbedtls_ssl_conf_renegotiation(&l->conf, MBEDTLS_SSL_RENEGOTIATION_ENABLED);
 #endif
+#if TLS_IS_3
+    if (is_1_2) {
+        mbedtls_ssl_conf_max_tls_version(&l->conf, MBEDTLS_SSL_VERSION_TLS1_2);
+    }
+#else
+    (void)is_1_2;
+#endif
     assert_int_equal(mbedtls_ssl_setup(&l->ssl, &l->conf), 0);
     assert_int_equal(mbedtls_ssl_set_hostname(&l->ssl, name), 0);
     mbedtls_ssl_set_bio(&l->ssl, l, client_send, client_recv, NULL);
+}
+
+static void line_init(struct line *l, struct house *h, const char *name)
+{
+    line_init_as(l, h, name, false);
 }
 
 static void line_fini(struct line *l)
@@ -443,13 +457,20 @@ static void each_side_says_close_notify(void **state)
     assert_int_equal(l.got_len, 10);
     take(&l);
     assert_int_equal(l.end, 0);
-    /* Ours: behind what was written. */
+    /* Ours: behind what was written, or in answer to theirs. */
+    bool has_halves = strcmp(mbedtls_ssl_get_version(&l.ssl), "TLSv1.2") != 0;
+    if (!has_halves) {
+        assert_int_equal(client_hear(&l, b, sizeof(b), &rc), 0);
+        assert_int_equal(rc, MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY);
+    }
     struct iovec iov = {pattern, 5};
     assert_int_equal(transport_tls.write(l.state, l.fd, &iov, 1), 5);
     push_out(&l);
     assert_int_equal(transport_tls.shutdown(l.state, l.fd), 0);
-    assert_int_equal(client_hear(&l, b, sizeof(b), &rc), 5);
-    assert_int_equal(rc, MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY);
+    if (has_halves) {
+        assert_int_equal(client_hear(&l, b, sizeof(b), &rc), 5);
+        assert_int_equal(rc, MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY);
+    }
     assert_int_equal(recv(l.peer, b, sizeof(b), MSG_DONTWAIT), 0);
     line_fini(&l);
     /* A close without a shutdown says it as well; a reset does not. */
@@ -461,6 +482,32 @@ static void each_side_says_close_notify(void **state)
         assert_int_equal(rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY, !reset);
         line_fini(&l);
     }
+    house_fini(&h);
+}
+
+/* What a client that does not read has not got yet is cut, and so is the
+ * connection. */
+static void a_close_notify_finds_no_room_for_an_answer(void **state)
+{
+    (void)state;
+    static struct line l;
+    struct house h;
+    house_init(&h);
+    line_open(&l, &h);
+    l.is_deaf = true;
+    struct iovec iov = {pattern, BIG};
+    while (!transport_tls.wants_write(l.state)) {
+        assert_true(transport_tls.write(l.state, l.fd, &iov, 1) > 0);
+    }
+    assert_int_equal(mbedtls_ssl_close_notify(&l.ssl), 0);
+    carry_all(&l, SIZE_MAX);
+    assert_int_equal(l.end, 0);
+    if (strcmp(mbedtls_ssl_get_version(&l.ssl), "TLSv1.2") == 0) {
+        assert_false(transport_tls.wants_write(l.state));
+        assert_int_equal(transport_tls.write(l.state, l.fd, &iov, 1), BIG);
+        assert_false(transport_tls.wants_write(l.state));
+    }
+    line_fini(&l);
     house_fini(&h);
 }
 
@@ -710,6 +757,134 @@ static void the_certificate_follows_the_name(void **state)
     house_fini(&h);
 }
 
+/* ---- tickets ---- */
+
+/* Where the extensions of the ClientHello that waits in l->out begin. */
+static uint8_t *extensions_of(struct line *l, size_t *len)
+{
+    uint8_t *p = l->out + 5 + 4 + 2 + 32;
+    p += 1 + p[0];               /* session */
+    p += 2 + (p[0] << 8 | p[1]); /* cipher suites */
+    p += 1 + p[0];               /* compression */
+    *len = (size_t)(p[0] << 8 | p[1]);
+    assert_ptr_equal(p + 2 + *len, l->out + l->out_len);
+    return p + 2;
+}
+
+/* The name goes behind all other extensions. */
+static void put_name_last(struct line *l)
+{
+    uint8_t name[256];
+    size_t len;
+    uint8_t *p = extensions_of(l, &len);
+    uint8_t *end = p + len;
+    while (p[0] != 0 || p[1] != 0) {
+        p += 4 + (p[2] << 8 | p[3]);
+        assert_true(p < end);
+    }
+    size_t n = (size_t)(4 + (p[2] << 8 | p[3]));
+    assert_true(n <= sizeof(name));
+    memcpy(name, p, n);
+    memmove(p, p + n, (size_t)(end - p) - n);
+    memcpy(end - n, name, n);
+}
+
+static void remember(struct house *h, const char *name, mbedtls_ssl_session *s)
+{
+    static struct line l;
+    mbedtls_ssl_session_init(s);
+    line_init_as(&l, h, name, true);
+    assert_int_equal(shake_hands(&l, SIZE_MAX), 0);
+    assert_int_equal(mbedtls_ssl_get_session(&l.ssl, s), 0);
+    line_fini(&l);
+}
+
+enum answer { RESUMED, FULL, REFUSED };
+
+/* What the server says to a client that comes back with that session. */
+static enum answer come_back(struct house *h, const mbedtls_ssl_session *s,
+    const char *name, bool is_last)
+{
+    static struct line l;
+    uint8_t b[4096];
+    line_init_as(&l, h, name, true);
+    assert_int_equal(mbedtls_ssl_set_session(&l.ssl, s), 0);
+    assert_int_equal(mbedtls_ssl_handshake(&l.ssl), MBEDTLS_ERR_SSL_WANT_READ);
+    if (is_last) {
+        put_name_last(&l);
+    }
+    carry_all(&l, SIZE_MAX);
+    ssize_t n = recv(l.peer, b, sizeof(b), MSG_DONTWAIT);
+    assert_true(n > 5);
+    if (b[0] != MBEDTLS_SSL_MSG_HANDSHAKE) {
+        line_fini(&l);
+        return REFUSED;
+    }
+    /* Behind the ServerHello: a certificate, or not. */
+    const uint8_t *next = b + 5 + (b[3] << 8 | b[4]);
+    bool is_full = next[0] == MBEDTLS_SSL_MSG_HANDSHAKE &&
+                   next[5] == MBEDTLS_SSL_HS_CERTIFICATE;
+    line_fini(&l);
+    return is_full ? FULL : RESUMED;
+}
+
+static void a_ticket_is_for_its_name_wherever_that_stands(void **state)
+{
+    (void)state;
+    struct house h;
+    mbedtls_ssl_session s;
+    house_init(&h);
+    remember(&h, "first.example", &s);
+    for (int is_last = 0; is_last < 2; is_last++) {
+        assert_int_equal(come_back(&h, &s, "first.example", is_last), RESUMED);
+        assert_int_equal(come_back(&h, &s, "FIRST.example", is_last), RESUMED);
+        assert_int_equal(come_back(&h, &s, "a.second.example", is_last), FULL);
+    }
+    assert_int_equal(come_back(&h, &s, NULL, false), FULL);
+    mbedtls_ssl_session_free(&s);
+    remember(&h, NULL, &s);
+    assert_int_equal(come_back(&h, &s, NULL, false), RESUMED);
+    for (int is_last = 0; is_last < 2; is_last++) {
+        assert_int_equal(come_back(&h, &s, "first.example", is_last), FULL);
+    }
+    mbedtls_ssl_session_free(&s);
+    assert_int_equal(metric(&h, METRIC_TLS_FAILED), 0);
+    house_fini(&h);
+}
+
+/* However it is cut or changed, nothing behind it is read. */
+static void a_hello_is_read_as_far_as_it_goes(void **state)
+{
+    (void)state;
+    static struct line l;
+    struct house h;
+    const uint8_t *name;
+    size_t len;
+    house_init(&h);
+    line_init(&l, &h, "first.example");
+    assert_int_equal(mbedtls_ssl_handshake(&l.ssl), MBEDTLS_ERR_SSL_WANT_READ);
+    put_name_last(&l);
+    size_t n = l.out_len - 5;
+    assert_int_equal(tls_hello_name(l.out + 5, n, &name, &len), 0);
+    assert_int_equal(len, strlen("first.example"));
+    assert_memory_equal(name, "first.example", len);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *copy = malloc(i + 1);
+        memcpy(copy, l.out + 5, i);
+        assert_int_equal(tls_hello_name(copy, i, &name, &len), -1);
+        free(copy);
+        copy = malloc(n);
+        memcpy(copy, l.out + 5, n);
+        copy[i] ^= 0xff;
+        int rc = tls_hello_name(copy, n, &name, &len);
+        assert_true(rc == 0 || rc == -1);
+        assert_true(len == 0 || (name >= copy && name + len <= copy + n));
+        free(copy);
+    }
+    line_fini(&l);
+    house_fini(&h);
+}
+
 #if defined(MBEDTLS_SSL_RENEGOTIATION) && !TLS_IS_3
 static void a_second_handshake_is_not_begun(void **state)
 {
@@ -821,6 +996,7 @@ int main(void)
         cmocka_unit_test(records_of_every_size_are_made_and_read),
         cmocka_unit_test(a_client_that_does_not_read_holds_little),
         cmocka_unit_test(each_side_says_close_notify),
+        cmocka_unit_test(a_close_notify_finds_no_room_for_an_answer),
         cmocka_unit_test(a_fin_without_close_notify_is_an_end),
         cmocka_unit_test(a_handshake_that_breaks_off_is_an_error_wherever),
         cmocka_unit_test(noise_at_the_door_is_refused),
@@ -828,6 +1004,8 @@ int main(void)
         cmocka_unit_test(an_idle_connection_holds_no_buffers),
         cmocka_unit_test(without_memory_for_buffers_it_ends),
         cmocka_unit_test(the_certificate_follows_the_name),
+        cmocka_unit_test(a_ticket_is_for_its_name_wherever_that_stands),
+        cmocka_unit_test(a_hello_is_read_as_far_as_it_goes),
 #if defined(MBEDTLS_SSL_RENEGOTIATION) && !TLS_IS_3
         cmocka_unit_test(a_second_handshake_is_not_begun),
 #endif

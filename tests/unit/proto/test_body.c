@@ -7,7 +7,7 @@
 #include <cmocka.h>
 /* clang-format on */
 #include "support/body_feed.h"
-#include "support/vectors.h"
+#include "support/feed_vector.h"
 
 static void try_vector(const struct vector *v, void *arg)
 {
@@ -16,14 +16,7 @@ static void try_vector(const struct vector *v, void *arg)
         .length = vector_setting(v, "length", -1),
         .max = (uint64_t)vector_setting(v, "max", 1000),
     };
-    static struct feed_log log;
-    bool is_same =
-        feed_every_split(&body_feed_target, &config, v->in, v->in_len, &log);
-    if (!is_same || strcmp(log.text, v->out) != 0) {
-        print_message("line %d: %s\nwant:\n%sgot:\n%s", v->line, v->title,
-            v->out, log.text);
-        fail();
-    }
+    feed_vector(v, &body_feed_target, &config);
 }
 
 static void every_vector_gives_its_events_at_every_split(void **s)

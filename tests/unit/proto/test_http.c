@@ -7,8 +7,8 @@
 #include <cmocka.h>
 /* clang-format on */
 #include "base/mem.h"
+#include "support/feed_vector.h"
 #include "support/http_feed.h"
-#include "support/vectors.h"
 
 static void try_vector(const struct vector *v, void *arg)
 {
@@ -17,14 +17,7 @@ static void try_vector(const struct vector *v, void *arg)
         .head_bytes = (size_t)vector_setting(v, "head", 16384),
         .headers = (size_t)vector_setting(v, "headers", 100),
     };
-    static struct feed_log log;
-    bool is_same =
-        feed_every_split(&http_feed_target, &config, v->in, v->in_len, &log);
-    if (!is_same || strcmp(log.text, v->out) != 0) {
-        print_message("line %d: %s\nwant:\n%sgot:\n%s", v->line, v->title,
-            v->out, log.text);
-        fail();
-    }
+    feed_vector(v, &http_feed_target, &config);
 }
 
 static void every_vector_gives_its_events_at_every_split(void **s)

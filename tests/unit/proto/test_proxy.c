@@ -6,20 +6,13 @@
 #include <setjmp.h>
 #include <cmocka.h>
 /* clang-format on */
+#include "support/feed_vector.h"
 #include "support/proxy_feed.h"
-#include "support/vectors.h"
 
 static void try_vector(const struct vector *v, void *arg)
 {
     (void)arg;
-    static struct feed_log log;
-    bool is_same =
-        feed_every_split(&proxy_feed_target, NULL, v->in, v->in_len, &log);
-    if (!is_same || strcmp(log.text, v->out) != 0) {
-        print_message("line %d: %s\nwant:\n%sgot:\n%s", v->line, v->title,
-            v->out, log.text);
-        fail();
-    }
+    feed_vector(v, &proxy_feed_target, NULL);
 }
 
 static void every_vector_gives_its_events_at_every_split(void **s)

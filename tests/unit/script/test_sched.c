@@ -337,6 +337,99 @@ static void who_is_stopped_early_goes_on_next(void **state)
     assert_int_equal(units[0].unit.place, SCHED_FRESH);
 }
 
+/* Stopped when it has used `job_ns`; asks whether it goes on. */
+static int went_on;
+
+static void be_stopped_and_ask(struct unit *u)
+{
+    preempt_self.count++;
+    went_on += sched_goes_on(sched, &u->unit);
+}
+
+/* A busy machine can make any job look as if it had taken long: then it is
+ * tried once more. */
+static void who_is_alone_and_has_only_just_begun_goes_on(void **state)
+{
+    (void)state;
+    went_on = 0;
+    for (int i = 0; i < 100 && went_on != 3; i++) {
+        went_on = 0;
+        init_unit(&units[0], 'a', 3, 0);
+        units[0].inside = be_stopped_and_ask;
+        sched_post(sched, &units[0].unit);
+        loop_turn(loop, -1);
+        sched_remove(&units[0].unit);
+    }
+    assert_int_equal(went_on, 3);
+    assert_int_equal(units[0].ran, 3); /* in one turn */
+    assert_int_equal(units[0].unit.stats.stops, 0);
+    /* The reading side's, too. */
+    bool goes_on = false;
+    for (int i = 0; i < 100 && !goes_on; i++) {
+        loop_turn(loop, 0);
+        assert_true(sched_may_run_now(sched, &units[0].unit));
+        goes_on = sched_goes_on(sched, &units[0].unit);
+    }
+    assert_true(goes_on);
+    assert_true(sched_may_run_now(sched, &units[0].unit));
+}
+
+static void who_has_used_its_time_does_not_go_on(void **state)
+{
+    (void)state;
+    went_on = 0;
+    init_unit(&units[0], 'a', 3, 600 * 1000);
+    units[0].inside = be_stopped_and_ask;
+    sched_post(sched, &units[0].unit);
+    for (int i = 0; i < 3; i++) {
+        loop_turn(loop, -1);
+    }
+    assert_int_equal(went_on, 0);
+    assert_int_equal(units[0].unit.stats.stops, 3);
+}
+
+static void a_turn_s_time_bounds_how_often_one_goes_on(void **state)
+{
+    (void)state;
+    loop_turn(loop, 0);
+    assert_true(sched_may_run_now(sched, &units[0].unit));
+    uint64_t end = loop_clock_ns() + LIMIT_TURN_LUA_MS * UINT64_C(1000000);
+    while (loop_clock_ns() < end) {
+        (void)sched_goes_on(sched, &units[0].unit);
+    }
+    assert_false(sched_goes_on(sched, &units[0].unit));
+}
+
+static void nobody_goes_on_beside_others(void **state)
+{
+    (void)state;
+    went_on = 0;
+    /* Somebody waits. */
+    for (int i = 0; i < 3; i++) {
+        units[i].inside = be_stopped_and_ask;
+    }
+    post_all();
+    run_turns();
+    assert_int_equal(went_on, 0);
+    /* Nobody waits, but somebody has been here lately. */
+    sched_post(sched, &units[0].unit);
+    loop_turn(loop, -1);
+    assert_true(sched_may_run_now(sched, &units[1].unit));
+    assert_false(sched_goes_on(sched, &units[1].unit));
+}
+
+static void who_has_overdrawn_its_share_does_not_go_on(void **state)
+{
+    (void)state;
+    struct sched_unit *u = &units[0].unit;
+    u->share = 50;
+    sched_post(sched, u);
+    loop_turn(loop, -1);
+    assert_true(sched_may_run_now(sched, u));
+    u->bank_ns = -1000 * INT64_C(1000000);
+    assert_false(sched_goes_on(sched, u));
+}
+
 static void who_has_something_left_goes_first(void **state)
 {
     (void)state;
@@ -508,6 +601,11 @@ int main(void)
         TEST(slow_handlers_among_quick_ones_are_noticed),
         TEST(a_stop_ends_the_turn),
         TEST(who_is_stopped_early_goes_on_next),
+        TEST(who_is_alone_and_has_only_just_begun_goes_on),
+        TEST(who_has_used_its_time_does_not_go_on),
+        TEST(a_turn_s_time_bounds_how_often_one_goes_on),
+        TEST(nobody_goes_on_beside_others),
+        TEST(who_has_overdrawn_its_share_does_not_go_on),
         TEST(who_has_something_left_goes_first),
         TEST(of_the_fresh_who_usually_takes_least_goes_first),
         TEST(a_weight_is_a_longer_slice),

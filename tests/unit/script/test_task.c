@@ -5,6 +5,7 @@
 #include "script/fiber.h"
 #include "script/mapping.h"
 #include "script/reaper.h"
+#include "script/task_priv.h"
 #include "support/jobs.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -173,14 +174,91 @@ static void an_error_in_done_is_not_reported_twice(void **state)
     expect("return 'fine'", "fine");
 }
 
-static void a_memory_error_is_a_plain_text(void **state)
+static void expect_words(const struct test_job *j, int status, const char *text)
+{
+    assert_int_equal(j->status, status);
+    assert_string_equal(j->text, text);
+}
+
+static void a_memory_error_says_where_it_was(void **state)
 {
     (void)state;
-    struct test_job j = run("local t = {} while true do t = {t, t} end");
+    struct test_job j = run("local function fill(t)\n"
+                            "  for i = 1, 1e9 do\n"
+                            "    t[i] = ('x'):rep(1000) .. i\n"
+                            "  end\n"
+                            "end\n"
+                            "fill({})\n");
+    assert_non_null(strstr(j.text, "not enough memory\nstack traceback:\n\t"));
+    assert_non_null(strstr(j.text, "fill(t)...\"]:3: in local 'fill'\n\t"));
+    assert_non_null(strstr(j.text, "fill(t)...\"]:6: in main chunk"));
     assert_int_equal(j.status, LUA_ERRMEM);
-    assert_string_equal(j.text, "not enough memory");
     expect("return 'fine'", "fine");
     assert_true(arena_used(vm_arena(vm)) <= arena_cap(vm_arena(vm)));
+}
+
+static void however_deep_it_was_it_is_told_in_short(void **state)
+{
+    (void)state;
+    struct test_job j = run("local function deep(n)\n"
+                            "  if n > 0 then deep(n - 1) end\n"
+                            "  return ('x'):rep(1 << 30)\n"
+                            "end\n"
+                            "deep(1000)\n");
+    assert_int_equal(j.status, LUA_ERRMEM);
+    assert_non_null(strstr(j.text, "]:3: in upvalue 'deep'\n\t"));
+    assert_true(strlen(j.text) < 600);
+    assert_int_equal(j.text[strlen(j.text) - 1], '\'');
+}
+
+/* One that was caught is over, and one that is kept is not from there. */
+static void only_its_own_memory_errors_place_is_told(void **state)
+{
+    (void)state;
+    struct test_job j = run("-- mine\n"
+                            "pcall(string.rep, 'x', 1 << 30)\n"
+                            "error('mine')");
+    assert_int_equal(j.status, LUA_ERRRUN);
+    assert_null(strstr(j.text, "rep"));
+    expect("_, kept = pcall(string.rep, 'x', 1 << 30) return kept",
+        "not enough memory");
+    j = run("error(kept, 0)");
+    expect_words(&j, LUA_ERRMEM, "not enough memory");
+    j = run("pcall(string.rep, 'x', 1 << 30) error(kept, 0)");
+    assert_non_null(strstr(j.text, "not enough memory\nstack traceback:"));
+}
+
+/* It is to be ended for its CPU time, and fails before it hears of it. */
+static int fail_when_doomed(lua_State *L)
+{
+    vm->current->cpu_ms = 7;
+    vm->current->killing = TASK_ERRCPU;
+    if (lua_toboolean(L, 1)) {
+        (void)lua_newuserdatauv(L, 1 << 30, 0);
+    }
+    return luaL_error(L, "something else");
+}
+
+static int push_doomed(struct job *j, lua_State *T)
+{
+    lua_pushcfunction(T, fail_when_doomed);
+    lua_pushboolean(T, (int)container_of(j, struct test_job, job)->arg);
+    return 1;
+}
+
+static void what_is_told_agrees_with_the_status(void **state)
+{
+    (void)state;
+    for (int is_memory = 0; is_memory < 2; is_memory++) {
+        struct test_job j = test_job_of(NULL);
+        j.job.push = push_doomed;
+        j.arg = is_memory;
+        assert_int_equal(task_run(vm, &j.job), TASK_DONE);
+        assert_int_equal(j.status, TASK_ERRCPU);
+        j.text[strcspn(j.text, "\n")] = '\0';
+        expect_words(
+            &j, TASK_ERRCPU, "used more than 7 ms of CPU (limits.cpu)");
+    }
 }
 
 static void more_tasks_than_allowed_are_refused_untouched(void **state)
@@ -893,7 +971,10 @@ int main(void)
         TEST(an_error_object_is_never_asked_for_its_text),
         TEST(an_error_in_push_is_reported_and_the_task_goes_on),
         TEST(an_error_in_done_is_not_reported_twice),
-        TEST(a_memory_error_is_a_plain_text),
+        TEST(a_memory_error_says_where_it_was),
+        TEST(however_deep_it_was_it_is_told_in_short),
+        TEST(only_its_own_memory_errors_place_is_told),
+        TEST(what_is_told_agrees_with_the_status),
         TEST(more_tasks_than_allowed_are_refused_untouched),
         TEST(those_who_wait_can_be_dropped_in_steps),
         TEST(where_those_who_wait_hold_all_memory_nobody_begins),
