@@ -16,6 +16,7 @@
  * Laws: I1, I2, I3 (a client's letters keep their order; its guest's own is
  * the last), I6. */
 #include "app/branch_priv.h"
+#include "base/late.h"
 #include "base/mem.h"
 #include "net/reply.h"
 #include <string.h>
@@ -173,9 +174,11 @@ static void on_message(
 {
     struct guest *g = user;
     struct branch *b = g->branch;
-    struct errand *e = quota_alloc(sizeof(*e) + len);
+    uint8_t *taken = net_take_lent(b->net, data, len);
+    struct errand *e = quota_alloc(sizeof(*e) + (taken == NULL ? len : 0));
 
     if (e == NULL) {
+        late_free(taken, len, NULL);
         struct conn *c = net_find(b->net, g->conn);
         log_event(LOG_ERROR, &(struct log_fields){.kind = "memory"},
             "no memory to pass a message on");
@@ -187,7 +190,8 @@ static void on_message(
     e->client = g->client;
     e->len = len;
     e->is_binary = is_binary;
-    if (len > 0) {
+    e->taken = taken;
+    if (taken == NULL && len > 0) {
         memcpy(e->bytes, data, len);
     }
     g->sent++;

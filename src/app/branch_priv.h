@@ -132,6 +132,7 @@ struct errand {
     struct client *client;
     size_t len;
     bool is_binary;
+    uint8_t *taken; /* its bytes, in memory of their own; NULL: here */
     uint8_t bytes[];
 };
 

@@ -6,6 +6,7 @@
  * event, nothing else; whatever an event holds is given back once, in
  * finished, however it ended (I3). */
 #include "app/api_priv.h"
+#include "base/late.h"
 #include "base/mem.h"
 #include <string.h>
 
@@ -50,7 +51,9 @@ static void return_loan(struct event *ev)
 void event_drop_data(struct event *ev)
 {
     if (ev->owns_data) {
-        quota_free(ev->block != NULL ? ev->block : (void *)(uintptr_t)ev->data);
+        void *block =
+            ev->block != NULL ? ev->block : (void *)(uintptr_t)ev->data;
+        late_free(block, ev->len, NULL);
     }
     return_loan(ev);
     ev->block = NULL;
@@ -76,13 +79,16 @@ bool event_own_data(struct event *ev)
     if (ev->owns_data || ev->data == NULL) {
         return true;
     }
-    uint8_t *copy = quota_alloc(ev->len != 0 ? ev->len : 1);
+    uint8_t *copy = net_take_lent(ev->app->net, ev->data, ev->len);
     if (copy == NULL) {
-        ev->data = NULL;
-        ev->len = 0;
-        return false;
+        copy = quota_alloc(ev->len != 0 ? ev->len : 1);
+        if (copy == NULL) {
+            ev->data = NULL;
+            ev->len = 0;
+            return false;
+        }
+        memcpy(copy, ev->data, ev->len);
     }
-    memcpy(copy, ev->data, ev->len);
     return_loan(ev);
     ev->data = copy;
     ev->owns_data = true;

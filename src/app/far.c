@@ -19,6 +19,7 @@
  * whatever the handlers sent): a client's Close is answered after the messages
  * before it. Laws: I1, I2, I3. */
 #include "app/branch_priv.h"
+#include "base/late.h"
 #include "base/mem.h"
 #include <string.h>
 
@@ -190,16 +191,22 @@ void far_on_errand(struct letter *l, struct loop *here)
     (void)here;
     if (cl->is_closed || a->live->handlers[HANDLER_ON_MESSAGE] == LUA_NOREF) {
         far_taken(cl, e->len);
+        late_free(e->taken, e->len, NULL);
         quota_free(e);
         return;
     }
     struct event *ev = event_new(a, EVENT_MESSAGE);
     ev->client = cl;
-    ev->data = e->bytes;
     ev->len = e->len;
     ev->is_binary = e->is_binary;
-    ev->owns_data = true; /* the letter is what holds it */
-    ev->block = e;
+    ev->owns_data = true;
+    if (e->taken != NULL) {
+        ev->data = e->taken;
+        quota_free(e);
+    } else {
+        ev->data = e->bytes;
+        ev->block = e;
+    }
     /* Queued, not taken: letters are opened in a row, and a handler in between
      * would hold up the others and jump the turns that clients take. */
     inbox_queue(a, ev);

@@ -25,6 +25,13 @@ void buf_fini(struct buf *b)
     buf_init(b, b->max);
 }
 
+uint8_t *buf_take(struct buf *b)
+{
+    uint8_t *p = b->p;
+    buf_init(b, b->max);
+    return p;
+}
+
 int buf_reserve(struct buf *b, size_t more)
 {
     if (more > b->max - b->len) {

@@ -14,6 +14,8 @@ struct buf {
 
 void buf_init(struct buf *b, size_t max);
 void buf_fini(struct buf *b);
+/* Its memory is the caller's now, to be freed with late_free(); b is as new. */
+uint8_t *buf_take(struct buf *b) NODISCARD;
 /* Makes room for `more` bytes behind len. 0, ERR_TOO_BIG or ERR_NOMEM. */
 int buf_reserve(struct buf *b, size_t more) NODISCARD;
 int buf_add(struct buf *b, const void *p, size_t n) NODISCARD;

@@ -39,7 +39,7 @@ static void uncharge(struct meter *m, size_t n)
 
 void late_free(void *p, size_t bytes, struct meter *m)
 {
-    if (bytes < LATE_FROM_BYTES || !late.is_on) {
+    if (p == NULL || bytes < LATE_FROM_BYTES || !late.is_on) {
         quota_free(p);
         uncharge(m, bytes);
         meter_unref(m);

@@ -12,10 +12,10 @@
 
 #include "base/blob.h"
 
-/* Frees a block of quota_alloc() that has `bytes`, all of which are charged to
- * `m`, if m is not NULL: takes over that charge and the caller's reference to
- * m. At once, if the block is small, or if the thread has no turns
- * (late_turn()). The block's bytes are gone in either case. */
+/* Frees a block of quota_alloc(), or nothing (NULL), that has `bytes` at least,
+ * all of which are charged to `m`, if m is not NULL: takes over that charge and
+ * the caller's reference to m. At once, if the block is small, or if the thread
+ * has no turns (late_turn()). The block's bytes are gone in either case. */
 void late_free(void *p, size_t bytes, struct meter *m);
 
 /* Gives back up to `bytes`, a multiple of the page size; of what is charged to

@@ -42,8 +42,10 @@ static void take_message(struct conn *c, const struct message *m)
     case MESSAGE_TEXT:
     case MESSAGE_BINARY:
         metric_add(c->net->metrics, METRIC_MESSAGES_IN, 1);
+        c->net->lent = m->holder;
         c->p.ws.handler->on_message(
             c->p.ws.user, m->data, m->len, m->kind == MESSAGE_BINARY);
+        c->net->lent = NULL;
         break;
     case MESSAGE_PING: conn_push_control(c, FRAME_PONG, m->data, m->len); break;
     case MESSAGE_CLOSE: /* see end_open() */

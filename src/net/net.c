@@ -11,6 +11,7 @@
  *
  * Laws: I1, I2 (the ring has a place for every slot). */
 #include "net/net.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/late.h"
 #include "base/limits.h"
@@ -22,9 +23,12 @@
 #include <string.h>
 
 #ifdef MOONWIRE_TINY
-#    define FLUSH_SLICE 2u
+#    define FLUSH_SLICE     2u
+#    define TAKE_FROM_BYTES 64u
 #else
-#    define FLUSH_SLICE ((uint32_t)LIMIT_FLUSH_SLICE)
+/* What is shorter is copied: its buffer can be half empty. */
+#    define TAKE_FROM_BYTES ((size_t)256 * 1024)
+#    define FLUSH_SLICE     ((uint32_t)LIMIT_FLUSH_SLICE)
 #endif
 #define FIRST_RING     16u
 #define CONTROLS_BYTES 4096u /* pongs of a turn that lie together */
@@ -188,6 +192,16 @@ static void on_flush(struct loop_hook *h)
 void net_flush_all(struct net *n)
 {
     flush(n, UINT32_MAX);
+}
+
+uint8_t *net_take_lent(struct net *n, const void *p, size_t len)
+{
+    if (n->lent == NULL || n->lent->p != p || len < TAKE_FROM_BYTES) {
+        return NULL;
+    }
+    struct buf *b = n->lent;
+    n->lent = NULL;
+    return buf_take(b);
 }
 
 int net_send_slow(struct net *n, uint32_t slot, const struct range *r,

@@ -98,6 +98,7 @@ struct net {
     uint32_t dirty_head;
     uint32_t dirty_count;
     struct list todo;       /* conns to resume or to end at the next flush */
+    struct buf *lent;       /* holds the message that a handler is lent */
     size_t inflated;        /* bytes, since the last flush */
     uint32_t deflate_steps; /* for parcels from other loops, since then */
     struct list tapes;      /* written to in this turn; see net/tape.h */
@@ -149,6 +150,12 @@ static inline struct blob *net_keep_read(const struct net *n)
 {
     return blob_ref(n->read_buf);
 }
+
+/* For a handler that is lent a message, or who it calls: a long one that was
+ * put together out of several reads lies in memory of its own, which can be
+ * kept instead of a copy. It is the caller's then, for late_free(). NULL: it
+ * cannot. */
+uint8_t *net_take_lent(struct net *n, const void *p, size_t len);
 
 /* NULL for an id that is stale, or whose connection is past OPEN. */
 struct conn *net_find(const struct net *n, struct conn_id id);

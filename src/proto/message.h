@@ -33,10 +33,14 @@ struct message_reader {
     bool skips;                /* see message_reader_skip() */
 };
 
+struct buf;
+
 struct message {
     enum message_kind kind;
     const uint8_t *data; /* lent until the next call; never NULL */
     size_t len;
+    struct buf *holder;  /* what holds `data`, alone: to be taken, if anybody
+                            wants to keep it; NULL: it is the caller's */
     uint32_t frames;     /* begun in this call, whatever came of them */
     uint32_t inflated;   /* bytes that this call has made, whatever it says */
     uint16_t close_code; /* MESSAGE_CLOSE: 1005 if the frame had none; `data`

@@ -84,7 +84,7 @@ void task_describe(lua_State *T, int status, struct task_words *w)
         w->where = t->place;
     } else if ((status == TASK_ERRCPU || status == TASK_ERRFULL) &&
                (t->told == NULL || lua_topointer(T, -1) != t->told)) {
-        /* It failed in another way first, or on its way out. */
+        /* It failed in another way on its way out. */
         kill_words(t, status, w->buf);
         w->text = w->buf;
         w->where = t->place;

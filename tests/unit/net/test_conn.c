@@ -838,9 +838,74 @@ static void no_failed_allocation_breaks_a_life(void **state)
     }
 }
 
+static struct {
+    uint8_t *taken;
+    const uint8_t *data;
+    size_t len;
+} kept;
+
+static void take_it(struct client *c, const uint8_t *p, size_t n)
+{
+    kept.data = p;
+    kept.len = n;
+    kept.taken = net_take_lent(c->world->net, p, n);
+    assert_null(net_take_lent(c->world->net, p, n));
+}
+
+#ifdef MOONWIRE_TINY /* reads 7 bytes in a turn */
+#    define LONG_BYTES  300
+#    define WRITE_BYTES 100
+#    define WRITE_TURNS 20
+#else
+#    define LONG_BYTES  300000
+#    define WRITE_BYTES 50000
+#    define WRITE_TURNS 3
+#endif
+
+static void send_in_reads(struct client *c, const void *p, size_t n)
+{
+    uint8_t *frame = malloc(n + FRAME_HEADER_MAX);
+    size_t len = make_frame(frame, FRAME_BINARY, true, p, n);
+    for (size_t at = 0; at < len; at += WRITE_BYTES) {
+        size_t piece = len - at < WRITE_BYTES ? len - at : WRITE_BYTES;
+        client_write(c, frame + at, piece);
+        client_turns(c, WRITE_TURNS);
+    }
+    free(frame);
+}
+
+static void a_long_message_can_be_kept_without_a_copy(void **state)
+{
+    (void)state;
+    static uint8_t bytes[LONG_BYTES];
+    struct scene s;
+    begin(&s, PAIR_TCP);
+    s.c.on_message = take_it;
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)(i * 31 + i / 1000);
+    }
+    for (int i = 0; i < 3; i++) {
+        kept.len = 0;
+        send_in_reads(&s.c, bytes, sizeof(bytes));
+        assert_int_equal(kept.len, sizeof(bytes));
+        assert_ptr_equal(kept.taken, kept.data);
+        assert_memory_equal(kept.taken, bytes, sizeof(bytes));
+        quota_free(kept.taken);
+    }
+    /* One that lies in the loop's buffer cannot be. */
+    s.c.got_len = 0;
+    client_text(&s.c, "short");
+    client_turns(&s.c, WRITE_TURNS);
+    expect_got(&s, "short");
+    assert_null(kept.taken);
+    assert_null(net_take_lent(s.w.net, kept.data, kept.len));
+    end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_long_message_can_be_kept_without_a_copy),
         cmocka_unit_test(echo_of_a_message_comes_back),
         cmocka_unit_test(messages_sent_with_the_handshake_are_not_lost),
         cmocka_unit_test(peer_that_sends_byte_by_byte_is_understood),
