@@ -21,15 +21,9 @@
  * thread that is in the middle of a call. Nothing here unwinds a parked
  * fiber: vm_free() drops its stack and the arena as they are.
  *
- * What is kept for the next job, from dear to cheap: a few idle tasks with
- * their fibers (limited per vm and per loop thread, for ten thousand idle
- * apps must not hold a touched stack each), some more bare tasks with T only,
- * and nothing beyond that. To take the fiber from an idle task, it is entered
- * once more and returns from serve(), so that T is left clean.
- *
- * A struct task is no object of Lua's, so for want of its memory nothing would
- * be collected. Each vm keeps one in reserve: whoever begins with that makes
- * his thread on his fiber, and finds all the memory that garbage holds. */
+ * Between two jobs a task rests, with its fiber, in the pool (task_pool.c). To
+ * take the fiber from it, it is entered once more and returns from serve(), so
+ * that T is left clean. */
 #include "script/task.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -40,22 +34,6 @@
 /* So many results fit on the stack beside what done() may use; for more it
  * is made longer. */
 #define FEW_RESULTS 4
-
-#ifdef MOONWIRE_TINY
-#    define IDLE_PER_VM     1
-#    define IDLE_PER_THREAD 1
-#    define BARE_PER_VM     1
-#else
-#    define IDLE_PER_VM     2
-#    define IDLE_PER_THREAD 32
-#    define BARE_PER_VM     4
-#endif
-
-/* Idle tasks of this thread, the last used first. */
-static _Thread_local struct {
-    struct list list; /* all zero: not initialised yet */
-    size_t count;
-} resting;
 
 /* The message handler of both protected calls. Always a string, and never
  * from __tostring or __name: that would be the script's code or words. */
@@ -189,7 +167,7 @@ static int serve(lua_State *T)
         }
         run_job(t, T);
     }
-    if (t->vm->bare_count >= BARE_PER_VM) {
+    if (!pool_wants_bare(t->vm)) {
         /* The key is there, so this cannot fail. T is alive until the next
          * collection, and all it still does is return. */
         lua_pushnil(T);
@@ -230,8 +208,7 @@ static void keep_spare(struct vm *vm)
     }
 }
 
-/* A fiber's life. It ends as BARE, and is then freed. */
-static void live(void *arg)
+void task_live(void *arg)
 {
     struct task *t = arg;
     char place[PLACE_BYTES];
@@ -275,170 +252,21 @@ static inline __attribute__((always_inline)) enum preempt_stop enter(
     return stop;
 }
 
-static struct task *alloc_task(struct vm *vm)
+void task_take_fiber(struct task *t)
 {
-    struct task *t = arena_realloc(vm->arena, NULL, 0, sizeof(*t));
-    if (t == NULL) {
-        t = vm->spare;
-        vm->spare = NULL;
-    }
-    return t;
-}
-
-static void free_task(struct task *t)
-{
-    struct vm *vm = t->vm;
-    list_remove(&t->in_vm);
-    t->magic = 0;
-    if (vm->spare == NULL) {
-        vm->spare = t;
-    } else {
-        (void)arena_realloc(vm->arena, t, sizeof(*t), 0);
-    }
-}
-
-/* For a task that parks, or is to lose its fiber. */
-static void unlink_idle(struct task *t)
-{
-    if (!list_is_empty(&t->node)) {
-        list_remove(&t->node);
-        list_remove(&t->resting);
-        t->vm->idle_count--;
-        resting.count--;
-    }
-}
-
-/* The task has no fiber any more, or got none. */
-static void give_bare(struct task *t)
-{
-    if (t->T == NULL) {
-        free_task(t);
-        return;
-    }
-    list_push_head(&t->vm->bare, &t->node);
-    t->vm->bare_count++;
-}
-
-/* Takes the fiber from an idle task. */
-static void strip(struct task *t)
-{
-    unlink_idle(t);
     t->is_leaving = true;
     (void)enter(t, PREEMPT_NOT);
     t->is_leaving = false;
     ASSERT(t->state == STATE_BARE, "an idle task ends when it is told");
     fiber_free(t->fiber);
     t->fiber = NULL;
-    give_bare(t);
-}
-
-/* The task that has rested longest. A vm that is busy keeps its own: being
- * used since the last look puts it back to the front. One that is stopped or
- * dead is not entered. NULL: none can be had. */
-static struct task *longest_resting(void)
-{
-    for (size_t looks = 2 * resting.count; looks > 0; looks--) {
-        struct task *t = container_of(resting.list.prev, struct task, resting);
-        if (!t->is_used && t->vm->stopped == NULL && t->vm->end == VM_ALIVE) {
-            return t;
-        }
-        t->is_used = false;
-        list_remove(&t->resting);
-        list_push_head(&resting.list, &t->resting);
-    }
-    return NULL;
-}
-
-static void make_idle(struct task *t)
-{
-    if (UNLIKELY(resting.list.next == NULL)) {
-        list_init(&resting.list);
-    }
-    struct vm *vm = t->vm;
-    list_push_head(&vm->idle, &t->node);
-    list_push_head(&resting.list, &t->resting);
-    resting.count++;
-    if (++vm->idle_count > IDLE_PER_VM) {
-        strip(container_of(vm->idle.prev, struct task, node));
-    }
-    if (resting.count > IDLE_PER_THREAD) {
-        struct task *longest = longest_resting();
-        if (longest != NULL) {
-            strip(longest);
-        }
-    }
-}
-
-/* A task without a fiber. NULL: no memory in the arena. */
-static struct task *take_bare(struct vm *vm)
-{
-    struct list *node = list_pop_head(&vm->bare);
-    if (node != NULL) {
-        vm->bare_count--;
-        return container_of(node, struct task, node);
-    }
-    struct task *t = alloc_task(vm);
-    if (t == NULL) {
-        return NULL;
-    }
-    *t = (struct task){.magic = TASK_MAGIC, .vm = vm};
-    list_init(&t->node);
-    list_init(&t->resting);
-    list_push_tail(&vm->tasks, &t->in_vm);
-    return t;
-}
-
-/* The process may have no more of them: then who rests goes without. */
-static struct fiber *new_fiber(struct task *t)
-{
-    struct fiber *f = fiber_new(live, t);
-    struct task *longest = NULL;
-    if (f == NULL && resting.count > 0) {
-        longest = longest_resting();
-    }
-    if (longest != NULL) {
-        strip(longest);
-        f = fiber_new(live, t);
-    }
-    return f;
-}
-
-static int take_task(struct vm *vm, struct task **out)
-{
-    if (LIKELY(!list_is_empty(&vm->idle))) {
-        *out = container_of(vm->idle.next, struct task, node);
-        return 0;
-    }
-    struct task *t = take_bare(vm);
-    if (t == NULL) {
-        return ERR_NOMEM;
-    }
-    t->fiber = new_fiber(t);
-    if (t->fiber == NULL) {
-        give_bare(t);
-        return ERR_QUOTA;
-    }
-    *out = t;
-    return 0;
-}
-
-bool task_has_stack(const struct vm *vm, bool is_awaited)
-{
-    if (LIKELY(vm->busy_count == 0 && !list_is_empty(&vm->idle))) {
-        return true; /* has had it all the time */
-    }
-    uint32_t share = fiber_share(resting.count);
-    if (!is_awaited) {
-        share -= share / 4;
-    }
-    return vm->busy_count < share;
 }
 
 /* In the middle of it. */
 static int stop(struct task *t, enum preempt_stop how)
 {
     struct vm *vm = t->vm;
-    unlink_idle(t);
+    pool_unlink(t);
     t->state = STATE_STOPPED;
     t->stop = how;
     vm->stopped = t;
@@ -447,7 +275,7 @@ static int stop(struct task *t, enum preempt_stop how)
 
 static int park(struct task *t)
 {
-    unlink_idle(t);
+    pool_unlink(t);
     t->marked_ns = 0;
     fiber_trim(t->fiber, t->left_at);
     return TASK_PARKED;
@@ -458,7 +286,7 @@ static int give_up(struct task *t)
 {
     t->vm->busy_count--;
     fiber_free(t->fiber);
-    free_task(t);
+    pool_free(t);
     return ERR_NOMEM;
 }
 
@@ -487,7 +315,7 @@ static inline __attribute__((always_inline)) int go_on(
     if (LIKELY(!list_is_empty(&t->node))) {
         t->is_used = true; /* and never was out of the lists */
     } else {
-        make_idle(t);
+        pool_rest(t);
     }
     if (j->finished != NULL) {
         j->finished(j);
@@ -504,7 +332,7 @@ int task_run(struct vm *vm, struct job *j)
         return ERR_QUOTA;
     }
     struct task *t = NULL;
-    int rc = take_task(vm, &t);
+    int rc = pool_take(vm, &t);
     if (UNLIKELY(rc != 0)) {
         return rc;
     }
@@ -656,7 +484,7 @@ static void drop(struct task *t)
 {
     struct vm *vm = t->vm;
     if (t->state == STATE_IDLE) {
-        unlink_idle(t);
+        pool_unlink(t);
     }
     if (t->fiber != NULL) {
         fiber_free(t->fiber);

@@ -1,4 +1,5 @@
-/* task_priv.h -- a task from the inside: task.c runs it, kill.c ends it. */
+/* task_priv.h -- a task from the inside: task.c runs it, task_pool.c keeps it,
+ * kill.c ends it. */
 #ifndef SCRIPT_TASK_PRIV_H
 #define SCRIPT_TASK_PRIV_H
 
@@ -62,6 +63,36 @@ struct task {
 };
 
 #define PLACE_BYTES 512
+
+/* ---- task.c ---- */
+
+/* A fiber's life. It ends as BARE, and is then freed. */
+void task_live(void *arg);
+/* Of one that is IDLE, in no list: BARE then. */
+void task_take_fiber(struct task *t);
+
+/* ---- task_pool.c ---- */
+
+/* A new one. 0, ERR_NOMEM (the arena), or ERR_QUOTA (no stack is to be had). */
+int pool_make(struct vm *vm, struct task **out) NODISCARD;
+/* One for a job. What is idle stays in its lists, for it will nearly always be
+ * idle again in a moment. */
+static inline int pool_take(struct vm *vm, struct task **out)
+{
+    if (LIKELY(!list_is_empty(&vm->idle))) {
+        *out = container_of(vm->idle.next, struct task, node);
+        return 0;
+    }
+    return pool_make(vm, out);
+}
+/* It rests, and maybe another one loses its fiber for that. */
+void pool_rest(struct task *t);
+/* For a task that parks, or is to lose its fiber. */
+void pool_unlink(struct task *t);
+/* It goes, or becomes the vm's spare one. */
+void pool_free(struct task *t);
+/* Is one without a fiber worth keeping? */
+bool pool_wants_bare(const struct vm *vm);
 
 /* ---- where.c ---- */
 
