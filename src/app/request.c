@@ -171,6 +171,9 @@ static void post_answer(struct app *a, struct answer *w)
 
 static void answer(struct app *a, struct exchange *x)
 {
+    if (x->status == 205) {
+        x->content_len = 0; /* RFC 9110 15.3.6: it never has content */
+    }
     bool has_content = !x->is_head && x->status != 204 && x->status != 304;
     size_t content = has_content ? x->content_len : 0;
     bool is_piece = content <= PIECE_BYTES;

@@ -129,7 +129,16 @@ static bool rule_allows(const char *rule, const char *origin)
 bool handshake_origin_entry_is_valid(const char *entry)
 {
     struct origin o;
-    return strcmp(entry, "*") == 0 || parse_origin(entry, &o);
+    if (strcmp(entry, "*") == 0) {
+        return true;
+    }
+    if (!parse_origin(entry, &o)) {
+        return false;
+    }
+    /* One star, for sub-domains of something. */
+    size_t star = o.host_len > 1 && memcmp(o.host, "*.", 2) == 0 ? 2 : 0;
+    return o.host_len > star &&
+           memchr(o.host + star, '*', o.host_len - star) == NULL;
 }
 
 bool handshake_origin_is_allowed(

@@ -47,15 +47,23 @@ static bool is_name(const char *name)
            strspn(name, NAME_CHARS) == len;
 }
 
-/* A directory with a main.lua in it. */
+/* A directory with a main.lua in it. One that is something else than a file
+ * was meant to be an app as well, and is spoken of. */
 static bool is_app(const char *dir)
 {
     char path[PATH_MAX];
     struct stat st;
     int n = snprintf(path, sizeof(path), "%s/main.lua", dir);
 
-    return n > 0 && (size_t)n < sizeof(path) && lstat(path, &st) == 0 &&
-           S_ISREG(st.st_mode);
+    if (n < 0 || (size_t)n >= sizeof(path) || lstat(path, &st) != 0) {
+        return false;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        log_event(LOG_WARN, NULL, "%s is not served: its main.lua is %s", dir,
+            S_ISLNK(st.st_mode) ? "a symbolic link" : "no regular file");
+        return false;
+    }
+    return true;
 }
 
 /* Room for one more, in doublings. */

@@ -41,6 +41,7 @@ function on_request(request)
              ["Set-Cookie"] = { "a=1", "b=2" } }, body = "made" }
   end
   if path == "/gone" then return { status = 204 } end
+  if path == "/reset" then return { status = 205, body = "words" } end
   if path == "/wait" then sleep(0.2) return "waited" end
   if path == "/big" then return ("0123456789"):rep(300000) end
   if path == "/error" then error("secret detail") end
@@ -407,6 +408,10 @@ def test_answers_have_status_headers_type_and_length(server):
         assert empty.headers["content-length"] == "0"
         gone = ask(peer, "/gone", "DELETE")
         assert gone.status == 204 and "content-length" not in gone.headers
+        reset = ask(peer, "/reset", "POST")
+        assert (reset.status, reset.reason, reset.body) == (
+            205, "Reset Content", b"")
+        assert reset.headers["content-length"] == "0"
         assert ask(peer, "/empty").status == 200
 
 

@@ -79,17 +79,19 @@ def test_what_has_a_name_for_a_path_and_a_main_lua_is_served(tmp_path):
     (root / "main.lua").write_text("-- no app\n")
     (root / "dangling").symlink_to(root / "nowhere")
     (root / "main-is-a-directory" / "main.lua").mkdir(parents=True)
+    (root / "main-is-a-link").mkdir()
+    (root / "main-is-a-link" / "main.lua").symlink_to(root / "a" / "main.lua")
     with start(tmp_path, {}) as server:
         for name in good:
             until(lambda: get(server, "/%s/" % name).status != 503)
             peer = open_or_status(server, "/%s/" % name)
             assert who(peer)["app"] == name
         told = [r["msg"] for r in lines(server, "is not served")]
-        assert len(told) == len(bad)
-        for name in bad:
+        assert len(told) == len(bad) + 2
+        for name in [*bad, "main-is-a-directory", "main-is-a-link"]:
             assert any("/%s is not served" % name in text for text in told)
         for name in [*bad, *silent, "no-main", "main.lua", "dangling",
-                     "main-is-a-directory", "", "nobody"]:
+                     "main-is-a-directory", "main-is-a-link", "", "nobody"]:
             if name.isascii() and " " not in name:
                 assert get(server, "/%s/" % name).status == 404, name
         assert lines(server, r"· 6 apps, 4 loops, on http://")

@@ -302,6 +302,14 @@ static void wrong_types_say_what_is_wanted(void **state)
         {"origins = { 'a', 'https://b/c' }",
             "origins[2] is no origin: \"https://b/c\"; one is like "
             "\"https://chat.example.com\", without a path"},
+        {"origins = { '*', 'https://*.*' }",
+            "origins[2] is no origin: \"https://*.*\"; one is like "
+            "\"https://chat.example.com\", without a path"},
+        {"origins = { '*.b.example', 'a.*.example' }",
+            "origins[2] is no origin: \"a.*.example\"; one is like "
+            "\"https://chat.example.com\", without a path"},
+        {"origins = { '*.' }", "origins[1] is no origin: \"*.\"; one is like "
+                               "\"https://chat.example.com\", without a path"},
         {"origins = { 'a', 2 }", "origins[2] must be a string"},
         {"origins = { 'a\\0b' }", "origins[1] must not contain a zero byte"},
         {"env = 3", "env must be a table"},
