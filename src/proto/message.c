@@ -422,7 +422,7 @@ static int read_split(
             hand_out_data(out, part->opcode,
                 part->compressed && part->inflate == NULL, data,
                 part->data.len);
-            out->holder = part->data.p != NULL ? &part->data : NULL;
+            out->holder = &part->data;
             /* Idle from here: the data lives until the next call. */
             part->opcode = FRAME_CONTINUATION;
             return 0;

@@ -96,8 +96,8 @@ bool pool_wants_bare(const struct vm *vm);
 
 /* ---- where.c ---- */
 
-/* The arena of the vm has refused to give memory. */
-void where_note(void *vm);
+/* The arena of `arg`, a vm, has refused to give memory. */
+void where_note(void *arg);
 /* The job's end has been told. */
 void where_forget(struct task *t);
 
