@@ -268,15 +268,16 @@ bool mem_give_back(void)
 
 #endif
 
-void mem_keep_heap(void)
+bool mem_keep_heap(void)
 {
 #ifdef __GLIBC__
-    keeps_heap = true;
-    (void)mallopt(M_TRIM_THRESHOLD, -1);
+    /* Another allocator in its place (a sanitizer's) does not know that. */
+    keeps_heap = mallopt(M_TRIM_THRESHOLD, -1) == 1;
     (void)mallopt(M_TOP_PAD, PAD_BYTES);
     (void)mallopt(M_MMAP_THRESHOLD, (int)MEM_OWN_PAGES_BYTES);
     /* Else thousands of small pieces that were freed one by one are joined in
      * the midst of some later allocation: milliseconds. */
     (void)mallopt(M_MXFAST, 0);
 #endif
+    return keeps_heap;
 }

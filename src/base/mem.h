@@ -38,8 +38,9 @@ size_t mem_drop_end(void *p, size_t size, size_t keep, size_t most);
 /* For the server's start: the heap keeps what is freed, instead of returning
  * it to the system in the midst of whatever frees the last piece of it (20 us
  * for each megabyte). Who runs a thread gives back what it has too much of, a
- * piece at a time. */
-void mem_keep_heap(void);
+ * piece at a time. False: it is another allocator than the C library's (a
+ * sanitizer's), which does what it does. */
+bool mem_keep_heap(void);
 /* Has this thread freed so much since it last gave back that there may be
  * something? In a while: what a busy turn has freed the next one wants. */
 bool mem_may_have_spare(void);

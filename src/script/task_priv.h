@@ -96,6 +96,10 @@ bool pool_wants_bare(const struct vm *vm);
 
 /* ---- where.c ---- */
 
+/* While Lua moves a thread's stack, 5.4.5 and later have offsets where pointers
+ * are else, and nothing says so: nobody can look at the calls then. */
+#define WHERE_IS_NOTED (LUA_VERSION_RELEASE_NUM < 50405)
+
 /* The arena of `arg`, a vm, has refused to give memory. */
 void where_note(void *arg);
 /* The job's end has been told. */

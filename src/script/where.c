@@ -5,7 +5,7 @@
  * task.c nothing is left of the calls that led there. So the place is noted
  * when the arena says no, for what may be the last time: by the allocator that
  * Lua has just called. Lua's stack is whole then, and what is asked of it here
- * only reads. It is written into a buffer at the foot of the fiber's stack,
+ * only reads. (Of later versions than 5.4.4 it is not, and nothing is noted.) It is written into a buffer at the foot of the fiber's stack,
  * since there is no other memory to be had for it.
  *
  * The line is the last one that Lua has noted for itself: the one where memory
@@ -18,6 +18,8 @@
 #define PLACE_LEVELS 10
 
 /* ---- noted ---- */
+
+#if WHERE_IS_NOTED
 
 /* As luaL_traceback() would write it. False: it has no room. */
 static bool add_level(char *text, size_t room, const lua_Debug *ar)
@@ -56,6 +58,24 @@ static void add_calls(char *text, size_t bytes, lua_State *L)
     }
 }
 
+static void note_calls(struct task *t)
+{
+    (void)snprintf(t->place, PLACE_BYTES, "\nstack traceback:");
+    add_calls(t->place, PLACE_BYTES, t->running);
+    if (t->running != t->T) {
+        add_calls(t->place, PLACE_BYTES, t->T);
+    }
+}
+
+#else
+
+static void note_calls(struct task *t)
+{
+    t->place[0] = '\0';
+}
+
+#endif
+
 void where_note(void *arg)
 {
     const struct vm *vm = arg;
@@ -66,11 +86,7 @@ void where_note(void *arg)
     if (t->running == NULL) {
         t->running = t->T; /* so that the end of the job is looked at */
     }
-    (void)snprintf(t->place, PLACE_BYTES, "\nstack traceback:");
-    add_calls(t->place, PLACE_BYTES, t->running);
-    if (t->running != t->T) {
-        add_calls(t->place, PLACE_BYTES, t->T);
-    }
+    note_calls(t);
 }
 
 /* ---- told ---- */

@@ -268,7 +268,7 @@ int server_run(const struct config *config)
     if (!raise_descriptor_limit(config->workers)) {
         return EXIT_FAILED;
     }
-    mem_keep_heap();
+    (void)mem_keep_heap();
     log_event(LOG_DEBUG, NULL, "stacks of handlers and tasks: %zu at most",
         mapping_stacks_most());
     int rc = find_sites(&s);

@@ -91,6 +91,7 @@ static void run(void *arg)
         w->sched = NULL;
         fiber_pool_fini();
         late_finish();
+        mem_stop_giving();
     }
     word_set(&w->has_ended, 1);
 }

@@ -16,6 +16,11 @@ from support.wire import Peer, is_sanitized
 IS_ASAN = is_sanitized()
 IS_TSAN = is_sanitized(b"t")
 
+# Whether a memory error says where it was (script/where.c).
+HAS_MEMORY_PLACES = tuple(map(int, subprocess.run(
+    ["lua5.4", "-v"], capture_output=True, text=True, check=True
+).stdout.split()[1].split("."))) < (5, 4, 5)
+
 # It reads and writes a few bytes at a time: no build to send megabytes through.
 IS_TINY = os.environ.get("MOONWIRE_PRESET") == "tiny"
 not_tiny = pytest.mark.skipif(

@@ -413,7 +413,9 @@ static void a_loop_does_not_go_before_what_hangs_on_it(void **state)
 static void what_was_freed_is_given_back_in_later_turns(void **state)
 {
     (void)state;
-    mem_keep_heap();
+    if (!mem_keep_heap()) {
+        skip();
+    }
     for (int i = 0; i < 40; i++) {
         mem_free(mem_alloc(512 * 1024));
     }

@@ -180,6 +180,8 @@ static void expect_words(const struct test_job *j, int status, const char *text)
     assert_string_equal(j->text, text);
 }
 
+#if WHERE_IS_NOTED
+
 static void a_memory_error_says_where_it_was(void **state)
 {
     (void)state;
@@ -227,6 +229,8 @@ static void only_its_own_memory_errors_place_is_told(void **state)
     j = run("pcall(string.rep, 'x', 1 << 30) error(kept, 0)");
     assert_non_null(strstr(j.text, "not enough memory\nstack traceback:"));
 }
+
+#endif
 
 /* It is to be ended for its CPU time, and fails before it hears of it. */
 static int fail_when_doomed(lua_State *L)
@@ -970,9 +974,11 @@ int main(void)
         TEST(an_error_object_is_never_asked_for_its_text),
         TEST(an_error_in_push_is_reported_and_the_task_goes_on),
         TEST(an_error_in_done_is_not_reported_twice),
+#if WHERE_IS_NOTED
         TEST(a_memory_error_says_where_it_was),
         TEST(however_deep_it_was_it_is_told_in_short),
         TEST(only_its_own_memory_errors_place_is_told),
+#endif
         TEST(what_is_told_agrees_with_the_status),
         TEST(more_tasks_than_allowed_are_refused_untouched),
         TEST(those_who_wait_can_be_dropped_in_steps),
