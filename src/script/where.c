@@ -4,9 +4,10 @@
  * Lua calls no message handler for a memory error, and when it has come to
  * task.c nothing is left of the calls that led there. So the place is noted
  * when the arena says no, for what may be the last time: by the allocator that
- * Lua has just called. Lua's stack is whole then, and what is asked of it here
- * only reads. (Of later versions than 5.4.4 it is not, and nothing is noted.) It is written into a buffer at the foot of the fiber's stack,
- * since there is no other memory to be had for it.
+ * Lua has just called. In 5.4.4 Lua's stack is whole then, and what is asked of
+ * it here only reads. Later versions move a stack with offsets in place of its
+ * pointers, so of them nothing is noted. The place is written into a buffer at
+ * the foot of the fiber's stack, since there is no other memory to be had.
  *
  * The line is the last one that Lua has noted for itself: the one where memory
  * was asked for, or at worst one that ran just before in that function. */
