@@ -227,7 +227,7 @@ def test_each_408_is_one_line_in_the_log(stage, played):
     for scene in (half_a_head, dripping_head, half_a_second_head):
         played(scene, HANDSHAKE)
     def lines():
-        return [r for r in stage[0].log if "408" in r["msg"]]
+        return [r for r in stage[0].log if "answered with 408" in r["msg"]]
     until(lambda: len(lines()) >= 3)
     counters(stage[0])      # a line behind all that has been said
     assert len(lines()) == 3
